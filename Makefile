@@ -1,0 +1,55 @@
+# Every target below sets itself up: Python >= 3.11 and a network are all it takes.
+#   make quickstart   train, measure and draw on the embedded data set (2 CPU cores, minutes)
+#   make test         the project's own tests            make test-slow   those marked slow
+#   make test-hf      Hugging Face's own suites on our classes
+#   make quality      check style                        make style       repair it
+#   make bench        rewrite every figure in benchmarks/results
+# `make PYTHON=python3.12 ...` picks another interpreter, `make VENV=... ...` another environment folder.
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-for-development
+
+# One thread a worker: the workers share the cores, and small tensors gain nothing from a thread pool.
+PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS)
+
+.PHONY: quickstart test test-slow test-hf style quality bench clean
+
+quickstart: $(STAMP)
+	$(BIN)/python examples/run_wsol.py examples/recipes/emblems.yaml
+
+test: $(STAMP)
+	$(PYTEST) -m "not slow"
+
+test-slow: $(STAMP)
+	$(PYTEST) -m slow
+
+test-hf: $(STAMP)
+	$(BIN)/python tests/hf_common/fetch_suite.py
+	$(PYTEST) tests/hf_common --junitxml=.cache/hf_suite/report.xml
+
+style: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+quality: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(STAMP)
+	@set -e; for script in $(sort $(wildcard benchmarks/bench_*.py)); do echo "== $$script"; $(BIN)/python $$script; done
+
+$(STAMP): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "transformers-sat needs Python 3.11 or newer, and '$(PYTHON)' is not: run 'make PYTHON=/path/to/python3.11 ...'." >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --progress-bar off --upgrade pip
+	$(BIN)/python -m pip install --progress-bar off --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .cache .pytest_cache .ruff_cache build dist src/*.egg-info

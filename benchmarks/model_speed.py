@@ -1,0 +1,200 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+What SAT costs beside a plain ViT: DeiT-S size, 224 x 224 pixels, 1000 classes, float32, one core.
+
+    python benchmarks/model_speed.py
+
+Time is CPU time: the two models take turns, and a figure is the median over these pairs of the ratio within a pair.
+Memory is the most that a process of its own held (`ru_maxrss`), once for a forward pass and once for training steps. A
+training step is forward, backward and AdamW, with the configurations' defaults (SAT has its drop path).
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+# One core, set before PyTorch is imported. It is imported in functions only: a process that is started inherits the
+# `ru_maxrss` of the one that starts it, so the memory of the models is measured from a small one.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+SIZE = {
+    "hidden_size": 384,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 6,
+    "intermediate_size": 1536,
+    "image_size": 224,
+    "patch_size": 16,
+    "num_labels": 1000,
+}
+# The largest acceptable ratios.
+TARGETS = {"forward": 1.05, "training step": 1.08, "forward memory": 1.05, "training memory": 1.05}
+
+
+def make_model(name: str, seed: int):
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification
+
+    from transformers_sat import SATConfig, SATForWeaklySupervisedLocalization
+
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    if name == "sat":
+        return SATForWeaklySupervisedLocalization(SATConfig(**SIZE))
+    return ViTForImageClassification(ViTConfig(**SIZE))
+
+
+def make_batch(batch_size: int, seed: int):
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    pixel_values = torch.randn(batch_size, 3, SIZE["image_size"], SIZE["image_size"], generator=generator)
+    return pixel_values, torch.randint(SIZE["num_labels"], (batch_size,), generator=generator)
+
+
+def forward_of(name: str, batch_size: int, seed: int):
+    """A function that runs one forward pass."""
+    import torch
+
+    model = make_model(name, seed).eval()
+    pixel_values, _ = make_batch(batch_size, seed)
+    return torch.inference_mode()(lambda: model(pixel_values))
+
+
+def training_step_of(name: str, batch_size: int, seed: int):
+    """A function that runs one training step."""
+    import torch
+
+    model = make_model(name, seed).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05)
+    pixel_values, labels = make_batch(batch_size, seed)
+
+    def step():
+        model(pixel_values, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+WORK = {"forward": forward_of, "training step": training_step_of}
+
+
+def cpu_seconds(function) -> float:
+    start = time.process_time()
+    function()
+    return time.process_time() - start
+
+
+def compare_speed(work: str, batch_size: int, pairs: int, seed: int) -> dict:
+    """Medians of both models' seconds and of the pairs' ratios, after two rounds of warming up."""
+    sat, vit = (WORK[work](name, batch_size, seed) for name in ("sat", "vit"))
+    seconds = [(cpu_seconds(sat), cpu_seconds(vit)) for _ in range(pairs + 2)][2:]
+    ratios = sorted(ours / plain for ours, plain in seconds)
+    return {
+        "sat": round(statistics.median(ours for ours, _ in seconds), 4),
+        "vit": round(statistics.median(plain for _, plain in seconds), 4),
+        "ratio": round(statistics.median(ratios), 4),
+        "quartiles": [round(ratios[len(ratios) // 4], 4), round(ratios[-1 - len(ratios) // 4], 4)],
+        "unit": "CPU seconds",
+    }
+
+
+def peak_megabytes() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # kibibytes, on macOS bytes
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def compare_memory(work: str, args: argparse.Namespace) -> dict:
+    """The smallest of three peaks of each model, each in a process of its own."""
+    peaks = {}
+    for name in ("sat", "vit"):
+        command = [sys.executable, __file__, "--measure_memory", name, "--work", work]
+        command += ["--batch_size", str(args.batch_size), "--seed", str(args.seed)]
+        runs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(3)]
+        peaks[name] = min(float(run.stdout.split()[-1]) for run in runs)
+    return {
+        "sat": round(peaks["sat"], 1),
+        "vit": round(peaks["vit"], 1),
+        "ratio": round(peaks["sat"] / peaks["vit"], 4),
+        "unit": "MiB",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "model_speed.json")
+    parser.add_argument("--measure_memory", choices=["sat", "vit"], help="run three times and print the peak in MiB")
+    parser.add_argument("--work", choices=list(WORK), default="forward", help="with --measure_memory")
+    args = parser.parse_args()
+
+    if args.measure_memory:
+        run = WORK[args.work](args.measure_memory, args.batch_size, args.seed)
+        for _ in range(3):
+            run()
+        print(peak_megabytes())
+        return
+
+    results = {
+        "forward memory": compare_memory("forward", args),
+        "training memory": compare_memory("training step", args),
+        "forward": compare_speed("forward", args.batch_size, args.pairs, args.seed),
+        "training step": compare_speed("training step", args.batch_size, args.pairs, args.seed),
+    }
+    print(f"{'batch of ' + str(args.batch_size):18} {'SAT-S':>10} {'ViT-S':>10} {'ratio':>8} {'at most':>8}")
+    for name, target in TARGETS.items():
+        result = results[name]
+        print(
+            f"{name:18} {result['sat']:10.3f} {result['vit']:10.3f} {result['ratio']:8.3f} {target:8.2f}"
+            f"  {result['unit']}{'' if result['ratio'] <= target else '  TARGET MISSED'}"
+        )
+
+    import torch
+    import transformers
+
+    record = {
+        "command": "python benchmarks/model_speed.py",
+        "model": SIZE,
+        "dtype": "float32",
+        "attention": "sdpa",
+        "batch_size": args.batch_size,
+        "pairs": args.pairs,
+        "seed": args.seed,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one used",
+        "results": {name: {**results[name], "target": target} for name, target in TARGETS.items()},
+    }
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print(f"Written to {args.output}")
+
+
+if __name__ == "__main__":
+    main()

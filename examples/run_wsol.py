@@ -1,0 +1,434 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Fine-tunes SAT for weakly supervised object localization with Transformers' Trainer, calibrates its threshold on the
+validation split and measures it on the test split.
+
+    python examples/run_wsol.py examples/recipes/emblems.yaml
+    python examples/run_wsol.py --dataset_name my_pictures --model_name_or_path facebook/deit-small-patch16-224 \\
+        --image_size 224 --output_dir my_model --num_train_epochs 30 --learning_rate 1e-4
+    torchrun --nproc-per-node 2 examples/run_wsol.py examples/recipes/emblems.yaml
+"""
+
+import json
+import logging
+import os
+import sys
+from dataclasses import asdict, dataclass, field, fields
+
+import datasets
+import torch
+import transformers
+import yaml
+from transformers import AutoImageProcessor, HfArgumentParser, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+import transformers_sat
+from transformers_sat import SATConfig, SATForWeaklySupervisedLocalization, SATImageProcessor
+from transformers_sat.convert import load_backbone
+from transformers_sat.data import (
+    EMBEDDED_DATASET,
+    LocalizationDataset,
+    TrainingAugmentation,
+    collate_localization,
+    decode_image,
+    drop_undecodable,
+    emblem_backbone_path,
+    has_boxes,
+    load_localization_dataset,
+)
+from transformers_sat.metrics.frames import check_protocol
+from transformers_sat.training import (
+    LocalizationMetrics,
+    LocalizationTrainer,
+    count_parameters,
+    format_table,
+    freeze_encoder,
+)
+from transformers_sat.visualization import Localization, contact_sheet
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class DataArguments:
+    dataset_name: str = field(
+        default=EMBEDDED_DATASET,
+        metadata={
+            "help": "`emblems` (embedded), a data set on the Hub, or a local folder (saved, Parquet, imagefolder)."
+        },
+    )
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of a data set on the Hub."})
+    image_column_name: str = field(default="image", metadata={"help": "Column of the pictures."})
+    label_column_name: str = field(default="label", metadata={"help": "Column of the classes."})
+    objects_column_name: str = field(
+        default="objects", metadata={"help": "Column of the boxes (`bbox`: x, y, width, height), for evaluation only."}
+    )
+    validation_fraction: float = field(
+        default=0.1, metadata={"help": "Share of `train` set apart when there is no `validation` split."}
+    )
+    skip_undecodable: bool = field(
+        default=False, metadata={"help": "Leave out pictures that cannot be decoded, instead of stopping at them."}
+    )
+    max_train_samples: int | None = field(default=None, metadata={"help": "Use only that many training pictures."})
+    max_eval_samples: int | None = field(
+        default=None, metadata={"help": "Use only that many pictures per other split."}
+    )
+    horizontal_flip: bool = field(default=True, metadata={"help": "Flip half of the training pictures."})
+    channel_permutation: bool = field(
+        default=False, metadata={"help": "Exchange the colour channels of training pictures at random."}
+    )
+    contact_sheet_samples: int = field(default=24, metadata={"help": "Pictures on the contact sheet; 0 for none."})
+
+
+@dataclass
+class ModelArguments:
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "ViT, DeiT, DINOv2 or SAT repository or folder to start from; the backbone that comes with the "
+            "package for the embedded data, which other data sets must not leave out."
+        },
+    )
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the model."})
+    from_scratch: bool = field(default=False, metadata={"help": "Keep the backbone's sizes, but not its weights."})
+    image_size: int | None = field(
+        default=None, metadata={"help": "Side of the model's pictures; the backbone's own."}
+    )
+    area_target: float | None = field(
+        default=None,
+        metadata={"help": "Lambda: mean share of the picture that is foreground. The model's own, or 0.25."},
+    )
+    area_loss_weight: float | None = field(
+        default=None, metadata={"help": "Weight of the area loss. The model's own, or 1."}
+    )
+    normalization_loss_weight: float | None = field(
+        default=None, metadata={"help": "Weight of the normalization loss. The model's own, or 1."}
+    )
+    area_band_loss_weight: float | None = field(
+        default=None, metadata={"help": "Weight of the per-picture area band. The model's own, or 0."}
+    )
+    num_spatial_layers: int | None = field(
+        default=None, metadata={"help": "Last blocks with spatial-query attention. The model's own, or 3."}
+    )
+    drop_path_rate: float | None = field(
+        default=None, metadata={"help": "Stochastic depth of the last block. The model's own, or 0.1."}
+    )
+    trainable_layers: int | None = field(default=None, metadata={"help": "Train only that many last blocks; all."})
+    attn_implementation: str | None = field(default=None, metadata={"help": "eager, sdpa, flash_attention_2, ..."})
+    token: str | None = field(default=None, metadata={"help": "Access token for the Hub."})
+
+    def config_fields(self) -> dict:
+        """The fields of the configuration that were given."""
+        names = {field.name for field in fields(self)} & set(SATConfig.__dataclass_fields__)
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+@dataclass
+class EvaluationArguments:
+    protocol: str = field(default="sat", metadata={"help": "Evaluation protocol: `sat` (the paper's) or `wsoleval`."})
+    thresholds: list[float] | None = field(
+        default=None, metadata={"help": "Thresholds to choose from; 0.05 to 0.95 in steps of 0.05 for `sat`."}
+    )
+
+    def __post_init__(self):
+        check_protocol(self.protocol)
+        if self.thresholds is None and self.protocol == "sat":
+            self.thresholds = [step / 20 for step in range(1, 20)]
+
+
+def parse_arguments():
+    parser = HfArgumentParser((DataArguments, ModelArguments, EvaluationArguments, TrainingArguments))
+    file = sys.argv[1] if len(sys.argv) > 1 and sys.argv[1].endswith((".yaml", ".yml", ".json")) else None
+    if file is None:
+        return parser.parse_args_into_dataclasses()
+    # flags after the file win over it
+    with open(file, encoding="utf-8") as stream:
+        # JSON is YAML
+        settings = yaml.safe_load(stream)
+    if not isinstance(settings, dict):
+        raise ValueError(f"{file} must hold `name: value` pairs, got {type(settings).__name__}.")
+    arguments = []
+    for name, value in settings.items():
+        if value is None:
+            continue
+        if isinstance(value, dict):
+            value = json.dumps(value)
+        arguments += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
+    return parser.parse_args_into_dataclasses(args=arguments + sys.argv[2:])
+
+
+def set_up_logging(training_args: TrainingArguments):
+    logging.basicConfig(
+        format="%(asctime)s - %(levelname)s - %(message)s",
+        datefmt="%H:%M:%S",
+        level=logging.INFO if training_args.process_index == 0 else logging.ERROR,
+    )
+    if training_args.process_index == 0:
+        transformers.utils.logging.set_verbosity(training_args.get_process_log_level())
+    else:
+        transformers.utils.logging.set_verbosity_error()
+        datasets.utils.logging.set_verbosity_error()
+        datasets.disable_progress_bars()
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def load_splits(data_args: DataArguments, model_args: ModelArguments, training_args: TrainingArguments):
+    # the main process writes the cache, the others read it
+    with training_args.main_process_first(desc="loading the data set"):
+        splits = load_localization_dataset(
+            data_args.dataset_name,
+            config_name=data_args.dataset_config_name,
+            image_column=data_args.image_column_name,
+            label_column=data_args.label_column_name,
+            objects_column=data_args.objects_column_name,
+            validation_fraction=data_args.validation_fraction,
+            token=model_args.token,
+        )
+        for split, dataset in splits.items():
+            limit = data_args.max_train_samples if split == "train" else data_args.max_eval_samples
+            if limit is not None and limit < len(dataset):
+                # the first rows of a split are often of few classes
+                dataset = dataset.shuffle(seed=training_args.seed).select(range(limit))
+            splits[split] = drop_undecodable(dataset) if data_args.skip_undecodable else dataset
+    return splits
+
+
+def backbone_name(data_args: DataArguments, model_args: ModelArguments) -> str:
+    if model_args.model_name_or_path is not None:
+        return model_args.model_name_or_path
+    if data_args.dataset_name == EMBEDDED_DATASET:
+        return str(emblem_backbone_path())
+    raise ValueError(
+        "`--model_name_or_path` is missing: SAT starts from a ViT that was trained to classify, such as "
+        "facebook/deit-small-patch16-224."
+    )
+
+
+def load_model(name: str, model_args: ModelArguments, class_names: list[str]):
+    config_fields = model_args.config_fields() | {
+        "id2label": dict(enumerate(class_names)),
+        "label2id": {class_name: label for label, class_name in enumerate(class_names)},
+    }
+    model = load_backbone(name, token=model_args.token, revision=model_args.model_revision, **config_fields)
+    if model_args.from_scratch:
+        model = SATForWeaklySupervisedLocalization(model.config)
+    if model_args.attn_implementation is not None:
+        model.set_attn_implementation(model_args.attn_implementation)
+    if model_args.trainable_layers is not None:
+        freeze_encoder(model, model_args.trainable_layers)
+    return model
+
+
+def load_image_processor(name: str, model_args: ModelArguments, image_size: int) -> SATImageProcessor:
+    """A processor with the normalization that the backbone is used to and, from a SAT model, its threshold."""
+    size = {"height": image_size, "width": image_size}
+    try:
+        source = AutoImageProcessor.from_pretrained(name, token=model_args.token, revision=model_args.model_revision)
+    except OSError:
+        logger.warning(f"{name} has no image processor: its mean and deviation are taken to be ImageNet's.")
+        return SATImageProcessor(size=size, crop_size=size)
+    kept = {name: getattr(source, name, None) for name in ("image_mean", "image_std", "localization_threshold")}
+    return SATImageProcessor(size=size, crop_size=size, **{k: v for k, v in kept.items() if v is not None})
+
+
+def checkpoint_to_resume(training_args: TrainingArguments) -> str | None:
+    last = get_last_checkpoint(training_args.output_dir) if os.path.isdir(training_args.output_dir) else None
+    asked = training_args.resume_from_checkpoint
+    if asked is None or str(asked).lower() == "false":
+        if last is not None:
+            logger.warning(f"{last} is not used; pass `--resume_from_checkpoint True` to go on from it.")
+        return None
+    if str(asked).lower() != "true":
+        return asked
+    if last is None:
+        raise ValueError(f"There is no checkpoint in {training_args.output_dir} to resume from.")
+    return last
+
+
+def draw_contact_sheet(model, image_processor, dataset, path: str, num_samples: int, heading: str):
+    """Draws pictures of a split as a user of the saved model gets them: whole, in their own pixels."""
+    names = model.config.id2label
+    tiles = []
+    for row in dataset.shuffle(seed=0).select(range(min(num_samples, len(dataset)))):
+        image = decode_image(row["image"])
+        inputs = image_processor(image, return_tensors="pt").to(model.device)
+        with torch.no_grad():
+            outputs = model(**inputs)
+        found = image_processor.post_process_localization(outputs, target_sizes=[(image.height, image.width)])[0]
+        label, score = found["labels"][0].item(), found["scores"][0].item()
+        is_right = "" if label == row["label"] else f" (is {names[row['label']]})"
+        bbox = (row.get("objects") or {}).get("bbox") or []
+        tiles.append(
+            Localization(
+                image=image,
+                localization_map=found["localization_map"].numpy(),
+                predicted_boxes=found["boxes"].tolist(),
+                true_boxes=[(x, y, x + width, y + height) for x, y, width, height in bbox],
+                title=f"{names[label]} {score:.2f}{is_right}",
+            )
+        )
+    contact_sheet(tiles, path, heading=heading)
+
+
+def main():
+    data_args, model_args, evaluation_args, training_args = parse_arguments()
+    set_up_logging(training_args)
+    # refused before anything is loaded
+    resumed = checkpoint_to_resume(training_args)
+    set_seed(training_args.seed)
+
+    name = backbone_name(data_args, model_args)
+    splits = load_splits(data_args, model_args, training_args)
+    class_names = splits["train"].features["label"].names
+    model = load_model(name, model_args, class_names)
+    image_size = model.config.image_size
+    if not isinstance(image_size, int):
+        raise ValueError(
+            f"`image_size` must be one number: the protocols compare boxes in a square, got {image_size}."
+        )
+    image_processor = load_image_processor(name, model_args, image_size)
+    total, trainable = count_parameters(model)
+    logger.info(f"{total / 1e6:.2f} M parameters, {trainable / 1e6:.2f} M to train; {len(class_names)} classes")
+
+    measured = [split for split in ("validation", "test") if split in splits]
+    with_boxes = {split: has_boxes(splits[split]) for split in measured}
+    for split in measured:
+        if not with_boxes[split]:
+            logger.warning(
+                f"The {split} split has no boxes for all of its pictures: localization cannot be measured on it, only the "
+                "classification."
+                + (
+                    f" The threshold stays at {image_processor.localization_threshold:g}, as it cannot be chosen."
+                    if split == "validation"
+                    else ""
+                )
+            )
+    train_dataset = LocalizationDataset(
+        splits["train"],
+        image_processor,
+        augmentation=TrainingAugmentation(image_size, data_args.horizontal_flip, data_args.channel_permutation),
+        seed=training_args.seed,
+    )
+    eval_datasets = {
+        split: LocalizationDataset(
+            splits[split], image_processor, protocol=evaluation_args.protocol, with_boxes=with_boxes[split]
+        )
+        for split in measured
+    }
+    thresholds = evaluation_args.thresholds
+    if thresholds is not None:
+        # at which a split is measured when the threshold cannot be chosen
+        thresholds = sorted({*thresholds, image_processor.localization_threshold})
+    metrics = {
+        split: LocalizationMetrics(image_size, evaluation_args.protocol, thresholds, with_boxes[split])
+        for split in measured
+    }
+
+    training_args.remove_unused_columns = False
+    training_args.batch_eval_metrics = True
+    trainer = LocalizationTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=train_dataset,
+        eval_dataset=eval_datasets["validation"],
+        processing_class=image_processor,
+        data_collator=collate_localization,
+    )
+
+    def evaluate_on(split: str):
+        trainer.eval_dataset = eval_datasets[split]
+        trainer.compute_metrics = metrics[split]
+        trainer.label_names = ["labels", "boxes"] if with_boxes[split] else ["labels"]
+
+    evaluate_on("validation")
+    results = {
+        "model": model_args.model_name_or_path or "the embedded backbone",
+        "dataset": data_args.dataset_name,
+        "seed": training_args.seed,
+        "num_processes": training_args.world_size,
+        "transformers_sat": transformers_sat.__version__,
+        "arguments": {"data": asdict(data_args), "model": asdict(model_args) | {"token": None}},
+    }
+    if training_args.do_train:
+        train_result = trainer.train(resume_from_checkpoint=resumed)
+        trainer.log_metrics("train", train_result.metrics)
+        trainer.save_metrics("train", train_result.metrics)
+        results["train_seconds"] = train_result.metrics["train_runtime"]
+        # before any measuring, so that a failure there loses nothing
+        trainer.save_model()
+        trainer.save_state()
+
+    rows = {}
+    for split in measured:
+        if split == "test" and with_boxes["test"]:
+            metrics["test"].report_at(
+                image_processor.localization_threshold, "validation" if with_boxes["validation"] else "fixed"
+            )
+        evaluate_on(split)
+        trainer.save_metrics(split, trainer.evaluate(metric_key_prefix=split))
+        results[split] = rows[f"SAT, {split}"] = metrics[split].result
+        if split == "validation" and with_boxes[split]:
+            image_processor.localization_threshold = results[split]["threshold"]
+    trainer.save_model()
+
+    if trainer.is_world_process_zero():
+        split = measured[-1]
+        result = results[split]
+        if with_boxes[split]:
+            rows |= {
+                f"whole image, {split}": result["whole_image"],
+                f"best centre box, {split}": result["center_box"],
+            }
+        output_dir = training_args.output_dir
+        with open(os.path.join(output_dir, "results.json"), "w", encoding="utf-8") as file:
+            json.dump(results, file, indent=2)
+        print(f"\n{format_table(rows)}\n")
+        if with_boxes[split]:
+            choice = {
+                "oracle": f"the best on {split} itself",
+                "validation": "the best on validation",
+                "fixed": "given",
+            }
+            print(
+                f"percent; protocol {result['protocol']} at {image_size} px; threshold {result['threshold']:g}, "
+                f"{choice[result['threshold_choice']]}; {result['num_images']} pictures in {split}; seed {training_args.seed}"
+            )
+        print(f"results: {os.path.join(output_dir, 'results.json')}")
+        if data_args.contact_sheet_samples > 0:
+            sheet = os.path.join(output_dir, "contact_sheet.png")
+            draw_contact_sheet(
+                trainer.model.eval(),
+                image_processor,
+                splits[split],
+                sheet,
+                data_args.contact_sheet_samples,
+                heading=f"{data_args.dataset_name}, {split}: true boxes green, predicted boxes red",
+            )
+            print(f"contact sheet: {sheet}")
+        print(
+            "\nload it:\n"
+            "  import transformers_sat; from transformers import AutoModel, pipeline\n"
+            f'  model = AutoModel.from_pretrained("{output_dir}")\n'
+            f'  localizer = pipeline("weakly-supervised-localization", model="{output_dir}")\n'
+        )
+
+    if training_args.push_to_hub:
+        trainer.push_to_hub(dataset=data_args.dataset_name, tasks="object-detection")
+    trainer.end()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The `transformers-sat` command."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from huggingface_hub.errors import StrictDataclassError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="transformers-sat", description="Weakly supervised object localization with SAT (Spatial-Aware Token)."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_predict(commands)
+    add_convert(commands)
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except (ValueError, OSError, RuntimeError, StrictDataclassError) as error:
+        print(f"transformers-sat: {error}", file=sys.stderr)
+        return 1
+
+
+def add_predict(commands):
+    parser = commands.add_parser("predict", help="say what is in pictures and where")
+    parser.add_argument("model", help="SAT model: repository on the Hub or folder")
+    parser.add_argument("images", nargs="+", help="picture files")
+    parser.add_argument(
+        "--threshold", type=float, help="cut of the normalized map in [0, 1]; the model's own by default"
+    )
+    parser.add_argument("--top_k", type=int, default=1, help="number of classes (1)")
+    parser.add_argument("--multiple_boxes", action="store_true", help="a box for every connected component")
+    parser.add_argument("--device", help="where to run, such as cuda:0; Transformers chooses by default")
+    parser.add_argument("--output", type=Path, help="folder for a drawing of each picture, `<file name>_sat.png`")
+    parser.set_defaults(run=predict)
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Prints one line of JSON per picture. A picture that cannot be read is named, and the others go on."""
+    from transformers import pipeline
+
+    from . import WeaklySupervisedLocalizationPipeline
+    from .visualization import Localization, contact_sheet
+
+    localizer = pipeline(
+        "weakly-supervised-localization",
+        model=options.model,
+        pipeline_class=WeaklySupervisedLocalizationPipeline,
+        device=options.device,
+    )
+    if options.threshold is not None and not 0 <= options.threshold <= 1:
+        raise ValueError(f"--threshold must be between 0 and 1, got {options.threshold}.")
+    if not 1 <= options.top_k <= localizer.model.config.num_labels:
+        raise ValueError(f"--top_k must be between 1 and {localizer.model.config.num_labels}, got {options.top_k}.")
+    failures = 0
+    for path in options.images:
+        try:
+            if not Path(path).is_file():
+                raise ValueError("no such file.")
+            image = localizer.image_processor.fetch_images(path)
+            found = localizer(
+                image, threshold=options.threshold, top_k=options.top_k, multiple_boxes=options.multiple_boxes
+            )
+        except ValueError as error:
+            print(f"transformers-sat: {path}: {error}", file=sys.stderr)
+            failures += 1
+            continue
+        objects = [{name: entry[name] for name in ("label", "score", "box")} for entry in found]
+        print(json.dumps({"image": path, "objects": objects}), flush=True)
+        if options.output is not None:
+            tile = Localization(
+                image=image,
+                localization_map=found[0]["localization_map"],
+                predicted_boxes=[tuple(entry["box"].values()) for entry in found],
+                title=f"{found[0]['label']} {found[0]['score']:.2f}",
+            )
+            contact_sheet([tile], options.output / f"{Path(path).name}_sat.png", columns=1)
+    return 1 if failures else 0
+
+
+def add_convert(commands):
+    parser = commands.add_parser("convert", help="make a model folder from other weights")
+    sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
+
+    original = sources.add_parser("original", help="a checkpoint file of the authors (.pth.tar)")
+    original.add_argument("file", help="the checkpoint")
+    original.add_argument("output", help="folder to write")
+    original.add_argument("--num_attention_heads", type=int, help="heads of the model; hidden size / 64 by default")
+    original.set_defaults(run=convert_original)
+
+    backbone = sources.add_parser("backbone", help="a ViT, DeiT or DINOv2 model, as a SAT model to train")
+    backbone.add_argument("model", help="repository on the Hub or folder")
+    backbone.add_argument("output", help="folder to write")
+    backbone.add_argument("--image_size", type=int, help="side of the pictures; the backbone's own by default")
+    backbone.add_argument("--num_labels", type=int, default=2, help="number of classes (2)")
+    backbone.add_argument("--num_spatial_layers", type=int, default=3, help="last blocks with a spatial mask (3)")
+    backbone.set_defaults(run=convert_backbone)
+
+
+def check_output(output: str):
+    if Path(output).is_file():
+        raise ValueError(f"{output} is a file; give a folder to write.")
+
+
+def convert_original(options: argparse.Namespace):
+    from .convert import load_original_checkpoint
+
+    check_output(options.output)
+    model, processor = load_original_checkpoint(options.file, options.num_attention_heads)
+    model.save_pretrained(options.output)
+    processor.save_pretrained(options.output)
+    print(
+        f"wrote {options.output}: {model.config.num_labels} classes, {model.config.image_size} px, "
+        f"localization threshold {processor.localization_threshold:g}"
+    )
+
+
+def convert_backbone(options: argparse.Namespace):
+    from . import SATImageProcessor
+    from .convert import load_backbone
+
+    check_output(options.output)
+    overrides = {"num_labels": options.num_labels, "num_spatial_layers": options.num_spatial_layers}
+    if options.image_size is not None:
+        overrides["image_size"] = options.image_size
+    model = load_backbone(options.model, **overrides)
+    size = {"height": model.config.image_size, "width": model.config.image_size}
+    model.save_pretrained(options.output)
+    SATImageProcessor(size=size, crop_size=size).save_pretrained(options.output)
+    print(
+        f"wrote {options.output}: {model.config.num_labels} classes, {model.config.image_size} px; train it before use"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+
+
+__all__ = ["main"]

@@ -1,0 +1,363 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Weights from elsewhere: the authors' checkpoints, and ViT, DeiT and DINOv2 backbones to start training from."""
+
+import math
+import os
+
+import torch
+from transformers import AutoConfig, AutoModel, Dinov2Config, PreTrainedConfig
+
+from .configuration_sat import SATConfig
+from .image_processing_sat import SATImageProcessor
+from .modeling_sat import SATForWeaklySupervisedLocalization
+
+
+def convert_original_state_dict(
+    state_dict: dict[str, torch.Tensor], num_attention_heads: int | None = None
+) -> SATForWeaklySupervisedLocalization:
+    """
+    A model with the weights of the authors' implementation.
+
+    Args:
+        state_dict (`dict[str, torch.Tensor]`):
+            Weights under the authors' names (`blocks.0.attn.qkv.weight`, ...), with or without the `module.` prefix of
+            a parallel wrapper.
+        num_attention_heads (`int`, *optional*):
+            Number of attention heads, which the weights do not tell; `hidden_size / 64` by default, as in DeiT.
+
+    Returns:
+        [`SATForWeaklySupervisedLocalization`]: in evaluation mode. All sizes are read from the weights; `area_target`
+        is 0.35 for 1000 classes (ImageNet) and the default otherwise.
+
+    Raises:
+        `ValueError`: if weights are missing or unknown, or the number of heads does not divide the hidden size.
+    """
+    if not isinstance(state_dict, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state_dict.items()
+    ):
+        raise ValueError("Not a state dict of the authors' SAT: it must be a dictionary of tensors by their names.")
+    state_dict = {name.removeprefix("module."): tensor for name, tensor in state_dict.items()}
+    # the fixed smoothing kernel of the normalization loss, stored as a parameter
+    state_dict.pop("weight", None)
+    try:
+        config = _original_config(state_dict, num_attention_heads)
+    except KeyError as error:
+        raise ValueError(f"Not a state dict of the authors' SAT: it has no tensor named {error}.") from error
+    converted = {}
+    for name, tensor in state_dict.items():
+        converted.update(_convert_original_tensor(name, tensor))
+    model = SATForWeaklySupervisedLocalization(config)
+    _load(model, converted)
+    return model.eval()
+
+
+def load_original_checkpoint(
+    path: str | os.PathLike, num_attention_heads: int | None = None
+) -> tuple[SATForWeaklySupervisedLocalization, SATImageProcessor]:
+    """
+    Reads a checkpoint file of the authors (`.pth.tar`), without unpickling anything but tensors and plain values.
+
+    Args:
+        path (`str` or `os.PathLike`):
+            The file: a dictionary with the weights under `model` and the threshold found on the test set under
+            `best_thr`, or the weights alone.
+        num_attention_heads (`int`, *optional*):
+            See [`convert_original_state_dict`].
+
+    Returns:
+        `tuple` of [`SATForWeaklySupervisedLocalization`] and [`SATImageProcessor`]: the processor shows the model the whole
+        picture (the centre crop belongs to the evaluation protocol, which applies it itself) and holds the file's
+        threshold, or keeps its default where the file has 0, which means that none was searched.
+
+    Raises:
+        `FileNotFoundError`: if there is no such file.
+        `ValueError`: if the file is not such a checkpoint, or would have to run code to be read.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"No checkpoint file at {path}.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # whatever bytes that are no checkpoint make the reader raise
+        raise ValueError(
+            f"{path} is not a checkpoint that can be read safely (tensors and plain values only): {error}"
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{path} holds a {type(checkpoint).__name__}, expected a dictionary of weights.")
+
+    threshold = checkpoint.get("best_thr", 0) if "model" in checkpoint else 0
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+        raise ValueError(f"`best_thr` in {path} must be a threshold between 0 and 1, got {threshold!r}.")
+    model = convert_original_state_dict(checkpoint.get("model", checkpoint), num_attention_heads)
+    size = {"height": model.config.image_size, "width": model.config.image_size}
+    processor = SATImageProcessor(size=size, crop_size=size)
+    if threshold > 0:
+        processor.localization_threshold = float(threshold)
+    return model, processor
+
+
+def load_backbone(
+    pretrained_model_name_or_path: str | os.PathLike,
+    token: str | bool | None = None,
+    revision: str = "main",
+    **overrides,
+) -> SATForWeaklySupervisedLocalization:
+    """
+    A SAT model to train, started from a ViT, DeiT or DINOv2 repository or folder (or from a SAT one, to go on).
+
+    Position embeddings are resized when `image_size` or `patch_size` ask for another grid, a DeiT's distillation token
+    is left out, and the spatial token, its position embedding and the classifier are new. A SAT model keeps them, its
+    classifier if `num_labels` stays.
+
+    Args:
+        pretrained_model_name_or_path (`str` or `os.PathLike`):
+            Repository on the Hub or folder, with any head; old and new checkpoint layouts.
+        token (`str` or `bool`, *optional*):
+            Access token for the Hub.
+        revision (`str`, *optional*, defaults to `"main"`):
+            Branch, tag or commit.
+        overrides:
+            Fields of [`SATConfig`] that differ from the repository's, such as `num_labels`, `id2label`, `image_size` or
+            `area_target`.
+
+    Returns:
+        [`SATForWeaklySupervisedLocalization`]
+
+    Raises:
+        `ValueError`: if the repository holds another kind of model, or weights that do not fit.
+    """
+    hub_kwargs = {"token": token, "revision": revision}
+    source_config = AutoConfig.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
+    if source_config.model_type not in ("vit", "deit", "dinov2", "sat"):
+        raise ValueError(
+            f"{pretrained_model_name_or_path} holds a model of type `{source_config.model_type}`; a backbone for SAT "
+            "must be one of `vit`, `deit`, `dinov2` (or a `sat` model to go on with)."
+        )
+
+    fields = _shared_fields(source_config)
+    if "num_labels" in overrides:
+        # other classes than the source's names
+        fields = {name: value for name, value in fields.items() if name not in ("id2label", "label2id")}
+    model = SATForWeaklySupervisedLocalization(SATConfig(**(fields | overrides)))
+    grids = patch_grid(source_config), patch_grid(model.config)
+    if source_config.model_type == "sat":
+        source = SATForWeaklySupervisedLocalization.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
+        _load(model.vit, convert_vit_state_dict(source.vit.state_dict(), *grids))
+        if source.config.num_labels == model.config.num_labels:
+            _load(model.classifier, source.classifier.state_dict())
+        return model
+
+    # DINOv2 has no pooler to leave out
+    source_kwargs = hub_kwargs if source_config.model_type == "dinov2" else {"add_pooling_layer": False, **hub_kwargs}
+    source = AutoModel.from_pretrained(pretrained_model_name_or_path, **source_kwargs)
+    convert = convert_dinov2_state_dict if source_config.model_type == "dinov2" else convert_vit_state_dict
+    new = ("embeddings.spatial_token", "embeddings.spatial_position_embedding")
+    _load(model.vit, convert(source.state_dict(), *grids), new=new)
+    return model
+
+
+def patch_grid(config: PreTrainedConfig) -> tuple[int, int]:
+    """Height and width of the patch grid that a configuration's position embeddings are for."""
+    sides = []
+    for side in (0, 1):
+        image, patch = (
+            size if isinstance(size, int) else size[side] for size in (config.image_size, config.patch_size)
+        )
+        sides.append(image // patch)
+    return tuple(sides)
+
+
+def convert_vit_state_dict(
+    state_dict: dict[str, torch.Tensor], source_grid: tuple[int, int], grid: tuple[int, int]
+) -> dict[str, torch.Tensor]:
+    """
+    Weights of a [`~transformers.ViTModel`] or [`~transformers.DeiTModel`] as weights of a [`SATModel`], all but its
+    spatial token.
+
+    Args:
+        state_dict (`dict[str, torch.Tensor]`): the source's weights.
+        source_grid (`tuple[int, int]`): height and width of the source's patch grid.
+        grid (`tuple[int, int]`): those of the SAT model; position embeddings are resized where they differ.
+
+    Returns:
+        `dict[str, torch.Tensor]`
+    """
+    converted = dict(state_dict)
+    positions = converted["embeddings.position_embeddings"]
+    if converted.pop("embeddings.distillation_token", None) is not None:
+        positions = torch.cat((positions[:, :1], positions[:, 2:]), dim=1)
+    converted["embeddings.position_embeddings"] = resize_position_embeddings(positions, source_grid, grid)
+    return converted
+
+
+def convert_dinov2_state_dict(
+    state_dict: dict[str, torch.Tensor], source_grid: tuple[int, int], grid: tuple[int, int]
+) -> dict[str, torch.Tensor]:
+    """
+    Weights of a [`~transformers.Dinov2Model`] (small, base or large) as weights of a [`SATModel`] with LayerScale, all
+    but its spatial token.
+
+    Args:
+        state_dict (`dict[str, torch.Tensor]`): the source's weights.
+        source_grid (`tuple[int, int]`): height and width of the source's patch grid, (37, 37) for the published models.
+        grid (`tuple[int, int]`): those of the SAT model; position embeddings are resized where they differ.
+
+    Returns:
+        `dict[str, torch.Tensor]`
+    """
+    converted = {}
+    for name, tensor in state_dict.items():
+        if name == "embeddings.mask_token":
+            continue
+        if name.startswith("encoder."):
+            name = name.removeprefix("encoder.").replace("layer.", "layers.", 1)
+        converted[name.replace("norm1.", "layernorm_before.").replace("norm2.", "layernorm_after.")] = tensor
+    converted["embeddings.position_embeddings"] = resize_position_embeddings(
+        converted["embeddings.position_embeddings"], source_grid, grid
+    )
+    return converted
+
+
+def resize_position_embeddings(
+    position_embeddings: torch.Tensor, source_grid: tuple[int, int], grid: tuple[int, int]
+) -> torch.Tensor:
+    """
+    Position embeddings for another grid of patches (bicubic); the first one, of the cls token, is kept.
+
+    Args:
+        position_embeddings (`torch.Tensor` of shape `(1, 1 + source height * source width, hidden_size)`): the source's.
+        source_grid (`tuple[int, int]`): height and width of their grid.
+        grid (`tuple[int, int]`): height and width of the grid to resize to.
+
+    Returns:
+        `torch.Tensor` of shape `(1, 1 + height * width, hidden_size)`
+
+    Raises:
+        `ValueError`: if there are not as many position embeddings as the source's grid has patches.
+    """
+    if position_embeddings.shape[1] != 1 + math.prod(source_grid):
+        raise ValueError(
+            f"`position_embeddings` must be those of a cls token and a grid of {source_grid[0]}x{source_grid[1]} patches, "
+            f"got {position_embeddings.shape[1]}."
+        )
+    if tuple(grid) == tuple(source_grid):
+        return position_embeddings
+    patches = position_embeddings[:, 1:].unflatten(1, source_grid).permute(0, 3, 1, 2)
+    patches = torch.nn.functional.interpolate(patches.float(), size=grid, mode="bicubic", align_corners=False)
+    patches = patches.flatten(2).transpose(1, 2).to(position_embeddings.dtype)
+    return torch.cat((position_embeddings[:, :1], patches), dim=1)
+
+
+def _shared_fields(config: PreTrainedConfig) -> dict:
+    """The fields of a ViT, DeiT, DINOv2 or SAT configuration that a SAT configuration shares."""
+    names = set(SATConfig.__dataclass_fields__) - set(PreTrainedConfig.__dataclass_fields__)
+    if config.model_type == "sat":
+        names |= {"id2label", "label2id"}
+    else:
+        # stochastic depth belongs to the recipe, not to the backbone
+        names -= {"drop_path_rate"}
+    fields = {name: getattr(config, name) for name in names if hasattr(config, name)}
+    if isinstance(config, Dinov2Config):
+        if config.use_swiglu_ffn:
+            raise ValueError(
+                "DINOv2 models with a SwiGLU feed-forward (giant) are not supported; use small, base or large."
+            )
+        fields["intermediate_size"] = int(config.hidden_size * config.mlp_ratio)
+        fields["layerscale_value"] = config.layerscale_value
+    return fields
+
+
+def _original_config(state_dict: dict[str, torch.Tensor], num_attention_heads: int | None) -> SATConfig:
+    for name, num_dimensions in (("patch_embed.proj.weight", 4), ("head.weight", 4), ("pos_embed", 3)):
+        if state_dict[name].ndim != num_dimensions:
+            raise ValueError(f"`{name}` must have {num_dimensions} dimensions, got {tuple(state_dict[name].shape)}.")
+    hidden_size, num_channels, patch_height, patch_width = state_dict["patch_embed.proj.weight"].shape
+    num_labels = state_dict["head.weight"].shape[0]
+    if num_attention_heads is None:
+        num_attention_heads = max(hidden_size // 64, 1)
+    if num_attention_heads < 1 or hidden_size % num_attention_heads != 0:
+        raise ValueError(
+            f"`num_attention_heads` must divide the hidden size of {hidden_size}, got {num_attention_heads}."
+        )
+    return SATConfig(
+        hidden_size=hidden_size,
+        num_channels=num_channels,
+        patch_size=patch_height if patch_height == patch_width else (patch_height, patch_width),
+        image_size=patch_height * math.isqrt(state_dict["pos_embed"].shape[1] - 1),
+        num_hidden_layers=sum(name.endswith("attn.qkv.weight") for name in state_dict),
+        num_attention_heads=num_attention_heads,
+        intermediate_size=state_dict["blocks.0.mlp.fc1.weight"].shape[0],
+        qkv_bias="blocks.0.attn.qkv.bias" in state_dict,
+        classifier_kernel_size=state_dict["head.weight"].shape[-1],
+        num_labels=num_labels,
+        **({"area_target": 0.35} if num_labels == 1000 else {}),
+    )
+
+
+# The authors' name -> ours; a name that ends in a dot is a prefix.
+_ORIGINAL_NAMES = {
+    "cls_token": "vit.embeddings.cls_token",
+    "pos_embed": "vit.embeddings.position_embeddings",
+    "loc_token": "vit.embeddings.spatial_token",
+    "loc_embed": "vit.embeddings.spatial_position_embedding",
+    "patch_embed.proj.": "vit.embeddings.patch_embeddings.projection.",
+    "norm.": "vit.layernorm.",
+    "head.": "classifier.convolution.",
+}
+_ORIGINAL_BLOCK_NAMES = {
+    "norm1.": "layernorm_before.",
+    "norm2.": "layernorm_after.",
+    "attn.proj.": "attention.o_proj.",
+    "mlp.": "mlp.",
+}
+
+
+def _convert_original_tensor(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+    """One tensor of the authors' as one of ours, or three: their queries, keys and values are fused."""
+    prefix, names = "", _ORIGINAL_NAMES
+    if name.startswith("blocks."):
+        _, index, name = name.split(".", 2)
+        prefix, names = f"vit.layers.{index}.", _ORIGINAL_BLOCK_NAMES
+        if name.startswith("attn.qkv."):
+            kind = name.removeprefix("attn.qkv.")
+            projections = zip(("q_proj", "k_proj", "v_proj"), tensor.chunk(3), strict=True)
+            return {f"{prefix}attention.{projection}.{kind}": part.clone() for projection, part in projections}
+    for original, ours in names.items():
+        if name == original or (original.endswith(".") and name.startswith(original)):
+            return {prefix + ours + name.removeprefix(original): tensor}
+    raise ValueError(f"Not a state dict of the authors' SAT: unknown tensor {prefix and 'in a block: '}{name!r}.")
+
+
+def _load(model: torch.nn.Module, state_dict: dict[str, torch.Tensor], new: tuple[str, ...] = ()):
+    """Loads a state dict that must fill all of the model but `new`."""
+    try:
+        missing, unexpected = model.load_state_dict(state_dict, strict=False)
+    except RuntimeError as error:
+        raise ValueError(f"The weights do not fit the configuration: {error}") from error
+    missing = sorted(set(missing) - set(new))
+    if missing or unexpected:
+        raise ValueError(f"The weights do not fit the model. Missing: {missing}. Unknown: {sorted(unexpected)}.")
+
+
+__all__ = [
+    "convert_dinov2_state_dict",
+    "convert_original_state_dict",
+    "convert_vit_state_dict",
+    "load_backbone",
+    "load_original_checkpoint",
+    "patch_grid",
+    "resize_position_embeddings",
+]

@@ -1,0 +1,33 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Data sets in the one schema that training and evaluation read."""
+
+from .dataset import LocalizationDataset, TrainingAugmentation, collate_localization, decode_image
+from .emblems import emblem_backbone_path, emblem_class_names, load_emblems
+from .loading import EMBEDDED_DATASET, drop_undecodable, has_boxes, load_localization_dataset
+
+
+__all__ = [
+    "EMBEDDED_DATASET",
+    "LocalizationDataset",
+    "TrainingAugmentation",
+    "collate_localization",
+    "decode_image",
+    "drop_undecodable",
+    "emblem_backbone_path",
+    "emblem_class_names",
+    "has_boxes",
+    "load_emblems",
+    "load_localization_dataset",
+]

@@ -1,0 +1,86 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Classification beside localization: ranks of the true class, and ten-crop testing."""
+
+import numpy as np
+import torch
+
+
+def ten_crop_probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """
+    Averages the class probabilities of several crops of a picture.
+
+    Args:
+        logits (`torch.Tensor` of shape `(batch_size, num_crops, num_labels)`):
+            Logits of each crop, usually ten: four corners and the centre, and their mirror images.
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size, num_labels)`, float32: the mean over crops of the softmax of each. It
+        takes the place of `logits` in `BoxAccuracy.update`, beside the localization map of the centre crop.
+
+    Raises:
+        ValueError: If `logits` does not have three dimensions, or no crop.
+    """
+    logits = torch.as_tensor(logits)
+    if logits.ndim != 3 or logits.shape[1] == 0:
+        raise ValueError(
+            f"`logits` must have the shape (batch_size, num_crops, num_labels), got {tuple(logits.shape)}."
+        )
+    return logits.float().softmax(dim=-1).mean(dim=1)
+
+
+def ranks_of_labels(logits: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
+    """
+    How many classes come before the true one.
+
+    Args:
+        logits (`torch.Tensor` of shape `(batch_size, num_labels)`):
+            Logits or probabilities.
+        labels (`torch.Tensor` of shape `(batch_size,)`):
+            Indices of the true classes.
+
+    Returns:
+        `np.ndarray` of shape `(batch_size,)`, int64: 0 for the best class. Of equal classes the one with the lower
+        index comes first, and a row with a NaN puts its true class last.
+
+    Raises:
+        ValueError: If the shapes do not fit each other or a label is not an index of a class.
+    """
+    logits, labels = torch.as_tensor(logits).detach().cpu(), torch.as_tensor(labels).detach().cpu()
+    if logits.ndim != 2:
+        raise ValueError(
+            f"`logits` must have the shape (batch_size, num_labels), got {tuple(logits.shape)}. "
+            "For several crops a picture, pass `ten_crop_probabilities(logits)`."
+        )
+    if labels.shape != logits.shape[:1] or labels.is_floating_point():
+        raise ValueError(
+            f"`labels` must hold one integer for each of the {len(logits)} rows of `logits`, "
+            f"got shape {tuple(labels.shape)} and dtype {labels.dtype}."
+        )
+    num_labels = logits.shape[1]
+    labels = labels.long()
+    out_of_range = (labels < 0) | (labels >= num_labels)
+    if out_of_range.any():
+        raise ValueError(
+            f"`labels` must be from 0 to {num_labels - 1}, as `logits` has {num_labels} classes; "
+            f"got {labels[out_of_range].unique().tolist()}."
+        )
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    true_logits = logits.gather(1, labels[:, None])
+    ties_before = (logits == true_logits) & (torch.arange(num_labels) < labels[:, None])
+    ranks = ((logits > true_logits) | ties_before).sum(dim=1)
+    return ranks.masked_fill(logits.isnan().any(dim=1), num_labels).numpy()
+
+
+__all__ = ["ranks_of_labels", "ten_crop_probabilities"]

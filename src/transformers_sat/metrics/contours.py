@@ -1,0 +1,106 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Boxes as the `wsoleval` protocol cuts them: contours of a map of 256 grey levels, by OpenCV."""
+
+import numpy as np
+import torch
+
+
+def load_opencv():
+    """OpenCV, which nothing but the `wsoleval` protocol needs."""
+    try:
+        import cv2
+    except ImportError as error:
+        raise ImportError(
+            'The "wsoleval" protocol resizes maps and finds contours with OpenCV, which is not installed. '
+            "Install it with: pip install 'transformers-sat[eval]'"
+        ) from error
+    return cv2
+
+
+def resize_and_normalize(localization_map: torch.Tensor, image_size: int) -> np.ndarray:
+    """
+    Resizes one map bicubically, then stretches it to the range from 0 to 1, ends included.
+
+    Args:
+        localization_map (`torch.Tensor` of shape `(height, width)`):
+            Values of any range. float64 is kept; everything else is computed in float32.
+        image_size (`int`):
+            Side of the protocol's frame.
+
+    Returns:
+        `np.ndarray` of shape `(image_size, image_size)`: zeros if the map is constant or holds a NaN or an infinity.
+    """
+    cv2 = load_opencv()
+    dtype = torch.float64 if localization_map.dtype == torch.float64 else torch.float32
+    array = localization_map.to(dtype).numpy()
+    # A constant map is caught before the resize, whose rounding would otherwise be stretched into a pattern.
+    if not np.isfinite(array).all() or array.min() == array.max():
+        return np.zeros((image_size, image_size), dtype=array.dtype)
+    resized = cv2.resize(array, (image_size, image_size), interpolation=cv2.INTER_CUBIC)
+    smallest, largest = resized.min(), resized.max()
+    if smallest == largest:
+        return np.zeros_like(resized)
+    return (resized - smallest) / (largest - smallest)
+
+
+def contour_boxes(
+    localization_map: torch.Tensor, thresholds: np.ndarray, image_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """
+    Boxes of all contours of one map, once for each of the at most 256 grey levels that the thresholds amount to.
+
+    Args:
+        localization_map (`torch.Tensor` of shape `(height, width)`):
+            Map at any resolution.
+        thresholds (`np.ndarray` of shape `(num_thresholds,)`):
+            Fractions of the map's maximum.
+        image_size (`int`):
+            Side of the protocol's frame.
+
+    Returns:
+        `tuple` of the boxes of the outer and inner contours at all levels, of shape `(num_contours, 4)`; the index of
+        each level's first box, of shape `(num_levels,)`; the index of the box whose contour has the largest area, also
+        of shape `(num_levels,)`; and the level of each threshold, of shape `(num_thresholds,)`. Far ends are clipped to
+        `image_size - 1`, and a level that nothing exceeds has the one box `[0, 0, 0, 0]`.
+    """
+    cv2 = load_opencv()
+    grey = (resize_and_normalize(localization_map, image_size) * 255).astype(np.uint8)
+    levels, level_of_threshold = np.unique((thresholds * int(grey.max())).astype(np.int64), return_inverse=True)
+    # Contours are looked for only in the rows and columns that hold foreground at a level, and shifted back.
+    top, bottom = _ranges_above(grey.max(axis=1), levels)
+    left, right = _ranges_above(grey.max(axis=0), levels)
+
+    rectangles, first, largest = [], [], []
+    for level, x0, y0, x1, y1 in zip(levels.tolist(), left, top, right, bottom, strict=True):
+        mask = (grey[y0:y1, x0:x1] > level).view(np.uint8)
+        # Two results since OpenCV 4, three before; the contours are the last but one.
+        contours = cv2.findContours(mask, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE, offset=(x0, y0))[-2] if x1 else ()
+        first.append(len(rectangles))
+        areas = [cv2.contourArea(contour) for contour in contours] if len(contours) > 1 else [0.0]
+        largest.append(len(rectangles) + areas.index(max(areas)))
+        rectangles += [cv2.boundingRect(contour) for contour in contours] or [(0, 0, 0, 0)]
+    boxes = np.array(rectangles, dtype=np.int64)
+    boxes[:, 2:] = np.minimum(boxes[:, :2] + boxes[:, 2:], image_size - 1)
+    return boxes, np.array(first), np.array(largest), level_of_threshold
+
+
+def _ranges_above(maxima: np.ndarray, levels: np.ndarray) -> tuple[list[int], list[int]]:
+    """For each level the first of the rows or columns that exceed it, and the last plus one; 0 and 0 if none does."""
+    above = maxima > levels[:, None]
+    ends = np.where(above.any(axis=1), above.shape[1] - above[:, ::-1].argmax(axis=1), 0)
+    return above.argmax(axis=1).tolist(), ends.tolist()
+
+
+__all__ = ["contour_boxes", "load_opencv", "resize_and_normalize"]

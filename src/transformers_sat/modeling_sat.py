@@ -1,0 +1,669 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""PyTorch SAT model."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import initialization as init
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers.core_model_loading import rename_source_key
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.vit.modeling_vit import (
+    ViTAttention,
+    ViTEmbeddings,
+    ViTLayer,
+    ViTPreTrainedModel,
+)
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_sat import SATConfig
+
+
+@dataclass
+class SATModelOutput(ModelOutput):
+    """
+    Output of [`SATModel`]. `height` and `width` are those of the patch grid.
+
+    Args:
+        last_hidden_state (`torch.FloatTensor` of shape `(batch_size, 1 + height * width + 1, hidden_size)`):
+            Hidden states after the final layer normalization, in the order `[cls, patches row by row, spatial]`.
+        localization_map (`torch.FloatTensor` of shape `(batch_size, height, width)`):
+            Foreground probability of every patch, in (0, 1): the mean of the spatial blocks' maps. At least float32,
+            also when the model runs in half precision.
+        spatial_maps (`tuple(torch.FloatTensor)`, *optional*, returned when `output_spatial_maps=True` is passed):
+            One map of shape `(batch_size, height, width)` per spatial block, first block first.
+        hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned when `output_hidden_states=True` is passed):
+            The embeddings and the output of each block, as `last_hidden_state` without the final normalization.
+        attentions (`tuple(torch.FloatTensor)`, *optional*, returned when `output_attentions=True` is passed):
+            Softmax attention of each block before the spatial mask, of shape
+            `(batch_size, num_heads, sequence_length, sequence_length)`. Only the eager attention computes it; the
+            tuple is empty with the others.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    localization_map: torch.FloatTensor | None = None
+    spatial_maps: tuple[torch.FloatTensor, ...] | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+@dataclass
+class SATForWeaklySupervisedLocalizationOutput(ModelOutput):
+    """
+    Output of [`SATForWeaklySupervisedLocalization`]. `height` and `width` are those of the patch grid.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` is provided):
+            Classification loss plus the weighted area and normalization losses.
+        loss_dict (`dict[str, torch.FloatTensor]`, *optional*, returned when `labels` is provided):
+            The terms of the loss before weighting, detached: `classification`, `area`, `normalization`, and
+            `area_band` where its weight is not zero.
+        logits (`torch.FloatTensor` of shape `(batch_size, config.num_labels)`):
+            Classification scores before softmax.
+        localization_map (`torch.FloatTensor` of shape `(batch_size, height, width)`):
+            Foreground probability of every patch, in (0, 1), whatever the class.
+        class_maps (`torch.FloatTensor` of shape `(batch_size, config.num_labels, height, width)`, *optional*, returned
+            when `output_class_maps=True` is passed):
+            Class scores of every patch; their mean over the grid is `logits`.
+        spatial_maps (`tuple(torch.FloatTensor)`, *optional*, returned when `output_spatial_maps=True` is passed):
+            One map of shape `(batch_size, height, width)` per spatial block, first block first.
+        hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned when `output_hidden_states=True` is passed):
+            See [`SATModelOutput`].
+        attentions (`tuple(torch.FloatTensor)`, *optional*, returned when `output_attentions=True` is passed):
+            See [`SATModelOutput`].
+    """
+
+    loss: torch.FloatTensor | None = None
+    loss_dict: dict[str, torch.FloatTensor] | None = None
+    logits: torch.FloatTensor | None = None
+    localization_map: torch.FloatTensor | None = None
+    class_maps: torch.FloatTensor | None = None
+    spatial_maps: tuple[torch.FloatTensor, ...] | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+class SATEmbeddings(ViTEmbeddings):
+    """The ViT's embeddings `[cls, patches]`, followed by the spatial token with a position embedding of its own."""
+
+    def __init__(self, config: SATConfig):
+        super().__init__(config)
+        self.spatial_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        self.spatial_position_embedding = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+
+    def patch_grid(self, pixel_values: torch.Tensor) -> tuple[int, int]:
+        """(height, width) of the patch grid of a batch of pictures."""
+        patch_height, patch_width = self.patch_embeddings.patch_size
+        height, width = pixel_values.shape[-2:]
+        if height % patch_height != 0 or width % patch_width != 0:
+            raise ValueError(
+                f"`pixel_values` must have a height and width that are multiples of the patch size "
+                f"({patch_height}x{patch_width}), got {height}x{width}. Resize the pictures first, for instance with "
+                "the image processor's `size`."
+            )
+        return height // patch_height, width // patch_width
+
+    def interpolate_pos_encoding(self, embeddings: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """
+        Position embeddings `[cls, patches]` for pictures of `height` x `width` pixels, square or not: those of the
+        patches are resized (bicubic) from the configuration's grid, which need not be square either.
+        """
+        patch_height, patch_width = self.patch_embeddings.patch_size
+        old_grid = (self.image_size[0] // patch_height, self.image_size[1] // patch_width)
+        new_grid = (height // patch_height, width // patch_width)
+        # always interpolate when tracing, so that the exported model takes other sizes than the traced one
+        if not torch.jit.is_tracing() and new_grid == old_grid:
+            return self.position_embeddings
+
+        dim = embeddings.shape[-1]
+        patch_positions = self.position_embeddings[:, 1:].reshape(1, *old_grid, dim).permute(0, 3, 1, 2)
+        patch_positions = nn.functional.interpolate(
+            patch_positions.float(), size=new_grid, mode="bicubic", align_corners=False
+        ).to(patch_positions.dtype)
+        patch_positions = patch_positions.flatten(2).transpose(1, 2)
+        return torch.cat((self.position_embeddings[:, :1], patch_positions), dim=1)
+
+    def forward(self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool | None = None) -> torch.Tensor:
+        height, width = pixel_values.shape[-2:]
+        if not interpolate_pos_encoding and (height, width) != tuple(self.image_size):
+            raise ValueError(
+                f"`pixel_values` of {height}x{width} pixels do not fit the model's `image_size` of "
+                f"{self.image_size[0]}x{self.image_size[1]}. Resize the pictures, or pass "
+                "`interpolate_pos_encoding=True` to resize the position embeddings instead."
+            )
+        embeddings = super().forward(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
+        spatial_token = self.dropout(self.spatial_token + self.spatial_position_embedding)
+        return torch.cat((embeddings, spatial_token.expand(embeddings.shape[0], -1, -1)), dim=1)
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: Unpack[TransformersKwargs],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    attn_weights = torch.matmul(query, key.transpose(2, 3)) * scaling
+    if attention_mask is not None:
+        attn_weights = attn_weights + attention_mask
+
+    # unlike ViT's, this softmax keeps float64, so that the eager path can serve as a reference
+    attn_weights = nn.functional.softmax(attn_weights, dim=-1, dtype=at_least_float32(query)).to(query.dtype)
+    attn_weights = nn.functional.dropout(attn_weights, p=dropout, training=module.training)
+    attn_output = torch.matmul(attn_weights, value).transpose(1, 2).contiguous()
+    return attn_output, attn_weights
+
+
+def at_least_float32(tensor: torch.Tensor) -> torch.dtype:
+    """The dtype for what half precision would round too much."""
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+class SATAttention(ViTAttention):
+    """
+    The ViT's attention and, in spatial blocks, the spatial-query attention (paper, section 3.2): the spatial token's
+    query, averaged over the heads, gives every key a mask value in (0, 1) by which all heads' and queries' attention to
+    that key is multiplied, without renormalisation.
+    """
+
+    def __init__(self, config: SATConfig, is_spatial: bool):
+        super().__init__(config)
+        self.is_spatial = is_spatial
+
+    def spatial_mask(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        """
+        Mask value of every key.
+
+        The mean over the heads of `q . k` is the product of the concatenated heads over their number, so one
+        matrix-vector product does.
+
+        Args:
+            query (`torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`): all heads, concatenated.
+            key (`torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`): all heads, concatenated.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, sequence_length)`, at least float32.
+        """
+        spatial_query = query[:, -1] * (self.scaling / self.num_attention_heads)
+        scores = torch.matmul(key, spatial_query.unsqueeze(-1)).squeeze(-1)
+        return scores.to(at_least_float32(scores)).sigmoid()
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        input_shape = hidden_states.shape[:-1]
+        hidden_shape = (*input_shape, -1, self.head_dim)
+
+        query = self.q_proj(hidden_states)
+        key = self.k_proj(hidden_states)
+        value = self.v_proj(hidden_states)
+
+        spatial_mask = None
+        if self.is_spatial:
+            # (softmax(QK') * m) V = softmax(QK') (m * V): with the mask on the values any attention back end serves
+            spatial_mask = self.spatial_mask(query, key)
+            value = value * spatial_mask.unsqueeze(-1).to(value.dtype)
+
+        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        attn_output, attn_weights = attention_interface(
+            self,
+            query.view(hidden_shape).transpose(1, 2),
+            key.view(hidden_shape).transpose(1, 2),
+            value.view(hidden_shape).transpose(1, 2),
+            attention_mask,
+            dropout=0.0 if not self.training else self.attention_dropout,
+            scaling=self.scaling,
+            **kwargs,
+        )
+        attn_output = attn_output.reshape(*input_shape, -1).contiguous()
+        return self.o_proj(attn_output), attn_weights, spatial_mask
+
+
+class SATLayerScale(nn.Module):
+    """A learned gain per channel of a residual branch."""
+
+    def __init__(self, config: SATConfig):
+        super().__init__()
+        self.lambda1 = nn.Parameter(config.layerscale_value * torch.ones(config.hidden_size))
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return hidden_states * self.lambda1
+
+
+class SATDropPath(nn.Module):
+    """Stochastic depth: in training, drops a residual branch for whole samples with probability `drop_prob`."""
+
+    def __init__(self, drop_prob: float):
+        super().__init__()
+        self.drop_prob = drop_prob
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        if self.drop_prob == 0.0 or not self.training:
+            return hidden_states
+        keep_prob = 1.0 - self.drop_prob
+        kept = hidden_states.new_empty(hidden_states.shape[0], 1, 1).bernoulli_(keep_prob)
+        return hidden_states * (kept / keep_prob)
+
+    def extra_repr(self) -> str:
+        return f"p={self.drop_prob}"
+
+
+class SATLayer(ViTLayer):
+    """A ViT block with stochastic depth, LayerScale where the configuration has it, and the choice of attention."""
+
+    def __init__(self, config: SATConfig, layer_idx: int):
+        super().__init__(config)
+        is_spatial = layer_idx >= config.num_hidden_layers - config.num_spatial_layers
+        self.attention = SATAttention(config, is_spatial=is_spatial)
+        has_layer_scale = config.layerscale_value is not None
+        self.layer_scale1 = SATLayerScale(config) if has_layer_scale else nn.Identity()
+        self.layer_scale2 = SATLayerScale(config) if has_layer_scale else nn.Identity()
+        self.drop_path = SATDropPath(config.drop_path_rate * layer_idx / max(config.num_hidden_layers - 1, 1))
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Returns the hidden states and, from a spatial block, the mask of shape `(batch_size, sequence_length)`."""
+        residual = hidden_states
+        hidden_states = self.layernorm_before(hidden_states)
+        hidden_states, _, spatial_mask = self.attention(hidden_states, attention_mask, **kwargs)
+        hidden_states = self.layer_scale1(self.dropout(hidden_states))
+        hidden_states = self.drop_path(hidden_states) + residual
+
+        residual = hidden_states
+        hidden_states = self.layernorm_after(hidden_states)
+        hidden_states = self.mlp(hidden_states)
+        hidden_states = self.layer_scale2(self.dropout(hidden_states))
+        hidden_states = self.drop_path(hidden_states) + residual
+
+        return hidden_states, spatial_mask
+
+
+class SATClassifierConvolution(nn.Conv2d):
+    """A convolution with a class of its own, because it is initialized unlike the patch embedding's."""
+
+
+class SATPooledConvolution(nn.Module):
+    """
+    The classifier: a convolution over the patch grid (zero padding), averaged over the grid (paper, section 3.1).
+
+    The mean of a convolution is a sum over its kernel's offsets of the weight times the mean of the shifted input, so
+    the logits need one product with the offsets' means instead of one per patch; the maps are made on request.
+    """
+
+    def __init__(self, config: SATConfig):
+        super().__init__()
+        self.padding = config.classifier_kernel_size // 2
+        self.convolution = SATClassifierConvolution(
+            config.hidden_size, config.num_labels, config.classifier_kernel_size, padding=self.padding
+        )
+
+    def offset_means(self, patches: torch.Tensor, dim: int) -> torch.Tensor:
+        """
+        Mean over `dim` of the zero padded input under each of the kernel's offsets, stacked as dimension 1. An offset
+        shifts as many rows (or columns) past the border as it is long, and zeros in at the other.
+        """
+        length = patches.shape[dim]
+        sums = []
+        for offset in range(-self.padding, self.padding + 1):
+            start, stop = max(offset, 0), length + min(offset, 0)
+            sums.append(patches.narrow(dim, min(start, length), max(stop - start, 0)).sum(dim))
+        return torch.stack(sums, dim=1) / length
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        """Logits `(batch_size, num_labels)` from patches of shape `(batch_size, height, width, hidden_size)`."""
+        means = self.offset_means(patches, dim=1)  # (batch_size, kernel_height, width, hidden_size)
+        means = self.offset_means(means, dim=2)  # (batch_size, kernel_width, kernel_height, hidden_size)
+        # the order of a convolution's weights: channels, rows, columns
+        means = means.permute(0, 3, 2, 1).flatten(1)
+        return nn.functional.linear(means, self.convolution.weight.flatten(1), self.convolution.bias)
+
+    def class_maps(self, patches: torch.Tensor) -> torch.Tensor:
+        """Maps `(batch_size, num_labels, height, width)` from patches as in `forward`; their mean is the logits."""
+        return self.convolution(patches.permute(0, 3, 1, 2))
+
+
+class SATPreTrainedModel(ViTPreTrainedModel):
+    """
+    Weight initialization and the download and loading of pretrained models.
+
+    The encoder keeps the ViT's names (`base_model_prefix` is `"vit"`), so that a ViT checkpoint fills all of it but the
+    spatial token and its position embedding.
+    """
+
+    config: SATConfig
+    _no_split_modules = ["SATEmbeddings", "SATLayer"]
+    _can_record_outputs = {"hidden_states": SATLayer, "attentions": SATAttention}
+    # A ViT's pooler has no counterpart here.
+    _keys_to_ignore_on_load_unexpected = [r"pooler\."]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, SATEmbeddings):
+            init.trunc_normal_(module.spatial_token, mean=0.0, std=self.config.initializer_range)
+            init.trunc_normal_(module.spatial_position_embedding, mean=0.0, std=self.config.initializer_range)
+        elif isinstance(module, SATLayerScale):
+            init.constant_(module.lambda1, self.config.layerscale_value)
+        elif isinstance(module, SATClassifierConvolution):
+            # PyTorch's default for a convolution, which is what the published models started from
+            bound = 1.0 / math.sqrt(module.weight[0].numel())
+            init.uniform_(module.weight, -bound, bound)
+            init.uniform_(module.bias, -bound, bound)
+
+
+class SATModel(SATPreTrainedModel):
+    """
+    The bare SAT encoder: a ViT with a spatial token, whose attention to the patches is the localization map.
+
+    Args:
+        config ([`SATConfig`]): the model's configuration.
+    """
+
+    def __init__(self, config: SATConfig):
+        super().__init__(config)
+        self.embeddings = SATEmbeddings(config)
+        self.layers = nn.ModuleList([SATLayer(config, layer_idx) for layer_idx in range(config.num_hidden_layers)])
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        # Trainer resumes with `load_state_dict`, which does not know the older names that `save_pretrained` writes
+        self.register_load_state_dict_pre_hook(rename_saved_weights)
+        self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        interpolate_pos_encoding: bool | None = None,
+        attention_mask: torch.Tensor | None = None,
+        output_spatial_maps: bool = False,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> SATModelOutput:
+        r"""
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch_size, num_channels, height, width)`):
+                Pictures, resized and normalised by the image processor.
+            interpolate_pos_encoding (`bool`, *optional*):
+                Whether to resize the position embeddings to pictures of another size than `config.image_size`; any
+                height and width that the patch size divides will do.
+            attention_mask (`torch.Tensor` of shape `(batch_size, 1 + num_patches + 1)`, *optional*):
+                1 for tokens that may be attended to, 0 for the others.
+            output_spatial_maps (`bool`, *optional*, defaults to `False`):
+                Whether to return the map of every spatial block, beside their mean.
+
+        Returns:
+            [`SATModelOutput`]
+
+        Raises:
+            `ValueError`: if the pictures have another number of channels than `config.num_channels`, a size that the
+                patch does not divide, or another size than `config.image_size` without `interpolate_pos_encoding`.
+        """
+        grid = self.embeddings.patch_grid(pixel_values)
+        pixel_values = pixel_values.to(self.embeddings.patch_embeddings.projection.weight.dtype)
+        hidden_states = self.embeddings(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
+        attention_mask = create_bidirectional_mask(
+            config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
+        )
+
+        spatial_maps = ()
+        for layer in self.layers:
+            hidden_states, spatial_mask = layer(hidden_states, attention_mask, **kwargs)
+            if spatial_mask is not None:
+                spatial_maps += (spatial_mask[:, 1:-1].unflatten(1, grid),)
+
+        return SATModelOutput(
+            last_hidden_state=self.layernorm(hidden_states),
+            localization_map=torch.stack(spatial_maps).mean(0),
+            spatial_maps=spatial_maps if output_spatial_maps else None,
+        )
+
+
+class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
+    """
+    SAT with its classifier: from image labels alone it learns what a picture shows (`logits`) and where
+    (`localization_map`). The image processor's `post_process_localization` turns its output into boxes and masks.
+
+    Args:
+        config ([`SATConfig`]): the model's configuration.
+
+    Example:
+
+    ```python
+    >>> from PIL import Image
+    >>> from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor
+
+    >>> processor = SATImageProcessor.from_pretrained("org/sat-deit-s-cub")
+    >>> model = SATForWeaklySupervisedLocalization.from_pretrained("org/sat-deit-s-cub")
+
+    >>> image = Image.open("bird.jpg")
+    >>> outputs = model(**processor(image, return_tensors="pt"))
+    >>> result = processor.post_process_localization(outputs, target_sizes=[(image.height, image.width)])[0]
+    >>> label, box = model.config.id2label[result["labels"][0].item()], result["boxes"][0].tolist()
+    ```"""
+
+    # The losses are means over the batch: Trainer has to average them over accumulation steps and processes itself.
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: SATConfig):
+        super().__init__(config)
+        # not found by the class's name; cross entropy unless the configuration's `problem_type` says otherwise
+        self.loss_type = "ForImageClassification"
+        self.vit = SATModel(config)
+        self.classifier = SATPooledConvolution(config)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        interpolate_pos_encoding: bool | None = None,
+        attention_mask: torch.Tensor | None = None,
+        output_class_maps: bool = False,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> SATForWeaklySupervisedLocalizationOutput:
+        r"""
+        Args:
+            pixel_values (`torch.Tensor` of shape `(batch_size, num_channels, height, width)`):
+                Pictures, resized and normalised by the image processor.
+            labels (`torch.Tensor` of shape `(batch_size,)`, *optional*):
+                Class of each picture, in `[0, config.num_labels - 1]`. As floats of shape
+                `(batch_size, config.num_labels)` they are the 0 or 1 of every class (multi-label), with binary cross
+                entropy in the place of cross entropy; see `config.problem_type`.
+            interpolate_pos_encoding (`bool`, *optional*):
+                See [`SATModel.forward`].
+            attention_mask (`torch.Tensor` of shape `(batch_size, 1 + num_patches + 1)`, *optional*):
+                See [`SATModel.forward`].
+            output_class_maps (`bool`, *optional*, defaults to `False`):
+                Whether to return the classifier's maps before their mean over the grid.
+
+        Returns:
+            [`SATForWeaklySupervisedLocalizationOutput`]
+
+        Raises:
+            `ValueError`: as [`SATModel.forward`], and if `labels` have another shape or lie out of range.
+        """
+        outputs: SATModelOutput = self.vit(
+            pixel_values,
+            interpolate_pos_encoding=interpolate_pos_encoding,
+            attention_mask=attention_mask,
+            **kwargs,
+        )
+        localization_map = outputs.localization_map
+        patches = outputs.last_hidden_state[:, 1:-1].unflatten(1, localization_map.shape[1:])
+        logits = self.classifier(patches)
+
+        loss, loss_dict = None, None
+        if labels is not None:
+            loss, loss_dict = self.localization_loss(logits, localization_map, labels)
+
+        return SATForWeaklySupervisedLocalizationOutput(
+            loss=loss,
+            loss_dict=loss_dict,
+            logits=logits,
+            localization_map=localization_map,
+            class_maps=self.classifier.class_maps(patches) if output_class_maps else None,
+            spatial_maps=outputs.spatial_maps,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def localization_loss(
+        self, logits: torch.Tensor, localization_map: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """
+        The paper's loss (section 3.3) and its terms: cross entropy, area and normalization.
+
+        Args:
+            logits (`torch.Tensor` of shape `(batch_size, num_labels)`): class scores.
+            localization_map (`torch.Tensor` of shape `(batch_size, height, width)`): values in (0, 1).
+            labels (`torch.Tensor` of shape `(batch_size,)`): classes, or as in `forward`.
+
+        Returns:
+            `tuple(torch.Tensor, dict[str, torch.Tensor])`: the weighted sum, and the detached terms.
+        """
+        config = self.config
+        check_labels(labels, logits)
+        area = localization_map.mean(dim=(1, 2))
+        batch_area = global_batch_mean(area.mean()) if self.training else area.mean()
+
+        terms = {
+            "classification": self.loss_function(labels, logits.to(localization_map.dtype), config),
+            "area": (batch_area - config.area_target).abs(),
+            "normalization": normalization_loss(localization_map),
+        }
+        loss = (
+            terms["classification"]
+            + config.area_loss_weight * terms["area"]
+            + config.normalization_loss_weight * terms["normalization"]
+        )
+        if config.area_band_loss_weight > 0:
+            excess = (area - config.area_target).abs() - config.area_band_tolerance
+            terms["area_band"] = excess.relu().mean()
+            loss = loss + config.area_band_loss_weight * terms["area_band"]
+        return loss, {name: term.detach() for name, term in terms.items()}
+
+
+def check_labels(labels: torch.Tensor, logits: torch.Tensor):
+    """Raises `ValueError` unless `labels` are one class in range for each row of `logits`, or floats like `logits`."""
+    batch_size, num_labels = logits.shape
+    if labels.is_floating_point():
+        if labels.shape != logits.shape and not (num_labels == 1 and labels.shape == (batch_size,)):
+            raise ValueError(
+                f"Floating-point `labels` must have the shape ({batch_size}, {num_labels}), a 0 or 1 for each class "
+                f"(multi-label), got {tuple(labels.shape)}. For one class per picture pass integers."
+            )
+        return
+    if labels.shape != (batch_size,):
+        raise ValueError(
+            f"Integer `labels` must have the shape ({batch_size},), one class per picture, got {tuple(labels.shape)}."
+        )
+    # Reading values would make an accelerator wait at each step, and cannot be compiled; the loss checks them there.
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+        outside = labels[(labels < 0) | (labels >= num_labels)]
+        if outside.numel() > 0:
+            raise ValueError(
+                f"`labels` must be between 0 and {num_labels - 1}, as the model has {num_labels} classes "
+                f"(`num_labels`), got {outside.unique().tolist()}."
+            )
+
+
+def global_batch_mean(local_mean: torch.Tensor) -> torch.Tensor:
+    """
+    Mean over the batches of all data-parallel processes, with the gradient of the local one.
+
+    After the processes' gradients are averaged, the gradient of a function of this mean is exactly that of one process
+    on the union of the batches, so the collective itself needs no gradient.
+    """
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+        return local_mean
+    global_mean = local_mean.detach().clone()
+    distributed.all_reduce(global_mean)
+    global_mean /= distributed.get_world_size()
+    return local_mean + (global_mean - local_mean.detach())
+
+
+def _smoothing_weights() -> tuple[float, float]:
+    """
+    (centre, edge) of the separable 3x3 kernel that smooths the map in the normalization loss: the normal CDF's
+    differences over three equal bins on [-(6 + 13/6), 6 + 13/6], square-rooted and normalised to sum 1.
+    """
+    limit = (6 + 13 / 6) / 3
+    centre = math.erf(limit / math.sqrt(2))
+    edge = (math.erf(3 * limit / math.sqrt(2)) - centre) / 2
+    total = math.sqrt(centre) + 2 * math.sqrt(edge)
+    return math.sqrt(centre) / total, math.sqrt(edge) / total
+
+
+def normalization_loss(localization_map: torch.Tensor) -> torch.Tensor:
+    """
+    Mean of `s (1 - s)` over batch and grid, `s` being the smoothed map: it pushes values away from one half.
+
+    Args:
+        localization_map (`torch.Tensor` of shape `(batch_size, height, width)`): values in (0, 1).
+
+    Returns:
+        `torch.Tensor` of shape `()`.
+    """
+    centre, edge = _smoothing_weights()
+    smoothed = localization_map
+    for dim in (1, 2):
+        length = localization_map.shape[dim]
+        padded = nn.functional.pad(smoothed, (1, 1) if dim == 2 else (0, 0, 1, 1))
+        neighbours = padded.narrow(dim, 0, length) + padded.narrow(dim, 2, length)
+        smoothed = centre * smoothed + edge * neighbours
+    return (smoothed * (1 - smoothed)).mean()
+
+
+def rename_saved_weights(module: nn.Module, state_dict: dict[str, torch.Tensor], prefix: str, *args):
+    """Gives the weights of `module` in a state dict this version's names, as `from_pretrained` does."""
+    renamings = get_checkpoint_conversion_mapping("SATModel")
+    for name in list(state_dict):
+        if name.startswith(prefix):
+            renamed, *_ = rename_source_key(name.removeprefix(prefix), renamings, [])
+            state_dict[prefix + renamed] = state_dict.pop(name)
+
+
+# ViT checkpoints written before Transformers 5 have other names for the same weights. `overwrite` because a copy of this
+# file that came with a checkpoint may be imported beside the installed package.
+register_checkpoint_conversion_mapping("SATModel", get_checkpoint_conversion_mapping("ViTModel"), overwrite=True)
+
+
+__all__ = [
+    "SATForWeaklySupervisedLocalization",
+    "SATForWeaklySupervisedLocalizationOutput",
+    "SATModel",
+    "SATModelOutput",
+    "SATPreTrainedModel",
+]

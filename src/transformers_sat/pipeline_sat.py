@@ -1,0 +1,100 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The `weakly-supervised-localization` pipeline."""
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+from transformers import Pipeline
+
+
+class WeaklySupervisedLocalizationPipeline(Pipeline):
+    """
+    What is in a picture and where: class, box, mask and localization map in the picture's own pixels.
+
+    Example:
+
+    ```python
+    >>> import transformers_sat
+    >>> from transformers import pipeline
+
+    >>> localizer = pipeline("weakly-supervised-localization", model="org/sat-deit-s-cub")
+    >>> localizer("bird.jpg")[0]["box"]
+    {'xmin': 17, 'ymin': 40, 'xmax': 203, 'ymax': 188}
+    ```"""
+
+    _load_processor = False
+    _load_image_processor = True
+    _load_feature_extractor = False
+    _load_tokenizer = False
+
+    def __call__(self, inputs, **kwargs):
+        """
+        Localizes what is in the pictures.
+
+        Args:
+            inputs (`str`, `PIL.Image`, or a list, generator or dataset of them):
+                Path, URL or picture.
+            threshold (`float`, *optional*):
+                Cut of the normalized map, in [0, 1]; the one saved with the model by default.
+            top_k (`int`, *optional*, defaults to 1):
+                Number of most probable classes to return.
+            multiple_boxes (`bool`, *optional*, defaults to `False`):
+                Whether to return every connected component, instead of the largest alone.
+
+        Returns:
+            `list[dict]` for one picture, a list of them for several: per class (and component)
+
+            - **label** (`str`): name of the class.
+            - **score** (`float`): its probability (see `SATImageProcessor.post_process_localization`).
+            - **box** (`dict[str, int]`): `xmin`, `ymin`, `xmax`, `ymax` in pixels, far ends exclusive.
+            - **mask** (`PIL.Image`): foreground 255, background 0, of the picture's size.
+            - **localization_map** (`np.ndarray` of shape `(height, width)`): normalized map, in [0, 1].
+        """
+        return super().__call__(inputs, **kwargs)
+
+    def _sanitize_parameters(self, threshold=None, top_k=None, multiple_boxes=None):
+        given = {"threshold": threshold, "top_k": top_k, "multiple_boxes": multiple_boxes}
+        return {}, {}, {name: value for name, value in given.items() if value is not None}
+
+    def preprocess(self, image):
+        # upright, as the stock pipelines do; the boxes are in the upright picture's pixels
+        image = PIL.ImageOps.exif_transpose(self.image_processor.fetch_images(image))
+        inputs = self.image_processor(image, return_tensors="pt").to(self.dtype)
+        return {"target_size": (image.height, image.width), **inputs}
+
+    def _forward(self, model_inputs):
+        target_size = model_inputs.pop("target_size")
+        outputs = self.model(**model_inputs)
+        # flat, so that the base class can take batches apart
+        return outputs.__class__({"target_size": target_size, **outputs})
+
+    def postprocess(self, model_outputs, **parameters):
+        result = self.image_processor.post_process_localization(
+            model_outputs, target_sizes=[model_outputs["target_size"]], **parameters
+        )[0]
+        localization_map = result["localization_map"].numpy()
+        return [
+            {
+                "label": self.model.config.id2label[label.item()],
+                "score": score.item(),
+                "box": dict(zip(("xmin", "ymin", "xmax", "ymax"), (round(side) for side in box.tolist()))),
+                "mask": PIL.Image.fromarray(mask.numpy().astype(np.uint8) * 255),
+                "localization_map": localization_map,
+            }
+            for score, label, box, mask in zip(result["scores"], result["labels"], result["boxes"], result["masks"])
+        ]
+
+
+__all__ = ["WeaklySupervisedLocalizationPipeline"]

@@ -1,0 +1,362 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What SAT's image processors share, whatever their back end: reading pictures, and boxes and masks in their pixels."""
+
+import math
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+import torch
+from transformers.image_processing_outputs import SemanticSegmentationPostProcessorOutput
+from transformers.image_utils import load_image
+from transformers.processing_utils import ImagesKwargs
+from transformers.utils import ModelOutput, logging
+
+from .localization_sat import locate, map_in_picture, normalize_map
+
+
+logger = logging.get_logger(__name__)
+
+
+class SATImageProcessorKwargs(ImagesKwargs, total=False):
+    r"""
+    localization_threshold (`float`, *optional*, defaults to `self.localization_threshold`):
+        Foreground is where the normalized localization map is strictly greater than this value, in [0, 1]. It belongs to
+        the model: calibrated on a validation split and saved with the processor.
+    """
+
+    localization_threshold: float | int
+
+
+class SATPostProcessingMixin:
+    """
+    Reading of pictures and post-processing for SAT's image processors.
+
+    All post-processing follows the paper's evaluation: the map is min-max normalized at the model's grid, laid over the
+    picture (bilinear), cut at the threshold (strictly greater), and the largest 8-connected component gives the mask
+    and the box. A map that is constant, or nowhere above the threshold, says nothing about the place: box and mask are
+    then all that the model saw of the picture. So they are for a map with NaN or infinite values, with a warning.
+    """
+
+    def fetch_images(self, image_url_or_urls):
+        """
+        Loads paths and URLs as upright PIL images (the EXIF orientation is applied); other pictures pass unchanged.
+
+        Raises:
+            `ValueError`: if a file cannot be decoded; the message has its path.
+        """
+        if isinstance(image_url_or_urls, (list, tuple)):
+            return [self.fetch_images(image) for image in image_url_or_urls]
+        if isinstance(image_url_or_urls, str) and os.path.isfile(image_url_or_urls):
+            try:
+                with PIL.Image.open(image_url_or_urls) as image:
+                    return PIL.ImageOps.exif_transpose(image)
+            except Exception as error:  # on damaged files Pillow's readers raise errors of any kind
+                raise ValueError(f"The picture {image_url_or_urls} cannot be decoded: {error}") from error
+        if isinstance(image_url_or_urls, str):
+            return load_image(image_url_or_urls)
+        return super().fetch_images(image_url_or_urls)
+
+    def process_image(self, image, **kwargs):
+        """As the back end does it, after bringing pictures of 16 bits to the 8 bits that `rescale_factor` is for."""
+        return super().process_image(_to_eight_bits(image), **kwargs)
+
+    def post_process_localization(
+        self,
+        outputs: ModelOutput,
+        target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None = None,
+        threshold: float | None = None,
+        top_k: int = 1,
+        multiple_boxes: bool = False,
+    ) -> list[dict[str, torch.Tensor]]:
+        """
+        Turns the output of [`SATForWeaklySupervisedLocalization`] into classes, boxes and masks in original pixels.
+
+        Args:
+            outputs ([`SATForWeaklySupervisedLocalizationOutput`]):
+                Output of the model for pictures that this processor prepared with its own settings.
+            target_sizes (`torch.Tensor` of shape `(batch_size, 2)` or list of `tuple[int, int]`, *optional*):
+                Height and width of each original picture. The size that the model was given by default.
+            threshold (`float`, *optional*):
+                Cut of the normalized map, in [0, 1]; `self.localization_threshold` by default.
+            top_k (`int`, *optional*, defaults to 1):
+                Number of most probable classes to return. The map is the same for all, so each gets the same boxes.
+            multiple_boxes (`bool`, *optional*, defaults to `False`):
+                Whether to return every connected component, instead of the largest alone.
+
+        Returns:
+            `list[dict]`: one dictionary per picture, whose first four entries have one row per class and component, the
+            most probable class first, then the largest component:
+
+            - **scores** (`torch.FloatTensor` of shape `(n,)`): probability of the class; with `multiple_boxes` times the
+              component's largest value in the normalized map.
+            - **labels** (`torch.LongTensor` of shape `(n,)`): classes.
+            - **boxes** (`torch.FloatTensor` of shape `(n, 4)`): corners `(x0, y0, x1, y1)` in pixels, far ends exclusive.
+            - **masks** (`torch.BoolTensor` of shape `(n, height, width)`): foreground.
+            - **localization_map** (`torch.FloatTensor` of shape `(height, width)`): normalized map, in [0, 1]; 0 where
+              the model did not see the picture.
+
+        Raises:
+            `ValueError`: if `outputs` are of another model, `target_sizes` are not one per picture, `threshold` is not in
+                [0, 1] or `top_k` not in [1, number of classes].
+        """
+        threshold = self.localization_threshold if threshold is None else threshold
+        if not 0.0 <= threshold <= 1.0:
+            raise ValueError(f"`threshold` must be between 0 and 1, got {threshold}.")
+        probabilities, maps, pictures = self._check_outputs(outputs, target_sizes)
+        if not 1 <= top_k <= probabilities.shape[1]:
+            raise ValueError(f"`top_k` must be between 1 and {probabilities.shape[1]}, got {top_k}.")
+
+        top_scores, top_labels = probabilities.topk(top_k, dim=1)
+        results = []
+        for localization_map, picture, scores, labels in zip(maps, pictures, top_scores, top_labels):
+            in_pixels, boxes, masks = self._locate(localization_map, *picture, threshold, multiple_boxes)
+            peaks = torch.ones(len(boxes))
+            if multiple_boxes:
+                peaks = torch.stack([in_pixels[mask].max() for mask in masks])
+            results.append(
+                {
+                    "scores": (scores[:, None] * peaks).flatten(),
+                    "labels": labels.repeat_interleave(len(boxes)),
+                    "boxes": boxes.repeat(top_k, 1),
+                    "masks": masks.repeat(top_k, 1, 1),
+                    "localization_map": in_pixels,
+                }
+            )
+        return results
+
+    def post_process_object_detection(
+        self,
+        outputs: ModelOutput,
+        threshold: float = 0.5,
+        target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None = None,
+        multiple_boxes: bool = False,
+    ) -> list[dict[str, torch.Tensor]]:
+        """
+        Detections as the `object-detection` pipeline expects them: the most probable class and its box.
+
+        Args:
+            outputs ([`SATForWeaklySupervisedLocalizationOutput`]): output of the model.
+            threshold (`float`, *optional*, defaults to 0.5):
+                Detections with a smaller score are left out. (The map is cut at `self.localization_threshold`.)
+            target_sizes (`torch.Tensor` or list of `tuple[int, int]`, *optional*):
+                Height and width of each original picture. The size that the model was given by default.
+            multiple_boxes (`bool`, *optional*, defaults to `False`): see `post_process_localization`.
+
+        Returns:
+            `list[dict]`: per picture `scores`, `labels` and `boxes` as in `post_process_localization`.
+        """
+        detections = []
+        for result in self.post_process_localization(outputs, target_sizes, multiple_boxes=multiple_boxes):
+            kept = result["scores"] >= threshold
+            detections.append({name: result[name][kept] for name in ("scores", "labels", "boxes")})
+        return detections
+
+    def post_process_instance_segmentation(
+        self,
+        outputs: ModelOutput,
+        threshold: float = 0.5,
+        mask_threshold: float | None = None,
+        overlap_mask_area_threshold: float | None = None,
+        target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None = None,
+        multiple_boxes: bool = False,
+    ) -> list[dict]:
+        """
+        Segments as the `image-segmentation` pipeline expects them: the most probable class and its mask.
+
+        Args:
+            outputs ([`SATForWeaklySupervisedLocalizationOutput`]): output of the model.
+            threshold (`float`, *optional*, defaults to 0.5): segments with a smaller score are left out.
+            mask_threshold (`float`, *optional*):
+                Not used: the map is cut at `self.localization_threshold`. The pipeline passes it.
+            overlap_mask_area_threshold (`float`, *optional*):
+                Not used: the masks of a picture do not overlap. The pipeline passes it.
+            target_sizes (`torch.Tensor` or list of `tuple[int, int]`, *optional*):
+                Height and width of each original picture. The size that the model was given by default.
+            multiple_boxes (`bool`, *optional*, defaults to `False`): see `post_process_localization`.
+
+        Returns:
+            `list[dict]`: per picture `segmentation`, a tensor of shape `(height, width)` with the id of each pixel's
+            segment or -1, and `segments_info`, a list of `{"id", "label_id", "was_fused", "score"}`.
+        """
+        segmentations = []
+        for result in self.post_process_localization(outputs, target_sizes, multiple_boxes=multiple_boxes):
+            segmentation = torch.full(result["localization_map"].shape, -1, dtype=torch.int32)
+            segments_info = []
+            for mask, label, score in zip(result["masks"], result["labels"], result["scores"]):
+                if score < threshold:
+                    continue
+                segment = len(segments_info)
+                segmentation[mask] = segment
+                segments_info.append(
+                    {"id": segment, "label_id": label.item(), "was_fused": False, "score": round(score.item(), 6)}
+                )
+            segmentations.append({"segmentation": segmentation, "segments_info": segments_info})
+        return segmentations
+
+    def post_process_semantic_segmentation(
+        self,
+        outputs: ModelOutput,
+        target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None = None,
+        return_segmentation_scores: bool = False,
+        background_id: int | None = None,
+    ) -> list[torch.Tensor] | list[SemanticSegmentationPostProcessorOutput]:
+        """
+        The class of each pixel. SAT has no background class, and the stock pipeline knows none: by default every pixel
+        has the picture's class, and `background_id` marks the pixels outside the mask.
+
+        Args:
+            outputs ([`SATForWeaklySupervisedLocalizationOutput`]): output of the model.
+            target_sizes (`torch.Tensor` or list of `tuple[int, int]`, *optional*):
+                Height and width of each original picture. The size of the patch grid by default.
+            return_segmentation_scores (`bool`, *optional*, defaults to `False`):
+                Whether to return the scores of all classes too.
+            background_id (`int`, *optional*):
+                Label for pixels that are not foreground, such as 255 or -1.
+
+        Returns:
+            `list[torch.LongTensor]` of shape `(height, width)`, or with `return_segmentation_scores` a list of
+            [`~transformers.image_processing_outputs.SemanticSegmentationPostProcessorOutput`], whose
+            `segmentation_scores` of shape `(num_labels, height, width)` are probability times normalized map.
+        """
+        # no picture to lay the map on: its own grid
+        grid = tuple(outputs["localization_map"].shape[1:]) if target_sizes is None else None
+        probabilities, maps, pictures = self._check_outputs(outputs, target_sizes, default_size=grid)
+        results = []
+        for localization_map, (size, seen), scores in zip(maps, pictures, probabilities):
+            in_pixels, _, masks = self._locate(localization_map, size, seen, self.localization_threshold)
+            segmentation = torch.full(size, scores.argmax().item())
+            if background_id is not None:
+                segmentation[~masks[0]] = background_id
+            if return_segmentation_scores:
+                segmentation = SemanticSegmentationPostProcessorOutput(
+                    {"segmentation": segmentation, "segmentation_scores": scores[:, None, None] * in_pixels}
+                )
+            results.append(segmentation)
+        return results
+
+    def _check_outputs(
+        self,
+        outputs: ModelOutput,
+        target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None,
+        default_size: tuple[int, int] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, list[tuple]]:
+        """
+        Class probabilities and raw maps, on the CPU in float32, and for each picture its (height, width) and the part
+        of it that the model saw. Without `target_sizes` that is all of what the model was given.
+        """
+        logits, maps = outputs.get("logits"), outputs.get("localization_map")
+        if logits is None or maps is None:
+            raise ValueError(
+                "`outputs` must have `logits` and `localization_map`, as those of "
+                f"`SATForWeaklySupervisedLocalization`; got {list(outputs.keys())}."
+            )
+        if target_sizes is None:
+            height, width = default_size or self._model_input_size()
+            pictures = [((height, width), (0.0, 0.0, float(width), float(height)))] * len(maps)
+        else:
+            sizes = [(int(height), int(width)) for height, width in target_sizes]
+            pictures = [(size, self._seen_part(size)) for size in sizes]
+        if len(pictures) != len(maps):
+            raise ValueError(
+                f"`target_sizes` must hold one (height, width) per picture: {len(maps)} expected, got {len(pictures)}."
+            )
+        return logits.detach().cpu().float().softmax(-1), maps.detach().cpu().float(), pictures
+
+    def _locate(
+        self,
+        localization_map: torch.Tensor,
+        size: tuple[int, int],
+        seen: tuple[float, float, float, float],
+        threshold: float,
+        multiple: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Normalized map `(height, width)`, boxes `(n, 4)` and masks `(n, height, width)` of one picture."""
+        if not localization_map.isfinite().all():
+            logger.warning("A localization map has NaN or infinite values; the whole picture is returned for it.")
+        seen_map, (x0, y0, x1, y1) = map_in_picture(normalize_map(localization_map), size, seen)
+        seen_boxes, seen_masks = locate(seen_map, threshold, multiple=multiple)
+        in_pixels = torch.zeros(size)
+        in_pixels[y0:y1, x0:x1] = seen_map
+        masks = torch.zeros(len(seen_masks), *size, dtype=torch.bool)
+        masks[:, y0:y1, x0:x1] = torch.from_numpy(seen_masks)
+        boxes = torch.from_numpy(seen_boxes).float() + torch.tensor([x0, y0, x0, y0])
+        return in_pixels, boxes, masks
+
+    def _seen_part(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """The part `(x0, y0, x1, y1)` of a picture of `size` that reaches the model, in the picture's pixels."""
+        height, width = size
+        if not self.do_center_crop:
+            return 0.0, 0.0, float(width), float(height)
+        resized_height, resized_width = self._resized_size(size) if self.do_resize else size
+        crop_height, crop_width = self.crop_size["height"], self.crop_size["width"]
+        # the back ends' own rounding: it differs where the crop is larger than the picture and padded
+        rounded = math.trunc if self.backend == "torchvision" else math.floor
+        top, left = rounded((resized_height - crop_height) / 2), rounded((resized_width - crop_width) / 2)
+        scale_y, scale_x = height / resized_height, width / resized_width
+        return left * scale_x, top * scale_y, (left + crop_width) * scale_x, (top + crop_height) * scale_y
+
+    def _resized_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of a picture of `size` after the resize."""
+        if self.size.height and self.size.width:
+            return self.size.height, self.size.width
+        if self.size.shortest_edge and not self.size.longest_edge:
+            shortest = min(size)
+            return tuple(
+                self.size.shortest_edge if side == shortest else int(self.size.shortest_edge * side / shortest)
+                for side in size
+            )
+        raise ValueError(
+            "Post-processing undoes a resize to `height` and `width` or to `shortest_edge`; this processor has "
+            f"`size={dict(self.size)}`."
+        )
+
+    def _model_input_size(self) -> tuple[int, int]:
+        """(height, width) of the pictures that the model is given."""
+        if self.do_center_crop:
+            return self.crop_size["height"], self.crop_size["width"]
+        if self.do_resize and self.size.height and self.size.width:
+            return self.size.height, self.size.width
+        raise ValueError(
+            "The pictures' size does not follow from this processor's settings; pass `target_sizes`, the (height, width) "
+            "of each original picture."
+        )
+
+
+def _to_eight_bits(image):
+    """Pictures of 16 bits per channel as 8 bits, others unchanged. Floating-point PIL images have no known range."""
+    if isinstance(image, PIL.Image.Image):
+        if image.mode == "F":
+            raise ValueError(
+                "Floating-point pictures (PIL mode `F`) have no known range; convert them to 8 bits first."
+            )
+        if image.mode == "I" or image.mode.startswith("I;16"):
+            values = np.asarray(image).astype(np.int64)
+            if values.min() < 0 or values.max() > 65535:
+                raise ValueError(
+                    f"Pictures of PIL mode `{image.mode}` must have values between 0 and 65535, got {values.min()} to "
+                    f"{values.max()}; convert them to 8 bits first."
+                )
+            return PIL.Image.fromarray(np.round(values / 257).astype(np.uint8))
+    elif isinstance(image, np.ndarray) and image.dtype == np.uint16:
+        return np.round(image / 257).astype(np.uint8)
+    elif isinstance(image, torch.Tensor) and image.dtype == torch.uint16:
+        return (image.float() / 257).round().to(torch.uint8)
+    return image
+
+
+__all__ = ["SATImageProcessorKwargs", "SATPostProcessingMixin"]

@@ -1,0 +1,246 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A saved model in Transformers' pipelines: the right answers, and nothing logged."""
+
+import logging
+import warnings
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from sat_testing import tiny_model
+from transformers import ObjectDetectionPipeline, pipeline
+
+from transformers_sat import (
+    SATForWeaklySupervisedLocalization,
+    SATImageProcessor,
+    SATImageProcessorPil,
+    WeaklySupervisedLocalizationPipeline,
+)
+
+
+NAMES = {0: "cat", 1: "dog", 2: "bird", 3: "fish", 4: "frog"}
+
+
+def picture(height=48, width=64, seed=0) -> PIL.Image.Image:
+    """Smooth noise."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return PIL.Image.fromarray(pixels).resize((width, height), PIL.Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    model = tiny_model(id2label=NAMES, label2id={name: label for label, name in NAMES.items()})
+    model.save_pretrained(folder)
+    processor = SATImageProcessor(
+        size={"height": 40, "width": 40},
+        do_center_crop=True,
+        crop_size={"height": 32, "width": 32},
+        localization_threshold=0.45,
+    )
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_logged():
+    """Warnings, errors and notices of coming changes fail the test."""
+    records = []
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            records.append(record)
+
+    handler = Keep(level=logging.WARNING)
+    loggers = [logging.getLogger("transformers"), logging.getLogger("transformers_sat")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        yield
+    for logger in loggers:
+        logger.removeHandler(handler)
+    assert not [record.getMessage() for record in records]
+
+
+def by_hand(folder, image, **kwargs):
+    model = SATForWeaklySupervisedLocalization.from_pretrained(folder)
+    processor = SATImageProcessor.from_pretrained(folder)
+    with torch.no_grad():
+        outputs = model(**processor(image, return_tensors="pt"))
+    return processor.post_process_localization(outputs, target_sizes=[(image.height, image.width)], **kwargs)[0]
+
+
+def as_list(box: dict) -> list[int]:
+    return [box[name] for name in ("xmin", "ymin", "xmax", "ymax")]
+
+
+# The task of its own.
+
+
+def test_localization(folder):
+    localizer = pipeline("weakly-supervised-localization", model=str(folder))
+    assert type(localizer) is WeaklySupervisedLocalizationPipeline
+    image = picture()
+    expected = by_hand(folder, image)
+    (result,) = localizer(image)
+    assert result["label"] == NAMES[expected["labels"].item()]
+    assert result["score"] == pytest.approx(expected["scores"].item(), abs=1e-5)
+    assert as_list(result["box"]) == expected["boxes"][0].tolist()
+    assert result["mask"].mode == "L"
+    assert result["mask"].size == image.size
+    assert np.array_equal(np.asarray(result["mask"]), expected["masks"][0].numpy() * np.uint8(255))
+    np.testing.assert_allclose(result["localization_map"], expected["localization_map"], atol=1e-5)
+
+
+def test_localization_parameters(folder):
+    localizer = pipeline("weakly-supervised-localization", model=str(folder), top_k=3)
+    image = picture()
+    expected = by_hand(folder, image, top_k=3)
+    results = localizer(image)
+    assert [result["label"] for result in results] == [NAMES[label] for label in expected["labels"].tolist()]
+    results = localizer(image, top_k=1, threshold=0.9, multiple_boxes=True)
+    expected = by_hand(folder, image, threshold=0.9, multiple_boxes=True)
+    assert [as_list(result["box"]) for result in results] == expected["boxes"].tolist()
+    # zero is a threshold, not an absent one
+    (result,) = localizer(image, top_k=1, threshold=0.0)
+    assert np.asarray(result["mask"]).any()
+    assert as_list(result["box"]) == by_hand(folder, image, threshold=0.0)["boxes"][0].tolist()
+
+
+def assert_equal_results(first, second):
+    assert len(first) == len(second)
+    for one, other in zip(first, second):
+        assert (one["label"], one["box"]) == (other["label"], other["box"])
+        assert one["score"] == pytest.approx(other["score"], abs=1e-5)
+        np.testing.assert_allclose(one["localization_map"], other["localization_map"], atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_localization_of_several_pictures(folder, batch_size):
+    """Pictures of different sizes; in a batch each keeps its own."""
+    localizer = pipeline("weakly-supervised-localization", model=str(folder))
+    images = [picture(48, 64, 0), picture(100, 30, 1), picture(32, 32, 2)]
+    expected = [localizer(image) for image in images]
+    results = localizer(images, batch_size=batch_size)
+    assert len(results) == 3
+    for result, single, image in zip(results, expected, images):
+        assert_equal_results(result, single)
+        assert result[0]["mask"].size == image.size
+    for result, single in zip(localizer((image for image in images), batch_size=batch_size), expected):
+        assert_equal_results(result, single)
+
+
+def test_localization_of_files(folder, tmp_path):
+    """A path, upright: the boxes are in the pixels of the picture as it is shown."""
+    localizer = pipeline("weakly-supervised-localization", model=str(folder))
+    upright = picture(48, 64)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    upright.transpose(PIL.Image.Transpose.ROTATE_90).save(tmp_path / "camera.png", exif=exif)
+    expected = localizer(upright)
+    assert_equal_results(localizer(str(tmp_path / "camera.png")), expected)
+    assert_equal_results(localizer(PIL.Image.open(tmp_path / "camera.png")), expected)
+
+
+def test_localization_of_a_file_that_cannot_be_decoded(folder, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    localizer = pipeline("weakly-supervised-localization", model=str(folder))
+    with pytest.raises(ValueError, match="broken.png"):
+        localizer(str(tmp_path / "broken.png"))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16"])
+def test_localization_of_other_modes(folder, mode):
+    grey = picture().convert("L")
+    if mode == "I;16":
+        image = PIL.Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    else:
+        image = grey.convert(mode)
+    localizer = pipeline("weakly-supervised-localization", model=str(folder))
+    assert_equal_results(localizer(image), localizer(grey.convert("RGB")))
+
+
+def test_localization_in_half_precision(folder):
+    localizer = pipeline("weakly-supervised-localization", model=str(folder), dtype=torch.bfloat16)
+    assert localizer.model.dtype == torch.bfloat16
+    (result,) = localizer(picture())
+    assert 0 < result["score"] <= 1
+
+
+def test_localization_from_objects(folder):
+    localizer = pipeline(
+        "weakly-supervised-localization",
+        model=SATForWeaklySupervisedLocalization.from_pretrained(folder),
+        image_processor=SATImageProcessorPil.from_pretrained(folder),
+    )
+    (result,) = localizer(picture())
+    # the other back end rounds resized pixels differently
+    assert result["score"] == pytest.approx(by_hand(folder, picture())["scores"].item(), abs=0.05)
+
+
+# Stock pipelines.
+
+
+def test_object_detection(folder):
+    detector = pipeline("object-detection", model=str(folder))
+    assert type(detector) is ObjectDetectionPipeline
+    image = picture()
+    expected = by_hand(folder, image)
+    (result,) = detector(image, threshold=0.0)
+    assert result["label"] == NAMES[expected["labels"].item()]
+    assert result["score"] == pytest.approx(expected["scores"].item(), abs=1e-5)
+    assert as_list(result["box"]) == expected["boxes"][0].tolist()
+    assert detector(image, threshold=1.0) == []
+    results = detector([image, picture(100, 30, 1)], threshold=0.0, batch_size=2)
+    assert [len(result) for result in results] == [1, 1]
+    assert as_list(results[0][0]["box"]) == as_list(result["box"])
+    assert as_list(results[1][0]["box"]) == by_hand(folder, picture(100, 30, 1))["boxes"][0].tolist()
+
+
+def test_image_classification(folder):
+    classifier = pipeline("image-classification", model=str(folder))
+    image = picture()
+    expected = by_hand(folder, image, top_k=5)
+    results = classifier(image, top_k=5)
+    assert [result["label"] for result in results] == [NAMES[label] for label in expected["labels"].tolist()]
+    scores = [result["score"] for result in results]
+    assert scores == pytest.approx(expected["scores"].tolist(), abs=1e-5)
+    assert sum(scores) == pytest.approx(1.0, abs=1e-5)
+    batched = classifier([image, picture(100, 30, 1)], batch_size=2)
+    assert [result["label"] for result in batched[0]] == [result["label"] for result in results]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_image_segmentation(folder, batch_size):
+    segmenter = pipeline("image-segmentation", model=str(folder))
+    images = [picture(), picture(100, 30, 1)]
+    results = segmenter(images, threshold=0.0, batch_size=batch_size)
+    for segments, image in zip(results, images):
+        expected = by_hand(folder, image)
+        (segment,) = segments
+        assert segment["label"] == NAMES[expected["labels"].item()]
+        assert segment["score"] == pytest.approx(expected["scores"].item(), abs=1e-5)
+        assert segment["mask"].size == image.size
+        assert np.array_equal(np.asarray(segment["mask"]) > 0, expected["masks"][0].numpy())
+    assert segmenter(images[0], threshold=1.0) == []
+
+
+def test_semantic_segmentation_through_the_pipeline(folder):
+    segmenter = pipeline("image-segmentation", model=str(folder))
+    (segment,) = segmenter(picture(), subtask="semantic")
+    assert segment["label"] == NAMES[by_hand(folder, picture())["labels"].item()]
+    assert segment["mask"].size == picture().size
