@@ -3,7 +3,7 @@
 #   make test         the project's own tests            make test-slow   those marked slow
 #   make test-hf      Hugging Face's own suites on our classes
 #   make quality      check style                        make style       repair it
-#   make bench        rewrite every figure in benchmarks/results
+#   make bench        measure the figures kept in benchmarks/results
 # `make PYTHON=python3.12 ...` picks another interpreter, `make VENV=... ...` another environment folder.
 
 PYTHON ?= python3
@@ -40,7 +40,7 @@ quality: $(STAMP)
 	$(BIN)/ruff format --check .
 
 bench: $(STAMP)
-	@set -e; for script in $(sort $(wildcard benchmarks/bench_*.py)); do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done
 
 $(STAMP): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

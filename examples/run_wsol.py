@@ -26,6 +26,7 @@ import logging
 import os
 import sys
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 
 import datasets
 import torch
@@ -155,17 +156,18 @@ def parse_arguments():
     if file is None:
         return parser.parse_args_into_dataclasses()
     # flags after the file win over it
-    with open(file, encoding="utf-8") as stream:
-        # JSON is YAML
-        settings = yaml.safe_load(stream)
+    text = Path(file).read_text(encoding="utf-8")
+    typed = json.loads(text) if file.endswith(".json") else yaml.safe_load(text)
+    # YAML's values as they are written, as on a command line: `no` is a strategy here, not false
+    settings = typed if file.endswith(".json") else yaml.load(text, Loader=yaml.BaseLoader)
     if not isinstance(settings, dict):
         raise ValueError(f"{file} must hold `name: value` pairs, got {type(settings).__name__}.")
     arguments = []
     for name, value in settings.items():
-        if value is None:
+        if value in (None, "", "null", "~"):
             continue
         if isinstance(value, dict):
-            value = json.dumps(value)
+            value = json.dumps(typed[name])
         arguments += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
     return parser.parse_args_into_dataclasses(args=arguments + sys.argv[2:])
 
@@ -283,14 +285,82 @@ def draw_contact_sheet(model, image_processor, dataset, path: str, num_samples: 
     contact_sheet(tiles, path, heading=heading)
 
 
+class Measurement:
+    """The measured splits: their examples, whether they have boxes, and their metrics."""
+
+    def __init__(
+        self, splits: datasets.DatasetDict, image_processor: SATImageProcessor, arguments: EvaluationArguments
+    ):
+        self.image_processor = image_processor
+        self.splits = [split for split in ("validation", "test") if split in splits]
+        self.with_boxes = {split: has_boxes(splits[split]) for split in self.splits}
+        thresholds = arguments.thresholds
+        if thresholds is not None:
+            # at which a split is measured when the threshold cannot be chosen
+            thresholds = sorted({*thresholds, image_processor.localization_threshold})
+        self.datasets, self.metrics = {}, {}
+        for split in self.splits:
+            boxes = self.with_boxes[split]
+            self.datasets[split] = LocalizationDataset(
+                splits[split], image_processor, protocol=arguments.protocol, with_boxes=boxes
+            )
+            self.metrics[split] = LocalizationMetrics(
+                image_processor.size["height"], arguments.protocol, thresholds, with_boxes=boxes
+            )
+            if not boxes:
+                logger.warning(
+                    f"The {split} split has no boxes for all of its pictures: localization cannot be measured on it, "
+                    "only the classification."
+                )
+        if not self.with_boxes["validation"]:
+            logger.warning(
+                "Without boxes in the validation split the threshold cannot be chosen: it stays at "
+                f"{image_processor.localization_threshold:g}."
+            )
+
+    def prepare(self, trainer: LocalizationTrainer, split: str):
+        """Makes a split the one that the trainer evaluates on."""
+        trainer.eval_dataset = self.datasets[split]
+        trainer.compute_metrics = self.metrics[split]
+        trainer.label_names = ["labels", "boxes"] if self.with_boxes[split] else ["labels"]
+
+    def run(self, trainer: LocalizationTrainer) -> dict[str, dict]:
+        """Measures all splits; the validation split chooses the threshold, which the processor keeps."""
+        results = {}
+        for split in self.splits:
+            if split == "test" and self.with_boxes[split]:
+                choice = "validation" if self.with_boxes["validation"] else "fixed"
+                self.metrics[split].report_at(self.image_processor.localization_threshold, choice)
+            self.prepare(trainer, split)
+            trainer.save_metrics(split, trainer.evaluate(metric_key_prefix=split))
+            results[split] = self.metrics[split].result
+            if split == "validation" and self.with_boxes[split]:
+                self.image_processor.localization_threshold = results[split]["threshold"]
+        return results
+
+
+def print_results(results: dict[str, dict]):
+    rows = {f"SAT, {split}": result for split, result in results.items()}
+    split, result = list(results.items())[-1]
+    if "protocol" not in result:
+        print(f"\n{format_table(rows)}\n\npercent; {result['num_images']} pictures in {split}")
+        return
+    rows |= {f"whole image, {split}": result["whole_image"], f"best centre box, {split}": result["center_box"]}
+    choice = {"oracle": f"the best on {split} itself", "validation": "the best on validation", "fixed": "given"}
+    print(
+        f"\n{format_table(rows)}\n\npercent; protocol {result['protocol']} at {result['image_size']} px; threshold "
+        f"{result['threshold']:g}, {choice[result['threshold_choice']]}; {result['num_images']} pictures in {split}"
+    )
+
+
 def main():
     data_args, model_args, evaluation_args, training_args = parse_arguments()
     set_up_logging(training_args)
     # refused before anything is loaded
     resumed = checkpoint_to_resume(training_args)
+    name = backbone_name(data_args, model_args)
     set_seed(training_args.seed)
 
-    name = backbone_name(data_args, model_args)
     splits = load_splits(data_args, model_args, training_args)
     class_names = splits["train"].features["label"].names
     model = load_model(name, model_args, class_names)
@@ -303,58 +373,25 @@ def main():
     total, trainable = count_parameters(model)
     logger.info(f"{total / 1e6:.2f} M parameters, {trainable / 1e6:.2f} M to train; {len(class_names)} classes")
 
-    measured = [split for split in ("validation", "test") if split in splits]
-    with_boxes = {split: has_boxes(splits[split]) for split in measured}
-    for split in measured:
-        if not with_boxes[split]:
-            logger.warning(
-                f"The {split} split has no boxes for all of its pictures: localization cannot be measured on it, only the "
-                "classification."
-                + (
-                    f" The threshold stays at {image_processor.localization_threshold:g}, as it cannot be chosen."
-                    if split == "validation"
-                    else ""
-                )
-            )
-    train_dataset = LocalizationDataset(
-        splits["train"],
-        image_processor,
-        augmentation=TrainingAugmentation(image_size, data_args.horizontal_flip, data_args.channel_permutation),
-        seed=training_args.seed,
-    )
-    eval_datasets = {
-        split: LocalizationDataset(
-            splits[split], image_processor, protocol=evaluation_args.protocol, with_boxes=with_boxes[split]
-        )
-        for split in measured
-    }
-    thresholds = evaluation_args.thresholds
-    if thresholds is not None:
-        # at which a split is measured when the threshold cannot be chosen
-        thresholds = sorted({*thresholds, image_processor.localization_threshold})
-    metrics = {
-        split: LocalizationMetrics(image_size, evaluation_args.protocol, thresholds, with_boxes[split])
-        for split in measured
-    }
-
+    measurement = Measurement(splits, image_processor, evaluation_args)
     training_args.remove_unused_columns = False
     training_args.batch_eval_metrics = True
     trainer = LocalizationTrainer(
         model=model,
         args=training_args,
-        train_dataset=train_dataset,
-        eval_dataset=eval_datasets["validation"],
+        train_dataset=LocalizationDataset(
+            splits["train"],
+            image_processor,
+            augmentation=TrainingAugmentation(image_size, data_args.horizontal_flip, data_args.channel_permutation),
+            seed=training_args.seed,
+        ),
+        eval_dataset=measurement.datasets["validation"],
         processing_class=image_processor,
         data_collator=collate_localization,
     )
+    measurement.prepare(trainer, "validation")
 
-    def evaluate_on(split: str):
-        trainer.eval_dataset = eval_datasets[split]
-        trainer.compute_metrics = metrics[split]
-        trainer.label_names = ["labels", "boxes"] if with_boxes[split] else ["labels"]
-
-    evaluate_on("validation")
-    results = {
+    record = {
         "model": model_args.model_name_or_path or "the embedded backbone",
         "dataset": data_args.dataset_name,
         "seed": training_args.seed,
@@ -366,48 +403,21 @@ def main():
         train_result = trainer.train(resume_from_checkpoint=resumed)
         trainer.log_metrics("train", train_result.metrics)
         trainer.save_metrics("train", train_result.metrics)
-        results["train_seconds"] = train_result.metrics["train_runtime"]
+        record["train_seconds"] = train_result.metrics["train_runtime"]
         # before any measuring, so that a failure there loses nothing
         trainer.save_model()
         trainer.save_state()
 
-    rows = {}
-    for split in measured:
-        if split == "test" and with_boxes["test"]:
-            metrics["test"].report_at(
-                image_processor.localization_threshold, "validation" if with_boxes["validation"] else "fixed"
-            )
-        evaluate_on(split)
-        trainer.save_metrics(split, trainer.evaluate(metric_key_prefix=split))
-        results[split] = rows[f"SAT, {split}"] = metrics[split].result
-        if split == "validation" and with_boxes[split]:
-            image_processor.localization_threshold = results[split]["threshold"]
+    results = measurement.run(trainer)
     trainer.save_model()
-
+    output_dir = training_args.output_dir
     if trainer.is_world_process_zero():
-        split = measured[-1]
-        result = results[split]
-        if with_boxes[split]:
-            rows |= {
-                f"whole image, {split}": result["whole_image"],
-                f"best centre box, {split}": result["center_box"],
-            }
-        output_dir = training_args.output_dir
         with open(os.path.join(output_dir, "results.json"), "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=2)
-        print(f"\n{format_table(rows)}\n")
-        if with_boxes[split]:
-            choice = {
-                "oracle": f"the best on {split} itself",
-                "validation": "the best on validation",
-                "fixed": "given",
-            }
-            print(
-                f"percent; protocol {result['protocol']} at {image_size} px; threshold {result['threshold']:g}, "
-                f"{choice[result['threshold_choice']]}; {result['num_images']} pictures in {split}; seed {training_args.seed}"
-            )
+            json.dump(record | results, file, indent=2)
+        print_results(results)
         print(f"results: {os.path.join(output_dir, 'results.json')}")
         if data_args.contact_sheet_samples > 0:
+            split = measurement.splits[-1]
             sheet = os.path.join(output_dir, "contact_sheet.png")
             draw_contact_sheet(
                 trainer.model.eval(),

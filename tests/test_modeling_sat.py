@@ -22,6 +22,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from sat_testing import FIXTURES, tiny_batch, tiny_config, tiny_model, without_drop_path
 from torch import nn
 from transformers import Trainer, TrainingArguments
@@ -677,3 +678,47 @@ def test_saving_and_loading_gives_equal_outputs(tmp_path):
     torch.testing.assert_close(reloaded(pixel_values).logits, model(pixel_values).logits, atol=1e-6, rtol=1e-6)
     base = SATModel.from_pretrained(tmp_path)
     torch.testing.assert_close(base(pixel_values).localization_map, model(pixel_values).localization_map)
+
+
+def test_saved_weights_load_as_a_state_dict(tmp_path):
+    """Resuming a run reads the file of weights without `from_pretrained`, whichever names it was saved under."""
+    source = tiny_model()
+    for save_original_format in (True, False):
+        source.save_pretrained(tmp_path, save_original_format=save_original_format)
+        model = tiny_model(seed=1)
+        incompatible = model.load_state_dict(load_file(tmp_path / "model.safetensors"), strict=True)
+        assert not incompatible.missing_keys
+        assert not incompatible.unexpected_keys
+        for name, parameter in source.named_parameters():
+            assert torch.equal(model.get_parameter(name), parameter), name
+    # the base model's own weights too, and a state dict of this version
+    base = SATModel(tiny_config())
+    base.load_state_dict(source.vit.state_dict())
+    assert torch.equal(base.layers[3].mlp.fc1.weight, source.vit.layers[3].mlp.fc1.weight)
+
+
+def test_a_run_is_resumed(tmp_path):
+    """Two steps, then one more after loading the first step's checkpoint, end at the same weights."""
+
+    def run(max_steps: int, folder, resume=None):
+        arguments = TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=4,
+            max_steps=max_steps,
+            lr_scheduler_type="constant",
+            learning_rate=1e-3,
+            save_steps=1,
+            use_cpu=True,
+            disable_tqdm=True,
+            report_to="none",
+            seed=3,
+        )
+        trainer = Trainer(tiny_model(drop_path_rate=0.0), arguments, train_dataset=Pictures(8))
+        trainer.train(resume_from_checkpoint=resume)
+        return dict(trainer.model.named_parameters())
+
+    whole = run(2, tmp_path / "whole")
+    run(1, tmp_path / "parts")
+    parts = run(2, tmp_path / "parts", resume=str(tmp_path / "parts" / "checkpoint-1"))
+    for name, parameter in whole.items():
+        torch.testing.assert_close(parts[name], parameter, atol=1e-6, rtol=1e-5, msg=name)

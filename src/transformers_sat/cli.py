@@ -29,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_predict(commands)
     add_convert(commands)
+    add_evaluate(commands)
+    add_evaluate_maps(commands)
     options = parser.parse_args(arguments)
     try:
         return options.run(options) or 0
@@ -146,6 +148,78 @@ def convert_backbone(options: argparse.Namespace):
     print(
         f"wrote {options.output}: {model.config.num_labels} classes, {model.config.image_size} px; train it before use"
     )
+
+
+def add_evaluate(commands):
+    parser = commands.add_parser("evaluate", help="measure a model on a data set")
+    parser.add_argument("model", help="SAT model: repository on the Hub or folder")
+    parser.add_argument(
+        "dataset", help="`emblems` (embedded), a data set on the Hub, or a folder (saved, Parquet, imagefolder)"
+    )
+    parser.add_argument("--config_name", help="configuration of a data set on the Hub")
+    parser.add_argument("--split", default="test", help="split to measure (test)")
+    parser.add_argument("--image_column", default="image", help="column of the pictures (image)")
+    parser.add_argument("--label_column", default="label", help="column of the classes (label)")
+    parser.add_argument("--objects_column", default="objects", help="column of the boxes (objects)")
+    parser.add_argument(
+        "--validation_fraction",
+        type=float,
+        default=0.1,
+        help="share of `train` set apart without a `validation` (0.1)",
+    )
+    parser.add_argument("--protocol", choices=["sat", "wsoleval", "both"], default="sat", help="(sat)")
+    parser.add_argument(
+        "--threshold",
+        type=threshold_choice,
+        default="validation",
+        help="`validation` (default): the best on the validation split; `oracle`: on the measured split; or a number",
+    )
+    parser.add_argument("--thresholds", type=float, nargs="+", help="what is chosen from; the protocol's by default")
+    parser.add_argument("--ten_crop", action="store_true", help="class of ten crops, for the protocol sat")
+    parser.add_argument(
+        "--save_threshold", action="store_true", help="store the calibrated threshold in the model folder"
+    )
+    parser.add_argument("--max_samples", type=int, help="only that many pictures of a split, drawn at random")
+    parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time, on each process (32)")
+    parser.add_argument("--num_workers", type=int, default=0, help="processes that load pictures (0)")
+    parser.add_argument("--output", type=Path, help="folder for results.json, one row a picture, plots and drawings")
+    parser.set_defaults(run=evaluate)
+
+
+def evaluate(options: argparse.Namespace):
+    from .evaluation.command import evaluate_model
+
+    evaluate_model(**{name: value for name, value in vars(options).items() if name not in ("command", "run")})
+
+
+def add_evaluate_maps(commands):
+    parser = commands.add_parser("evaluate-maps", help="measure score maps that another method made")
+    parser.add_argument("folder", type=Path, help="folder of the maps, `<image id>.npy` or `<stem>.npy`")
+    parser.add_argument(
+        "--metadata", type=Path, required=True, help="wsolevaluation's metadata folder, with image_ids.txt"
+    )
+    parser.add_argument("--split", help="folder below the metadata that has the image_ids.txt, such as test")
+    parser.add_argument("--protocol", choices=["wsoleval", "sat"], default="wsoleval", help="(wsoleval)")
+    parser.add_argument(
+        "--threshold", type=threshold_choice, default="oracle", help="`oracle` (default): the best; or a number"
+    )
+    parser.add_argument("--mask_root", type=Path, help="folder that the metadata's mask files are relative to")
+    parser.add_argument("--output", type=Path, help="folder for results.json and plots")
+    parser.set_defaults(run=evaluate_maps)
+
+
+def evaluate_maps(options: argparse.Namespace):
+    from .evaluation.command import evaluate_maps
+
+    evaluate_maps(**{name: value for name, value in vars(options).items() if name not in ("command", "run")})
+
+
+def threshold_choice(text: str) -> str | float:
+    """The word or the number that was given; what fits is checked where it is used."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 if __name__ == "__main__":

@@ -74,9 +74,9 @@ def contact_sheet(localizations: Sequence[Localization], path: str | os.PathLike
             _draw_boxes(axis, localization.true_boxes, "lime")
         overlaid.imshow(localization.localization_map, cmap="jet", alpha=0.5, vmin=0, vmax=1, interpolation="nearest")
         _draw_boxes(overlaid, localization.predicted_boxes, "red")
-        plain.set_title(localization.title, fontsize=6, loc="left")
+        plain.set_title(localization.title, fontsize=6, loc="left", parse_math=False)
     if heading:
-        figure.suptitle(heading, fontsize=9)
+        figure.suptitle(heading, fontsize=9, parse_math=False)
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     figure.savefig(path)
 

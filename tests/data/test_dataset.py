@@ -113,7 +113,9 @@ def test_exif_orientation(tmp_path):
     torch.testing.assert_close(turned["pixel_values"], plain["pixel_values"], atol=0, rtol=0)
     # 60 x 40 to 64 x 64, crop of 56 from 4: x 6 -> 2.4, 36 -> 34.4; y 10 -> 12, 30 -> 44
     assert turned["boxes"].tolist() == [[2, 12, 34, 44]]
-    torch.testing.assert_close(training_data([dataset.dataset[0]["image"]])[0]["pixel_values"].shape, (3, 16, 16))
+    # training pictures are upright too
+    stored = {"bytes": (tmp_path / "turned.png").read_bytes(), "path": None}
+    assert torch.equal(training_data([stored])[0]["pixel_values"], training_data([encoded(upright)])[0]["pixel_values"])
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", encoded(photograph(40, 30))["bytes"][:200]])
@@ -139,6 +141,18 @@ def test_missing_picture(entry):
         decode_image(entry)
 
 
+def test_damaged_file_that_confuses_its_reader():
+    """A TIFF whose pixels start at a fraction of a byte makes Pillow raise a `TypeError`."""
+    content = bytearray(encoded(PIL.Image.new("RGB", (4, 3), (10, 20, 30)), "TIFF")["bytes"])
+    at = content.index(bytes([0x11, 0x01, 4, 0]))  # tag 273, where the pixels start; type 4 is a whole number
+    content[at + 2] = 5
+    with pytest.raises(TypeError):
+        PIL.Image.open(io.BytesIO(content)).load()
+    with pytest.raises(ValueError, match="odd.tiff cannot be decoded"):
+        decode_image({"bytes": bytes(content), "path": "odd.tiff"})
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("file_format", ["BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP"])
 def test_damaged_files_are_decoded_or_refused(file_format):
     """Whatever a damaged file makes Pillow raise, the caller sees a `ValueError` with the path."""

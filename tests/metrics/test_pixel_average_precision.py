@@ -58,7 +58,9 @@ def test_equals_the_literal_protocol(golden, num_thresholds, image_size):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([1_000_000, 1000, 300, 7, 1]), st.sampled_from([np.float32, np.float64]))
+@given(
+    st.integers(0, 2**32 - 1), st.sampled_from([1_000_000, 1000, 300, 7, 1]), st.sampled_from([np.float32, np.float64])
+)
 def test_every_score_is_in_the_bin_of_a_histogram(seed, num_thresholds, dtype):
     edges = np.append(np.arange(num_thresholds) * (1 / num_thresholds), [1.0, 2.0])
     on_edges = edges[np.random.default_rng(seed).integers(0, num_thresholds + 1, 100)].astype(dtype)

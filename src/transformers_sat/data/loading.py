@@ -26,6 +26,10 @@ logger = logging.get_logger(__name__)
 
 EMBEDDED_DATASET = "emblems"
 
+# What else of the schema is kept, under its own name, for evaluation.
+MASK_COLUMNS = ("mask", "ignore_mask")
+OPTIONAL_COLUMNS = ("image_id", *MASK_COLUMNS)
+
 
 def load_localization_dataset(
     name: str = EMBEDDED_DATASET,
@@ -39,7 +43,8 @@ def load_localization_dataset(
 ) -> datasets.DatasetDict:
     """
     Loads a data set and brings it to the columns that training and evaluation read: `image` (not decoded yet), `label`
-    (a class label) and, where the data set has boxes, `objects`.
+    (a class label) and, where the data set has them, `objects` (boxes), `image_id`, `mask` and `ignore_mask` (pictures,
+    not decoded either).
 
     Args:
         name (`str`, *optional*, defaults to `"emblems"`):
@@ -84,8 +89,13 @@ def load_localization_dataset(
                     f"{dataset.column_names}."
                 )
         columns = [column for column in renamed if column in dataset.column_names]
-        dataset = dataset.select_columns(columns).rename_columns({column: renamed[column] for column in columns})
-        splits[split] = dataset.cast_column("image", datasets.Image(decode=False))
+        optional = [column for column in OPTIONAL_COLUMNS if column not in renamed and is_usable(dataset, column)]
+        dataset = dataset.select_columns(columns + optional)
+        dataset = dataset.rename_columns({column: renamed[column] for column in columns})
+        for column in ("image", *MASK_COLUMNS):
+            if column in dataset.column_names:
+                dataset = dataset.cast_column(column, datasets.Image(decode=False))
+        splits[split] = dataset
     splits = datasets.DatasetDict(with_class_labels(dict(splits), name))
 
     if "validation" not in splits:
@@ -98,6 +108,12 @@ def load_localization_dataset(
             ) from error
         splits["train"], splits["validation"] = divided["train"], divided["test"]
     return splits
+
+
+def is_usable(dataset: datasets.Dataset, column: str) -> bool:
+    """Whether a split has an optional column; masks must be pictures, not something else that is called so."""
+    feature = dataset.features.get(column)
+    return isinstance(feature, datasets.Image) if column in MASK_COLUMNS else feature is not None
 
 
 def with_class_labels(splits: dict[str, datasets.Dataset], name: str) -> dict[str, datasets.Dataset]:

@@ -1,0 +1,305 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Measuring a model on a split, on any number of processes."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import datasets
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+from transformers import BaseImageProcessor
+
+from ..data.loading import MASK_COLUMNS, has_boxes
+from ..metrics import BoxAccuracy, PixelAveragePrecision, box_iou, boxes_from_map, ten_crop_probabilities
+from ..metrics.frames import check_protocol
+from ..modeling_sat import SATForWeaklySupervisedLocalization
+from .pictures import CENTER_CROP, EvaluationPictures, class_numbers_of, collate_pictures
+from .processes import gather_lists, process_count, share_of_process
+
+
+# What is chosen from under `sat`. The paper's own four are among them.
+SAT_THRESHOLDS = tuple(step / 20 for step in range(1, 20))
+
+THRESHOLD_CHOICES = ("oracle", "validation")
+
+
+@dataclass
+class LocalizationEvaluation:
+    """
+    What [`evaluate_localization`] found. It is the same on every process.
+
+    Attributes:
+        result (`dict`):
+            Figures of [`~transformers_sat.metrics.BoxAccuracy.compute`], with `mean_iou_levels`, the mean of `iou30`,
+            `iou50` and `iou70`; `ten_crop`; for a threshold from other pictures `calibration`, how it did there; and with
+            masks `pixel_average_precision`, the `pxap` of the maps and, in `whole_image` and `center`, of the baselines.
+        curves (`dict`): accuracies at every threshold, see [`~transformers_sat.metrics.BoxAccuracy.curves`].
+        precision_recall (`dict`, *optional*):
+            The pixels' curve, see [`~transformers_sat.metrics.PixelAveragePrecision.curve`].
+        images (`list[dict]`):
+            For each picture in order `row`, `image_id` (the row where the data set has none), `label`,
+            `predicted_label`, `probability` of the latter, `iou` at the result's threshold (under `"wsoleval"` of the
+            largest contour), `predicted_box` and `true_boxes`, corners in the protocol's frame, and `object_share`, the
+            share of the frame that the largest true box covers.
+    """
+
+    result: dict
+    curves: dict
+    precision_recall: dict | None = None
+    images: list[dict] = field(default_factory=list)
+
+
+def evaluate_localization(
+    model: SATForWeaklySupervisedLocalization,
+    image_processor: BaseImageProcessor,
+    dataset: datasets.Dataset,
+    protocol: str = "sat",
+    threshold: str | float = "validation",
+    validation_dataset: datasets.Dataset | None = None,
+    thresholds: Sequence[float] | None = None,
+    ten_crop: bool = False,
+    batch_size: int = 32,
+    num_workers: int = 0,
+    with_images: bool = True,
+    show_progress: bool = False,
+) -> LocalizationEvaluation:
+    """
+    Measures classification and localization of a model on a split.
+
+    Where a process group of `torch.distributed` exists, each process measures every so many batches, and the counts are
+    added up: no picture is repeated or left out, and the batches are those of a single process. All processes must call this, with the same arguments.
+
+    Args:
+        model ([`SATForWeaklySupervisedLocalization`]):
+            The model, on the device to use. Not wrapped for data parallelism: shares need not be even.
+        image_processor ([`SATImageProcessor`] or [`SATImageProcessorPil`]):
+            Normalizes the pictures. Resize and crop are the protocol's.
+        dataset (`datasets.Dataset`):
+            Rows with `image`, `label` and `objects` (`bbox`: COCO boxes in pixels), and for the average precision of
+            pixels `mask` and, if there are regions to leave out, `ignore_mask`.
+        protocol (`str`, *optional*, defaults to `"sat"`):
+            `"sat"` or `"wsoleval"`, see [`~transformers_sat.metrics.BoxAccuracy`].
+        threshold (`str` or `float`, *optional*, defaults to `"validation"`):
+            Where the maps are cut: `"validation"` for the best on `validation_dataset`, `"oracle"` for the best on
+            `dataset` itself, which is what papers print, or a number from 0 to 1.
+        validation_dataset (`datasets.Dataset`, *optional*):
+            Other pictures with boxes, for the threshold `"validation"`.
+        thresholds (`Sequence[float]`, *optional*):
+            What is chosen from: 0.05, 0.10, ..., 0.95 for `"sat"` and 0, 0.001, ..., 0.999 for `"wsoleval"` by default.
+        ten_crop (`bool`, *optional*, defaults to `False`):
+            Under `"sat"`, whether the class is that of ten crops, whose probabilities are averaged. The map is always
+            the centre crop's.
+        batch_size (`int`, *optional*, defaults to 32): number of pictures at a time, on each process.
+        num_workers (`int`, *optional*, defaults to 0): number of further processes that load pictures.
+        with_images (`bool`, *optional*, defaults to `True`): whether to keep what was found in each picture.
+        show_progress (`bool`, *optional*, defaults to `False`): whether the first process shows a bar.
+
+    Returns:
+        [`LocalizationEvaluation`]
+
+    Raises:
+        `ValueError`: if a split has no boxes or no pictures, the model lacks classes of it, or an argument has none of the
+            described values.
+    """
+    check_protocol(protocol)
+    check_threshold(threshold, validation_dataset)
+    thresholds = thresholds_to_count(protocol, threshold, thresholds)
+    image_size = model.config.image_size
+    if not isinstance(image_size, int):
+        raise ValueError(f"The protocols compare boxes in a square frame; the model's pictures are {image_size}.")
+
+    def measure(split: datasets.Dataset, name: str, keep_images: bool) -> "_Measurement":
+        split = with_undecoded_pictures(check_boxes(split, name))
+        class_numbers = class_numbers_of(split, model.config)
+        pictures = EvaluationPictures(split, image_processor, protocol, image_size, class_numbers, ten_crop)
+        measurement = _Measurement(pictures, thresholds, keep_images)
+        measurement.run(model, batch_size, num_workers, f"{name}, {protocol}" if show_progress else None)
+        return measurement
+
+    given, calibration = {}, {}
+    if threshold == "validation":
+        best = measure(validation_dataset, "validation", keep_images=False).boxes.compute()
+        given = {"threshold": best["threshold"], "threshold_choice": "validation"}
+        kept = ("threshold", "num_images", "gt_known_loc", "top1_loc")
+        calibration = {"calibration": {name: best[name] for name in kept}}
+    elif threshold != "oracle":
+        given = {"threshold": threshold, "threshold_choice": "fixed"}
+
+    measurement = measure(dataset, "evaluation", keep_images=with_images)
+    result = measurement.boxes.compute(**given)
+    for row in (result, result["whole_image"], result["center_box"]):
+        row["mean_iou_levels"] = sum(row[name] for name in ("iou30", "iou50", "iou70")) / 3
+    result |= {"ten_crop": ten_crop, **calibration}
+    precision_recall = None
+    if measurement.pixels is not None:
+        figures = measurement.pixels.compute()
+        result["pixel_average_precision"] = {name: figures[name] for name in ("pxap", "whole_image", "center")}
+        precision_recall = measurement.pixels.curve()
+    images = measurement.images_at(result["threshold"]) if with_images else []
+    return LocalizationEvaluation(result, measurement.boxes.curves(), precision_recall, images)
+
+
+class _Measurement:
+    """The counts of one split and, if they are to be kept, what each picture of this process's share gave."""
+
+    def __init__(self, pictures: EvaluationPictures, thresholds: Sequence[float] | None, keep_images: bool):
+        self.pictures = pictures
+        self.boxes = BoxAccuracy(pictures.protocol, thresholds, image_size=pictures.image_size)
+        has_masks = pictures.masks is not None
+        self.pixels = PixelAveragePrecision(image_size=pictures.image_size) if has_masks else None
+        self.keep_images = keep_images
+        self.images = []
+
+    @torch.inference_mode()
+    def run(self, model: SATForWeaklySupervisedLocalization, batch_size: int, num_workers: int, title: str | None):
+        share = torch.utils.data.Subset(self.pictures, share_of_process(len(self.pictures), batch_size))
+        loader = torch.utils.data.DataLoader(
+            share, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_pictures
+        )
+        is_hidden = title is None or process_count()[0] > 0
+        was_training = model.training
+        model.eval()
+        for batch in tqdm(loader, desc=title, unit="batch", file=sys.stderr, disable=is_hidden):
+            maps, scores, probabilities = predict(model, batch["pixel_values"])
+            self.boxes.update(maps, batch["boxes"], scores, batch["labels"])
+            if self.pixels is not None:
+                self.pixels.update(maps, batch["mask"], batch.get("ignore_mask"))
+            if self.keep_images:
+                self._keep(batch, maps, probabilities)
+        model.train(was_training)
+        self.boxes.all_reduce_()
+        if self.pixels is not None:
+            self.pixels.all_reduce_()
+
+    def _keep(self, batch: dict, maps: torch.Tensor, probabilities: np.ndarray):
+        # Maps at the grid are small. The box cannot be cut from them yet: the threshold follows from all pictures.
+        predicted = probabilities.argmax(axis=1)
+        for index, row in enumerate(batch["rows"]):
+            self.images.append(
+                {
+                    "row": row,
+                    "label": batch["labels"][index].item(),
+                    "predicted_label": predicted[index].item(),
+                    "probability": probabilities[index, predicted[index]].item(),
+                    "true_boxes": batch["boxes"][index],
+                    "localization_map": maps[index],
+                }
+            )
+
+    def images_at(self, threshold: float) -> list[dict]:
+        """The pictures of all processes, in order."""
+        dataset, protocol, frame = self.pictures.dataset, self.pictures.protocol, self.pictures.image_size
+        ids = dataset["image_id"] if "image_id" in dataset.column_names else None
+        records = []
+        for image in self.images:
+            box = boxes_from_map(image["localization_map"], [threshold], protocol, frame)[0]
+            true_boxes = image["true_boxes"]
+            records.append(
+                {
+                    "row": image["row"],
+                    "image_id": image["row"] if ids is None else ids[image["row"]],
+                    **{name: image[name] for name in ("label", "predicted_label", "probability")},
+                    "iou": float(box_iou(box, true_boxes).max()),
+                    "predicted_box": box.tolist(),
+                    "true_boxes": true_boxes.tolist(),
+                    "object_share": largest_share(true_boxes, frame),
+                }
+            )
+        return sorted(gather_lists(records), key=lambda record: record["row"])
+
+
+def predict(
+    model: SATForWeaklySupervisedLocalization, pixel_values: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """
+    Maps, scores of the classes and their probabilities for a batch of pictures.
+
+    Args:
+        model ([`SATForWeaklySupervisedLocalization`]): the model.
+        pixel_values (`torch.Tensor` of shape `(batch_size, num_channels, height, width)`):
+            Pictures, or with one more dimension before the channels ten crops of each, as `ten_crops` cuts them.
+
+    Returns:
+        `tuple`, on the CPU, of the maps `(batch_size, grid_height, grid_width)`, float32, what classes are ranked by
+        `(batch_size, num_labels)`, logits or for ten crops mean probabilities, and the probabilities as an array.
+    """
+    is_ten_crop = pixel_values.ndim == 5
+    crops = pixel_values.flatten(0, 1) if is_ten_crop else pixel_values
+    outputs = model(pixel_values=crops.to(model.device, model.dtype))
+    maps, logits = outputs.localization_map.float().cpu(), outputs.logits.float().cpu()
+    if not is_ten_crop:
+        return maps, logits, logits.softmax(dim=-1).numpy()
+    num_crops = pixel_values.shape[1]
+    probabilities = ten_crop_probabilities(logits.unflatten(0, (-1, num_crops)))
+    return maps.unflatten(0, (-1, num_crops))[:, CENTER_CROP], probabilities, probabilities.numpy()
+
+
+def largest_share(true_boxes: np.ndarray, frame: int) -> float:
+    """The share of the frame, from 0 to 1, that the largest of the boxes covers of it."""
+    inside = true_boxes.clip(0, frame - 1)
+    sides = np.maximum(inside[:, 2:] - inside[:, :2] + 1, 0)
+    return float(sides.prod(axis=1).max() / frame**2)
+
+
+def check_threshold(threshold: str | float, validation_dataset: datasets.Dataset | None):
+    if isinstance(threshold, str):
+        if threshold not in THRESHOLD_CHOICES:
+            raise ValueError(f"`threshold` must be one of {THRESHOLD_CHOICES} or a number, got {threshold!r}.")
+        if threshold == "validation" and validation_dataset is None:
+            raise ValueError(
+                '`threshold="validation"` needs `validation_dataset`, other pictures with boxes to choose it on. Without '
+                'such, give a number, or "oracle" for the best on the evaluated pictures themselves.'
+            )
+    elif not 0 <= threshold <= 1:
+        raise ValueError(f"`threshold` must be from 0 to 1, got {threshold}.")
+
+
+def thresholds_to_count(
+    protocol: str, threshold: str | float, thresholds: Sequence[float] | None
+) -> Sequence[float] | None:
+    """The thresholds of the metric: what is chosen from, or the given one added to it. `None` for the metric's own."""
+    if thresholds is None and protocol == "sat":
+        thresholds = SAT_THRESHOLDS
+    if isinstance(threshold, str):
+        return thresholds
+    if thresholds is None:
+        thresholds = np.arange(0, 1, 0.001)
+    apart = [other for other in thresholds if abs(other - threshold) > 1e-9]
+    return sorted([*apart, threshold])
+
+
+def check_boxes(dataset: datasets.Dataset, name: str) -> datasets.Dataset:
+    if len(dataset) == 0:
+        raise ValueError(f"The {name} split has no pictures.")
+    if not has_boxes(dataset):
+        raise ValueError(
+            f"Localization cannot be measured on the {name} split, because not all of its pictures have boxes: it needs "
+            "a column `objects` with `bbox`, for each picture at least one COCO box (x, y, width, height) in pixels. Its "
+            f"columns are {dataset.column_names}."
+        )
+    return dataset
+
+
+def with_undecoded_pictures(dataset: datasets.Dataset) -> datasets.Dataset:
+    """The split with pictures as files, which `EvaluationPictures` decodes itself."""
+    for column in ("image", *MASK_COLUMNS):
+        if column in dataset.column_names:
+            dataset = dataset.cast_column(column, datasets.Image(decode=False))
+    return dataset
+
+
+__all__ = ["SAT_THRESHOLDS", "THRESHOLD_CHOICES", "LocalizationEvaluation", "evaluate_localization", "predict"]

@@ -1,0 +1,202 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Pictures as a protocol shows them, with all that is known to be true about them."""
+
+import datasets
+import numpy as np
+import torch
+from transformers import BaseImageProcessor, PreTrainedConfig
+from transformers.utils import logging
+
+from ..data.dataset import LocalizationDataset, collate_localization, decode_image
+from ..data.loading import MASK_COLUMNS
+from ..metrics import resized_side
+from ..metrics.contours import load_opencv
+
+
+logger = logging.get_logger(__name__)
+
+# Which of `ten_crops` the localization map is taken from.
+CENTER_CROP = 4
+
+
+class EvaluationPictures(LocalizationDataset):
+    """
+    A split for evaluation: beside what [`LocalizationDataset`] gives, the row, the masks in the protocol's frame and, if
+    asked for, ten crops.
+
+    Args:
+        dataset (`datasets.Dataset`):
+            Rows with `image` (not decoded), `label`, `objects` and, if pixels are to be measured, `mask` and
+            `ignore_mask` (not decoded).
+        image_processor ([`SATImageProcessor`] or [`SATImageProcessorPil`]):
+            Normalizes the pictures. Resize and crop are the protocol's, whatever its settings.
+        protocol (`str`): `"sat"` or `"wsoleval"`.
+        image_size (`int`): side of the pictures that the model sees, which is the protocol's frame.
+        class_numbers (`list[int]`, *optional*):
+            The model's number for each class of the data set; the same numbers by default.
+        ten_crop (`bool`, *optional*, defaults to `False`):
+            Whether `pixel_values` are ten crops, of shape `(10, num_channels, image_size, image_size)`.
+
+    Raises:
+        `ValueError`: if ten crops are asked of `"wsoleval"`, which crops nothing.
+    """
+
+    def __init__(
+        self,
+        dataset: datasets.Dataset,
+        image_processor: BaseImageProcessor,
+        protocol: str,
+        image_size: int,
+        class_numbers: list[int] | None = None,
+        ten_crop: bool = False,
+    ):
+        if ten_crop and protocol != "sat":
+            raise ValueError(f'`ten_crop` is of the "sat" protocol; {protocol!r} shows the whole picture once.')
+        super().__init__(dataset, image_processor, protocol=protocol, with_boxes=True)
+        self.image_size = image_size
+        self.class_numbers = class_numbers
+        self.ten_crop = ten_crop
+        masks = [column for column in MASK_COLUMNS if column in dataset.column_names]
+        self.masks = dataset.select_columns(masks) if "mask" in masks else None
+
+    def __getitem__(self, index: int) -> dict:
+        example = super().__getitem__(index)
+        if self.class_numbers is not None:
+            example["labels"] = torch.tensor(self.class_numbers[example["labels"]])
+        if self.ten_crop:
+            example["pixel_values"] = ten_crops(example["pixel_values"], self.image_size)
+        example["row"] = index
+        if self.masks is not None:
+            for column, image in self.masks[index].items():
+                example[column] = self._mask(column, image, index)
+        return example
+
+    @property
+    def _frame_size(self) -> int:
+        return self.image_size
+
+    def _protocol_settings(self) -> dict:
+        settings = super()._protocol_settings() | {"do_resize": True}
+        return settings | {"do_center_crop": False} if self.ten_crop else settings
+
+    def _mask(self, column: str, image: dict, index: int) -> np.ndarray:
+        try:
+            mask = read_mask(decode_image(image))
+        except ValueError as error:
+            raise ValueError(f"`{column}` of row {index}: {error}") from error
+        return mask_in_frame(mask, self.protocol, self.image_size)
+
+
+def ten_crops(image: torch.Tensor, size: int) -> torch.Tensor:
+    """
+    Cuts the four corners and the centre out of a picture, and mirrors them.
+
+    Args:
+        image (`torch.Tensor` of shape `(num_channels, height, width)`): a picture of at least the crops' size.
+        size (`int`): side of the crops.
+
+    Returns:
+        `torch.Tensor` of shape `(10, num_channels, size, size)`: top left, top right, bottom left, bottom right, centre,
+        then their mirror images.
+    """
+    bottom, right = image.shape[-2] - size, image.shape[-1] - size
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
+    crops = torch.stack([image[:, top : top + size, left : left + size] for top, left in corners])
+    return torch.cat([crops, crops.flip(-1)])
+
+
+def read_mask(image) -> np.ndarray:
+    """A mask of shape `(height, width)`, boolean: the pixels of a PIL picture that are not black."""
+    # modes that hold numbers keep them: the usual conversion would cut 16 bits off at 255
+    plain = image if image.mode in ("1", "L", "F") or image.mode.startswith("I") else image.convert("L")
+    return np.asarray(plain) > 0
+
+
+def mask_in_frame(mask: np.ndarray, protocol: str, image_size: int) -> np.ndarray:
+    """
+    Brings a mask to the frame of a protocol, by nearest pixel as the published PxAP.
+
+    Args:
+        mask (`np.ndarray` of shape `(height, width)`): boolean, at any resolution.
+        protocol (`str`): `"sat"` or `"wsoleval"`.
+        image_size (`int`): side of the frame.
+
+    Returns:
+        `np.ndarray` of shape `(image_size, image_size)`, boolean.
+    """
+    cv2 = load_opencv()
+    side = resized_side(protocol, image_size)
+    resized = cv2.resize(mask.view(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST).view(bool)
+    start = (side - image_size) // 2
+    return resized[start : start + image_size, start : start + image_size]
+
+
+def collate_pictures(examples: list[dict]) -> dict:
+    """
+    Batches examples of [`EvaluationPictures`].
+
+    Returns:
+        `dict` with the tensors `pixel_values` and `labels`, and the lists `boxes`, `rows` and, where the examples have
+        them, `mask` and `ignore_mask`.
+    """
+    batch = collate_localization(examples)
+    batch["boxes"] = [example["boxes"].numpy() for example in examples]
+    batch["rows"] = [example["row"] for example in examples]
+    for column in MASK_COLUMNS:
+        if column in examples[0]:
+            batch[column] = [example[column] for example in examples]
+    return batch
+
+
+def class_numbers_of(dataset: datasets.Dataset, config: PreTrainedConfig) -> list[int] | None:
+    """
+    The model's number for each class of a data set, matched by name.
+
+    Args:
+        dataset (`datasets.Dataset`): split with class labels in `label`.
+        config ([`~transformers.PreTrainedConfig`]): configuration of the model.
+
+    Returns:
+        `list[int]`, or `None` where the numbers are the same.
+
+    Raises:
+        `ValueError`: if the model knows some of the classes but not all, or has fewer.
+    """
+    names = getattr(dataset.features["label"], "names", None)
+    model_names = [config.id2label[number] for number in range(config.num_labels)]
+    if names is None or names == model_names[: len(names)]:
+        return None
+    known = [name for name in names if name in model_names]
+    if len(known) == len(names):
+        return [model_names.index(name) for name in names]
+    if known or len(names) > len(model_names):
+        unknown = [name for name in names if name not in model_names]
+        raise ValueError(
+            f"The model has no class for {len(unknown)} of the data set's {len(names)}: {unknown[:10]}. Its own are "
+            f"{model_names[:10]}{'...' if len(model_names) > 10 else ''}"
+        )
+    logger.warning("No class of the data set has a name that the model knows: classes are matched by their numbers.")
+    return None
+
+
+__all__ = [
+    "CENTER_CROP",
+    "EvaluationPictures",
+    "class_numbers_of",
+    "collate_pictures",
+    "mask_in_frame",
+    "read_mask",
+    "ten_crops",
+]

@@ -1,0 +1,310 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Measuring score maps that others made, against the metadata folders of wsolevaluation
+(https://github.com/clovaai/wsolevaluation).
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import torch
+from tqdm.auto import tqdm
+
+from ..metrics import BoxAccuracy, PixelAveragePrecision, ground_truth_boxes
+from .engine import thresholds_to_count
+from .pictures import mask_in_frame, read_mask
+from .processes import gather_lists, process_count, share_of_process
+
+
+@dataclass
+class WsolMetadata:
+    """
+    What is true about the images of a split, as wsolevaluation writes it down.
+
+    Attributes:
+        image_ids (`list[str]`): paths of the images, which name their maps (`image_ids.txt`).
+        boxes (`dict[str, np.ndarray]`):
+            For data with boxes, those of each image: corners `(x0, y0, x1, y1)` in pixels, of shape `(num_boxes, 4)`
+            (`localization.txt`).
+        masks (`dict[str, list[str]]`): for data with masks, the mask files of each image (`localization.txt`).
+        ignore_masks (`dict[str, str]`): file with the region to leave out, for images that have one (`localization.txt`).
+        image_sizes (`dict[str, tuple[int, int]]`): height and width, needed for boxes (`image_sizes.txt`).
+        labels (`dict[str, int]`): classes, if there is a `class_labels.txt`.
+    """
+
+    image_ids: list[str]
+    boxes: dict[str, np.ndarray]
+    masks: dict[str, list[str]]
+    ignore_masks: dict[str, str]
+    image_sizes: dict[str, tuple[int, int]]
+    labels: dict[str, int]
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike) -> "WsolMetadata":
+        """
+        Reads a folder with `image_ids.txt`, `localization.txt`, for boxes `image_sizes.txt`, and perhaps
+        `class_labels.txt`.
+
+        Args:
+            folder (`str` or `os.PathLike`): such as `metadata/CUB/test`.
+
+        Raises:
+            `FileNotFoundError`: if a file is missing.
+            `ValueError`: if a line does not have the fields that its file should have, or an image has no line in
+                `localization.txt` or `image_sizes.txt`; all such images are named.
+        """
+        folder = Path(folder)
+        image_ids = [fields[0] for _, fields in read_lines(folder / "image_ids.txt", (1,))]
+        if not image_ids:
+            raise ValueError(f"{folder / 'image_ids.txt'} names no image.")
+        boxes, masks, ignore_masks = read_localization(folder / "localization.txt")
+        image_sizes, labels = {}, {}
+        if boxes:
+            for line, (name, width, height) in read_lines(folder / "image_sizes.txt", (3,)):
+                image_sizes[name] = (as_number(height, line), as_number(width, line))
+        if (folder / "class_labels.txt").is_file():
+            for line, (name, label) in read_lines(folder / "class_labels.txt", (2,)):
+                labels[name] = as_number(label, line)
+        metadata = cls(image_ids, boxes, masks, ignore_masks, image_sizes, labels)
+        metadata._check(folder)
+        return metadata
+
+    def _check(self, folder: Path):
+        needed = {"localization.txt": self.boxes or self.masks}
+        if self.boxes:
+            needed["image_sizes.txt"] = self.image_sizes
+        if self.labels:
+            needed["class_labels.txt"] = self.labels
+        missing = [
+            f"no line in {file}: {name}"
+            for file, known in needed.items()
+            for name in self.image_ids
+            if name not in known
+        ]
+        if missing:
+            raise ValueError(f"{folder} is not complete:\n" + "\n".join(missing))
+
+
+def evaluate_score_maps(
+    folder: str | os.PathLike,
+    metadata: WsolMetadata,
+    protocol: str = "wsoleval",
+    threshold: str | float = "oracle",
+    mask_root: str | os.PathLike | None = None,
+    show_progress: bool = False,
+) -> tuple[dict, dict]:
+    """
+    Measures score maps in `.npy` files.
+
+    Where a process group of `torch.distributed` exists, each process measures its share, and the counts are added up.
+
+    Args:
+        folder (`str` or `os.PathLike`):
+            Where the maps are: arrays of shape `(height, width)`, any size and range of values, in
+            `<image id>.npy` or, without the picture's extension, `<stem>.npy`.
+        metadata ([`WsolMetadata`]): what is true about the images.
+        protocol (`str`, *optional*, defaults to `"wsoleval"`):
+            `"wsoleval"`: the maps show the whole pictures. `"sat"`: they show the centre crop of that protocol.
+        threshold (`str` or `float`, *optional*, defaults to `"oracle"`):
+            `"oracle"` for the best on these maps, or a number from 0 to 1. For boxes only.
+        mask_root (`str` or `os.PathLike`, *optional*): folder that the mask files of the metadata are relative to.
+        show_progress (`bool`, *optional*, defaults to `False`): whether the first process shows a bar.
+
+    Returns:
+        `tuple` of the result and the curves: for boxes those of [`~transformers_sat.metrics.BoxAccuracy`], with
+        `by_class`, the number of images and GT-known Loc of each class, if the metadata has classes; for masks those of
+        [`~transformers_sat.metrics.PixelAveragePrecision`].
+
+    Raises:
+        `ValueError`: if maps or masks are missing, cannot be read, have another shape than `(height, width)` or hold a NaN
+            or an infinity: one error with all of them, a line each. Also if `threshold` or `mask_root` do not fit.
+    """
+    has_masks = bool(metadata.masks)
+    if has_masks and threshold != "oracle":
+        raise ValueError(
+            f"`threshold` is for boxes; these data have masks, measured at all thresholds. Got {threshold}."
+        )
+    if has_masks and mask_root is None:
+        raise ValueError("`mask_root` is missing: the folder that the mask files in localization.txt are relative to.")
+    if not has_masks and isinstance(threshold, str) and threshold != "oracle":
+        raise ValueError(f'`threshold` must be "oracle" or a number from 0 to 1, got {threshold!r}.')
+    counter = _PixelCounter(metadata, protocol, mask_root) if has_masks else _BoxCounter(metadata, protocol, threshold)
+    problems = []
+    share = share_of_process(len(metadata.image_ids))
+    is_hidden = not show_progress or process_count()[0] > 0
+    for index in tqdm(share, desc="score maps", unit="map", file=sys.stderr, disable=is_hidden):
+        name = metadata.image_ids[index]
+        try:
+            localization_map = read_map(folder, name)
+            # Once something is wrong there will be no figures; what is left is to find all that is wrong.
+            counter.check(name) if problems else counter.update(localization_map, name)
+        except _UnusableFile as error:
+            problems.append((index, str(error)))
+    problems = sorted(gather_lists(problems))
+    if problems:
+        listed = "\n".join(problem for _, problem in problems)
+        raise ValueError(f"{len(problems)} of {len(metadata.image_ids)} images cannot be measured:\n{listed}")
+    return counter.compute()
+
+
+class _UnusableFile(ValueError):
+    """A map or a mask that cannot be measured: the kind of problem, and the file."""
+
+
+class _BoxCounter:
+    def __init__(self, metadata: WsolMetadata, protocol: str, threshold: str | float):
+        self.metadata, self.protocol = metadata, protocol
+        self.given = None if threshold == "oracle" else threshold
+        self.metric = BoxAccuracy(protocol, thresholds_to_count(protocol, threshold, None))
+        # Hits by class and threshold, and the images of each class.
+        self.classes = sorted(set(metadata.labels.values()))
+        self.hits = np.zeros((len(self.classes), len(self.metric.thresholds)), dtype=np.int64)
+        self.images = np.zeros(len(self.classes), dtype=np.int64)
+
+    def check(self, name: str):
+        """Boxes have no files of their own."""
+
+    def update(self, localization_map: np.ndarray, name: str):
+        x0, y0, x1, y1 = self.metadata.boxes[name].T
+        bbox = np.stack([x0, y0, x1 - x0, y1 - y0], axis=1)
+        boxes = ground_truth_boxes(bbox, self.metadata.image_sizes[name], self.protocol)
+        ious = self.metric.update(torch.from_numpy(localization_map)[None], [boxes])[0]
+        if self.classes:
+            row = self.classes.index(self.metadata.labels[name])
+            self.hits[row] += ious >= 0.5
+            self.images[row] += 1
+
+    def compute(self) -> tuple[dict, dict]:
+        self.metric.all_reduce_()
+        parts = gather_lists([(self.hits, self.images)])
+        hits, images = (sum(arrays) for arrays in zip(*parts))
+        result = self.metric.compute(self.given)
+        if self.classes:
+            at = int(np.abs(self.metric.thresholds - result["threshold"]).argmin())
+            result["by_class"] = {
+                label: {"num_images": int(number), "gt_known_loc": 100.0 * int(right) / int(number)}
+                for label, number, right in zip(self.classes, images, hits[:, at])
+                if number
+            }
+        return result, self.metric.curves()
+
+
+class _PixelCounter:
+    def __init__(self, metadata: WsolMetadata, protocol: str, mask_root: str | os.PathLike):
+        self.metadata, self.protocol, self.mask_root = metadata, protocol, Path(mask_root)
+        self.metric = PixelAveragePrecision()
+
+    def check(self, name: str):
+        self._masks(name)
+
+    def update(self, localization_map: np.ndarray, name: str):
+        mask, ignored = self._masks(name)
+        self.metric.update(torch.from_numpy(localization_map)[None], [mask], [ignored])
+
+    def compute(self) -> tuple[dict, dict]:
+        self.metric.all_reduce_()
+        return self.metric.compute() | {"protocol": self.protocol}, self.metric.curve()
+
+    def _masks(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """The union of an image's masks and the region to leave out, in the protocol's frame."""
+        mask = np.any([self._read(file) for file in self.metadata.masks[name]], axis=0)
+        ignore_mask = self.metadata.ignore_masks.get(name)
+        return mask, np.zeros_like(mask) if ignore_mask is None else self._read(ignore_mask)
+
+    def _read(self, file: str) -> np.ndarray:
+        path = self.mask_root / file
+        if not path.is_file():
+            raise _UnusableFile(f"missing mask: {path}")
+        try:
+            with PIL.Image.open(path) as image:
+                mask = read_mask(image)
+        except Exception as error:  # on damaged files Pillow's readers raise errors of any kind
+            raise _UnusableFile(f"unreadable mask: {path} ({error})") from error
+        return mask_in_frame(mask, self.protocol, self.metric.image_size)
+
+
+def read_map(folder: str | os.PathLike, name: str) -> np.ndarray:
+    """
+    Reads the map of an image.
+
+    Returns:
+        `np.ndarray` of shape `(height, width)`: float64 where the file holds that, float32 otherwise.
+
+    Raises:
+        `ValueError`: if it is missing, unreadable, of another shape or not finite; the message has kind and path.
+    """
+    path = Path(folder, f"{name}.npy")
+    if not path.is_file():
+        path = Path(folder, name).with_suffix(".npy")
+    if not path.is_file():
+        raise _UnusableFile(f"missing map: {Path(folder, name)}.npy")
+    try:
+        array = np.load(path, allow_pickle=False)
+    except Exception as error:  # truncated headers raise anything from EOFError to SyntaxError
+        raise _UnusableFile(f"unreadable map: {path} ({error})") from error
+    if array.dtype.kind not in "fiub":
+        raise _UnusableFile(f"map that holds no numbers: {path} (dtype {array.dtype})")
+    if array.ndim != 2 or array.size == 0:
+        raise _UnusableFile(f"map that does not have the shape (height, width): {path} {array.shape}")
+    if not np.isfinite(array).all():
+        raise _UnusableFile(f"map with NaN or infinite values: {path}")
+    return array.astype(np.float64 if array.dtype == np.float64 else np.float32)
+
+
+def read_localization(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]], dict[str, str]]:
+    """Boxes, masks and regions to leave out, by image, of a `localization.txt`, which has either boxes or masks."""
+    boxes, masks, ignore_masks = {}, {}, {}
+    for line, fields in read_lines(path, (5, 3, 2)):
+        name = fields[0]
+        if len(fields) == 5:
+            boxes.setdefault(name, []).append([as_number(field, line, float) for field in fields[1:]])
+            continue
+        masks.setdefault(name, []).append(fields[1])
+        # the region is on the first line of an image; the others end with an empty field
+        if len(fields) == 3 and fields[2]:
+            ignore_masks[name] = fields[2]
+    if boxes and masks:
+        raise ValueError(f"{path} mixes lines with boxes and lines with masks.")
+    return {name: np.array(rows) for name, rows in boxes.items()}, masks, ignore_masks
+
+
+def read_lines(path: Path, num_fields: Sequence[int]):
+    """
+    Yields the lines of a file that are not empty: where each is, for errors, and its fields. Paths with commas are not
+    known in these files.
+    """
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        fields = [field.strip() for field in line.split(",")]
+        if len(fields) not in num_fields:
+            expected = " or ".join(str(length) for length in sorted(num_fields))
+            raise ValueError(f"{path}, line {number}: {expected} fields expected, got {line!r}.")
+        yield f"{path}, line {number}", fields
+
+
+def as_number(text: str, line: str, kind: type = int) -> int | float:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ValueError(f"{line}: {text!r} is not a number.") from error
+
+
+__all__ = ["WsolMetadata", "evaluate_score_maps", "read_map"]

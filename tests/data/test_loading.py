@@ -1,0 +1,308 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Data sets of every form that is promised, brought to one schema."""
+
+import json
+import logging
+
+import datasets
+import PIL.Image
+import pytest
+from square_pictures import CLASS_NAMES, FEATURES, draw_square, square_split, write_class_folders
+
+from transformers_sat.data import decode_image, drop_undecodable, has_boxes, load_localization_dataset, loading
+
+
+@pytest.fixture(autouse=True)
+def cache_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+def saved(folder, **splits: datasets.Dataset) -> str:
+    datasets.DatasetDict(splits).save_to_disk(folder)
+    return str(folder)
+
+
+def with_labels(values: list, feature, count: int = 12) -> datasets.Dataset:
+    """Squares whose classes 0, 1, 2 are called `values`."""
+    return square_split(count).map(
+        lambda label: {"label": values[label]},
+        input_columns="label",
+        features=datasets.Features(FEATURES | {"label": feature}),
+    )
+
+
+def assert_schema(splits: datasets.DatasetDict, boxes: bool = True):
+    for split in splits.values():
+        assert sorted(split.column_names) == ["image", "label"] + ["objects"] * boxes
+        assert split.features["image"] == datasets.Image(decode=False)
+        assert isinstance(split.features["label"], datasets.ClassLabel)
+        assert has_boxes(split) == boxes
+
+
+def classes_by_colour(split: datasets.Dataset) -> bool:
+    """Whether every row's class is the colour that its picture has in the middle of its box, or anywhere at all."""
+    names = split.features["label"].names
+    for row in split:
+        most_frequent = max(decode_image(row["image"]).getcolors(4096))[1]
+        if names[row["label"]] != CLASS_NAMES[most_frequent.index(max(most_frequent))]:
+            return False
+    return True
+
+
+# Forms of data sets.
+
+
+def test_saved_by_datasets(tmp_path):
+    splits = load_localization_dataset(saved(tmp_path / "saved", train=square_split(9), validation=square_split(3)))
+    assert_schema(splits)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 9, "validation": 3}
+    assert splits["train"][4]["objects"]["bbox"] == [draw_square(4, 1)[1]]
+    assert classes_by_colour(splits["train"])
+
+
+def test_parquet(tmp_path):
+    for name, count in (("train", 9), ("validation", 3), ("test", 6)):
+        path = tmp_path / "parquet" / "data" / f"{name}-00000-of-00001.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        square_split(count).to_parquet(path)
+    splits = load_localization_dataset(str(tmp_path / "parquet"))
+    assert_schema(splits)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 9, "validation": 3, "test": 6}
+    assert splits["test"].features["label"].names == CLASS_NAMES
+    assert splits["test"][4]["objects"]["bbox"] == [draw_square(4, 1)[1]]
+    assert classes_by_colour(splits["test"])
+
+
+def test_class_folders(tmp_path):
+    splits = load_localization_dataset(str(write_class_folders(tmp_path / "folders", train=9, val=6, test=3)))
+    assert_schema(splits, boxes=False)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 9, "validation": 6, "test": 3}
+    # folders come in alphabetical order
+    assert splits["train"].features["label"].names == sorted(CLASS_NAMES)
+    assert all(classes_by_colour(split) for split in splits.values())
+    assert splits["train"][0]["image"]["path"].endswith(".png")
+
+
+@pytest.mark.parametrize("training_boxes", [True, False])
+def test_folder_with_metadata(tmp_path, training_boxes):
+    """Boxes in a file beside the pictures; in training all but one may be left out (`datasets` needs one for the type)."""
+    for name, count in (("train", 9), ("test", 3)):
+        folder = tmp_path / "pictures" / name
+        folder.mkdir(parents=True)
+        with open(folder / "metadata.jsonl", "w", encoding="utf-8") as file:
+            for index in range(count):
+                image, box = draw_square(index, index % 3)
+                image.save(folder / f"{index}.png")
+                objects = {"bbox": [box]} if training_boxes or name == "test" or index == 8 else None
+                row = {"file_name": f"{index}.png", "label": CLASS_NAMES[index % 3], "objects": objects}
+                file.write(json.dumps(row) + "\n")
+    splits = load_localization_dataset(str(tmp_path / "pictures"), validation_fraction=1 / 3)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 6, "validation": 3, "test": 3}
+    assert {name: has_boxes(split) for name, split in splits.items()} == {
+        "train": training_boxes,
+        "validation": training_boxes,
+        "test": True,
+    }
+    assert splits["test"].features["label"].names == sorted(CLASS_NAMES)
+    assert splits["test"][2]["objects"]["bbox"] == [draw_square(2, 2)[1]]
+    assert all(classes_by_colour(split) for split in splits.values())
+
+
+def test_embedded(monkeypatch):
+    drawn = []
+
+    def load_emblems(seed):
+        drawn.append(seed)
+        return datasets.DatasetDict(train=square_split(6), validation=square_split(3), test=square_split(3))
+
+    monkeypatch.setattr(loading, "load_emblems", load_emblems)
+    assert_schema(load_localization_dataset())
+    assert_schema(load_localization_dataset("emblems", seed=7))
+    assert drawn == [0, 7]
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_localization_dataset(str(tmp_path / "nowhere"))
+
+
+# Columns and splits.
+
+
+def test_column_names(tmp_path):
+    renamed = {"image": "photo", "label": "species", "objects": "annotations"}
+    split = square_split(6).rename_columns(renamed).add_column("note", list("abcdef"))
+    splits = load_localization_dataset(
+        saved(tmp_path / "saved", train=split, validation=split),
+        image_column="photo",
+        label_column="species",
+        objects_column="annotations",
+    )
+    assert_schema(splits)
+    assert splits["train"][4]["objects"]["bbox"] == [draw_square(4, 1)[1]]
+
+
+def test_other_columns_of_the_same_names_are_left_out(tmp_path):
+    """The column that was asked for counts, also where another has the name of the schema."""
+    split = square_split(6)
+    split = split.rename_column("label", "species").add_column("label", ["x"] * 6)
+    splits = load_localization_dataset(
+        saved(tmp_path / "saved", train=split, validation=split), label_column="species"
+    )
+    assert splits["train"].features["label"].names == CLASS_NAMES
+
+
+@pytest.mark.parametrize("column, option", [("image", "image_column"), ("label", "label_column")])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_missing_column(tmp_path, column, option, split):
+    splits = {"train": square_split(3), "test": square_split(3)}
+    splits[split] = splits[split].remove_columns(column)
+    with pytest.raises(ValueError, match=f"`{split}`.* has no column `{column}`.*`{option}`"):
+        load_localization_dataset(saved(tmp_path / "saved", **splits))
+
+
+def test_boxes_only_where_they_are_measured(tmp_path):
+    """Weak supervision's usual case: training pictures have no boxes, test pictures do."""
+    splits = load_localization_dataset(
+        saved(
+            tmp_path / "saved",
+            train=square_split(9, with_boxes=False),
+            validation=square_split(3),
+            test=square_split(3),
+        )
+    )
+    assert {name: has_boxes(split) for name, split in splits.items()} == {
+        "train": False,
+        "validation": True,
+        "test": True,
+    }
+
+
+def test_missing_training_split(tmp_path):
+    with pytest.raises(ValueError, match=r"no `train` split.*'test'"):
+        load_localization_dataset(saved(tmp_path / "saved", test=square_split(3)))
+
+
+def test_validation_pictures_are_set_apart(tmp_path):
+    path = saved(tmp_path / "saved", train=square_split(24), test=square_split(3, first=100))
+    splits = load_localization_dataset(path, validation_fraction=0.25)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 18, "validation": 6, "test": 3}
+    # of every class as many as it has, none of them in both, and always the same for one seed
+    assert sorted(splits["validation"]["label"]) == [0, 0, 1, 1, 2, 2]
+    pictures = {name: {row["image"]["bytes"] for row in split} for name, split in splits.items()}
+    assert len(pictures["train"] | pictures["validation"]) == 24
+    again = load_localization_dataset(path, validation_fraction=0.25)
+    other = load_localization_dataset(path, validation_fraction=0.25, seed=1)
+    assert {row["image"]["bytes"] for row in again["validation"]} == pictures["validation"]
+    assert {row["image"]["bytes"] for row in other["validation"]} != pictures["validation"]
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 1.0, 1.5])
+def test_validation_fraction_that_cannot_be(tmp_path, fraction):
+    """Too few for one picture of each class, none, or all."""
+    with pytest.raises(ValueError, match="`validation_fraction`"):
+        load_localization_dataset(saved(tmp_path / "saved", train=square_split(9)), validation_fraction=fraction)
+
+
+# Labels.
+
+
+def test_string_labels(tmp_path):
+    split = with_labels(["zebra", "ant", "cow"], datasets.Value("string"))
+    # the first rows are of two classes only: the training split's names hold
+    splits = load_localization_dataset(saved(tmp_path / "saved", train=split, validation=split.select(range(2))))
+    assert_schema(splits)
+    for part in splits.values():
+        assert part.features["label"].names == ["ant", "cow", "zebra"]
+    assert splits["train"]["label"][:6] == [2, 0, 1, 2, 0, 1]
+    assert splits["validation"]["label"][:] == [2, 0]
+
+
+@pytest.mark.parametrize("values, names", [([0, 1, 2], ["0", "1", "2"]), ([10, 2, 7], ["2", "7", "10"])])
+def test_integer_labels_keep_their_order(tmp_path, values, names):
+    split = with_labels(values, datasets.Value("int64"))
+    splits = load_localization_dataset(saved(tmp_path / "saved", train=split, validation=split))
+    for part in splits.values():
+        assert part.features["label"].names == names
+        assert [names[label] for label in part["label"]] == [str(value) for value in values] * 4
+
+
+def test_labels_of_splits(tmp_path):
+    """Other splits may write the training split's classes as names or numbers, but have no other ones."""
+    train = square_split(6)
+    for feature, values in ((datasets.Value("string"), CLASS_NAMES), (datasets.Value("int64"), [0, 1, 2])):
+        path = saved(tmp_path / str(values), train=train, validation=with_labels(values, feature, 6))
+        splits = load_localization_dataset(path)
+        assert splits["validation"].features["label"].names == CLASS_NAMES
+        assert splits["validation"]["label"][:] == splits["train"]["label"][:]
+    others = {
+        "other names": train.cast_column("label", datasets.ClassLabel(names=["a", "b", "c"])),
+        "other order": train.cast_column("label", datasets.ClassLabel(names=CLASS_NAMES[::-1])),
+        "unknown name": with_labels(["red", "green", "yellow"], datasets.Value("string"), 6),
+        "unknown number": with_labels([0, 1, 3], datasets.Value("int64"), 6),
+    }
+    for name, split in others.items():
+        path = saved(tmp_path / name, train=train, validation=train, test=split)
+        with pytest.raises(ValueError, match="split `test`.*class"):
+            load_localization_dataset(path)
+
+
+def test_unknown_string_label(tmp_path):
+    train = with_labels(["zebra", "ant", "cow"], datasets.Value("string"))
+    test = with_labels(["zebra", "ant", "yak"], datasets.Value("string"))
+    with pytest.raises(ValueError, match="split `test`.*yak"):
+        load_localization_dataset(saved(tmp_path / "saved", train=train, validation=train, test=test))
+
+
+# What can be measured, and what can be decoded.
+
+
+def test_has_boxes():
+    split = square_split(3)
+    rows = [row | {"image": None} for row in split.cast_column("image", datasets.Image(decode=False))]
+
+    def with_last(objects):
+        return datasets.Dataset.from_list([*rows[:2], rows[2] | {"objects": objects}], features=split.features)
+
+    assert has_boxes(split) is True
+    assert has_boxes(with_last(rows[0]["objects"])) is True
+    assert has_boxes(square_split(3, with_boxes=False)) is False
+    assert has_boxes(with_last(None)) is False
+    assert has_boxes(with_last({"bbox": [], "category": []})) is False
+    assert has_boxes(with_last({"bbox": None, "category": None})) is False
+
+
+def test_drop_undecodable(tmp_path, caplog):
+    for index in range(5):
+        draw_square(index, 0)[0].save(tmp_path / f"{index}.png")
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    whole = (tmp_path / "3.png").read_bytes()
+    (tmp_path / "3.png").write_bytes(whole[: len(whole) // 2])
+    paths = [str(tmp_path / f"{index}.png") for index in range(5)] + [None]
+    split = datasets.Dataset.from_dict(
+        {"image": [path and {"path": path, "bytes": None} for path in paths], "label": [0] * 6},
+        features=datasets.Features({"image": datasets.Image(decode=False), "label": datasets.ClassLabel(names=["a"])}),
+    )
+    with caplog.at_level(logging.WARNING):
+        kept = drop_undecodable(split)
+    assert [row["image"]["path"] for row in kept] == [paths[index] for index in (0, 2, 4)]
+    for row in kept:
+        assert isinstance(decode_image(row["image"]), PIL.Image.Image)
+    # each by its path, and how many there were
+    assert all(paths[index] in caplog.text for index in (1, 3))
+    assert "3 of 6" in caplog.text
+    caplog.clear()
+    assert len(drop_undecodable(kept)) == 3
+    assert caplog.text == ""

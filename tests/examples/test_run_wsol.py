@@ -1,0 +1,487 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""`examples/run_wsol.py`: trained, measured and drawn with one command, on one process or two, whole or in parts."""
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import datasets
+import PIL.Image
+import pytest
+import torch
+import yaml
+from conftest import EXAMPLES, as_flags
+from safetensors.torch import load_file
+from square_pictures import CLASS_NAMES, draw_square, square_split, write_class_folders
+from transformers import AutoConfig, AutoModelForObjectDetection, ViTForImageClassification, ViTImageProcessor
+
+from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor, SATModel
+from transformers_sat.data import load_emblems, loading
+from transformers_sat.metrics import BoxAccuracy, ground_truth_boxes
+from transformers_sat.training import LocalizationTrainer
+
+
+SCRIPT = str(EXAMPLES / "run_wsol.py")
+THRESHOLDS = [step / 20 for step in range(1, 20)]
+
+LAUNCHERS = {
+    "python": [],
+    "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
+    "accelerate launch": [
+        *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
+        *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
+    ],
+}
+
+
+def command(launcher: str, *arguments: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    if launcher == "accelerate launch":
+        environment["ACCELERATE_USE_CPU"] = "true"
+    completed = subprocess.run(
+        [sys.executable, *LAUNCHERS[launcher], SCRIPT, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert completed.returncode == 0, completed.stderr[-4000:]
+    return completed
+
+
+def read_json(path: Path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def training_log(folder: Path) -> list[dict]:
+    return [entry for entry in read_json(folder / "trainer_state.json")["log_history"] if "loss" in entry]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def assert_same_weights(folder: Path, other: Path, tolerance: float):
+    ours, theirs = weights(folder), weights(other)
+    assert set(ours) == set(theirs)
+    for name, tensor in ours.items():
+        torch.testing.assert_close(theirs[name], tensor, atol=tolerance, rtol=0, msg=name)
+
+
+# The whole command.
+
+
+@pytest.fixture(scope="module")
+def commanded(settings, tmp_path_factory):
+    """One run as a user starts it: a recipe file, and flags after it that win over it."""
+    folder = tmp_path_factory.mktemp("commanded")
+    recipe = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    recipe |= {"max_steps": 1000, "output_dir": "not/here", "contact_sheet_samples": 7, "disable_tqdm": False}
+    recipe |= {"report_to": "tensorboard", "save_strategy": "steps", "save_steps": 3}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    output = folder / "output"
+    completed = command("python", str(folder / "recipe.yaml"), "--max_steps", "4", "--output_dir", str(output))
+    return output, completed
+
+
+def test_what_is_written(commanded):
+    output, completed = commanded
+    files = {path.name for path in output.iterdir()}
+    assert {"config.json", "model.safetensors", "preprocessor_config.json", "results.json", "contact_sheet.png"} <= files
+    assert {"train_results.json", "validation_results.json", "test_results.json", "checkpoint-3", "checkpoint-4"} <= files
+    assert list(output.glob("runs/**/events.out.tfevents.*"))
+    with PIL.Image.open(output / "contact_sheet.png") as sheet:
+        assert sheet.format == "PNG"
+        colours = sheet.convert("RGB").getcolors(sheet.width * sheet.height)
+    # true and predicted boxes are on it
+    assert {(0, 255, 0), (255, 0, 0)} <= {colour for _, colour in colours}
+    # progress bars on the way
+    assert re.search(r"\| 4/4 ", completed.stderr)
+    assert "2 classes" not in completed.stderr and "3 classes" in completed.stderr
+
+
+def test_results(commanded):
+    output, completed = commanded
+    results = read_json(output / "results.json")
+    assert results["num_processes"] == 1
+    assert (results["validation"]["num_images"], results["test"]["num_images"]) == (13, 15)
+    for split, choice in (("validation", "oracle"), ("test", "validation")):
+        assert results[split]["protocol"] == "sat"
+        assert results[split]["image_size"] == 64
+        assert results[split]["threshold_choice"] == choice
+        assert results[split]["threshold"] == results["validation"]["threshold"]
+        for figures in (results[split], results[split]["whole_image"], results[split]["center_box"]):
+            assert all(0 <= figures[name] <= 100 for name in ("gt_known_loc", "top1_loc", "iou30", "iou50", "iou70"))
+    # chosen on validation, from the default steps, and stored with the model
+    assert results["validation"]["threshold"] == pytest.approx(min(THRESHOLDS, key=lambda t: abs(t - results["validation"]["threshold"])))
+    assert SATImageProcessor.from_pretrained(output).localization_threshold == results["validation"]["threshold"]
+    # the same figures as a table, with the baselines, and what they are
+    table = [line for line in completed.stdout.splitlines() if line.startswith("|")]
+    assert [line.split("|")[1].strip() for line in table[2:]] == [
+        *("SAT, validation", "SAT, test", "whole image, test", "best centre box, test")
+    ]
+    cells = [cell.strip() for cell in table[3].split("|")]
+    assert cells[2:4] == [f"{results['test'][name]:.1f}" for name in ("top1_cls", "gt_known_loc")]
+    assert "protocol sat at 64 px" in completed.stdout and "the best on validation" in completed.stdout
+    assert str(output / "contact_sheet.png") in completed.stdout
+
+
+def test_results_are_those_of_the_saved_model(commanded, square_folder):
+    """The figures again, picture by picture, from what was saved."""
+    output, _ = commanded
+    results = read_json(output / "results.json")
+    model = AutoModelForObjectDetection.from_pretrained(output).eval()
+    assert isinstance(model, SATForWeaklySupervisedLocalization)
+    assert model.config.id2label == dict(enumerate(CLASS_NAMES))
+    # 256 / 224 of 64 is 73
+    processor = SATImageProcessor.from_pretrained(
+        output, size={"height": 73, "width": 73}, do_center_crop=True, crop_size={"height": 64, "width": 64}
+    )
+    for split in ("validation", "test"):
+        metric = BoxAccuracy("sat", thresholds=[results[split]["threshold"]], image_size=64)
+        for row in datasets.load_from_disk(square_folder)[split]:
+            with torch.no_grad():
+                outputs = model(**processor(row["image"], return_tensors="pt"))
+            boxes = ground_truth_boxes(row["objects"]["bbox"], (64, 64), "sat", 64)
+            metric.update(outputs.localization_map, [boxes], outputs.logits, torch.tensor([row["label"]]))
+        expected = metric.compute()
+        for name in ("top1_cls", "gt_known_loc", "top1_loc", "iou30", "iou70", "whole_image"):
+            figures = results[split][name]
+            if name == "whole_image":
+                assert expected[name].items() <= figures.items()
+            else:
+                assert figures == expected[name], name
+
+
+def test_the_printed_lines_load_the_model(commanded):
+    output, completed = commanded
+    lines = [line.strip() for line in completed.stdout.split("load it:")[1].splitlines() if line.strip()]
+    assert len(lines) == 3
+    names = {}
+    exec("\n".join(lines), names)
+    assert isinstance(names["model"], SATModel)
+    saved = weights(output)["vit.embeddings.spatial_token"]
+    assert torch.equal(names["model"].embeddings.spatial_token.data, saved)
+    found = names["localizer"](draw_square(0, 0)[0])
+    assert found[0]["label"] in CLASS_NAMES
+    assert set(found[0]["box"]) == {"xmin", "ymin", "xmax", "ymax"}
+
+
+def test_what_is_logged(commanded):
+    entries = training_log(commanded[0])
+    assert [entry["step"] for entry in entries] == [1, 2, 3, 4]
+    for entry in entries:
+        terms = sum(entry[f"{name}_loss"] for name in ("classification", "area", "normalization"))
+        assert entry["loss"] == pytest.approx(terms, abs=3e-4)
+    # it learns
+    assert entries[-1]["loss"] < entries[0]["loss"]
+
+
+@pytest.mark.multiprocess
+@pytest.mark.parametrize("launcher", ["torchrun", "accelerate launch"])
+def test_two_processes_give_the_results_of_one(commanded, settings, launcher, tmp_path):
+    """Half the pictures on each, over two epochs; the odd numbers of measured pictures are counted once each."""
+    alone, _ = commanded
+    flags = as_flags({**settings, "max_steps": 4, "per_device_train_batch_size": 4, "output_dir": tmp_path})
+    completed = command(launcher, *flags)
+    results, expected = read_json(tmp_path / "results.json"), read_json(alone / "results.json")
+    assert results["num_processes"] == 2
+    for split in ("validation", "test"):
+        assert results[split] == expected[split]
+    entries, expected_entries = training_log(tmp_path), training_log(alone)
+    assert len(entries) == len(expected_entries) == 4
+    for entry, expected_entry in zip(entries, expected_entries, strict=True):
+        for name in ("loss", "classification_loss", "area_loss", "normalization_loss", "learning_rate"):
+            assert entry[name] == pytest.approx(expected_entry[name], abs=1e-4)
+    assert_same_weights(alone, tmp_path, tolerance=1e-5)
+    assert read_json(tmp_path / "preprocessor_config.json") == read_json(alone / "preprocessor_config.json")
+    # said once, not by each
+    assert completed.stdout.count("load it:") == 1
+
+
+# Interrupted runs.
+
+
+def test_resume_after_interruption(run_wsol, tmp_path, monkeypatch):
+    """Stopped in the middle of an epoch and gone on with, drop path and all, a run ends with the same weights."""
+    arguments = {"max_steps": 5, "save_strategy": "steps", "save_steps": 3, "drop_path_rate": 0.4}
+    expected, whole = run_wsol(tmp_path / "whole", **arguments)
+
+    calls = []
+    training_step = LocalizationTrainer.training_step
+
+    def interrupted(self, *args, **kwargs):
+        calls.append(None)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return training_step(self, *args, **kwargs)
+
+    parts = tmp_path / "parts"
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalizationTrainer, "training_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_wsol(parts, **arguments)
+    assert (parts / "checkpoint-3").is_dir() and not (parts / "results.json").exists()
+
+    results, _ = run_wsol(parts, **arguments, resume_from_checkpoint=True)
+    assert_same_weights(whole, parts, tolerance=1e-6)
+    assert (results["validation"], results["test"]) == (expected["validation"], expected["test"])
+    losses, expected_losses = ([entry["loss"] for entry in training_log(folder)] for folder in (parts, whole))
+    assert losses == pytest.approx(expected_losses, abs=1e-6)
+    # drop path makes the run depend on the random state, too
+    assert training_log(parts)[-1]["step"] == 5
+
+
+def test_resume_from_a_named_checkpoint(run_wsol, tmp_path):
+    arguments = {"max_steps": 3, "save_strategy": "steps", "save_steps": 1}
+    _, whole = run_wsol(tmp_path / "whole", **arguments)
+    _, again = run_wsol(tmp_path / "again", **arguments, resume_from_checkpoint=whole / "checkpoint-2")
+    assert_same_weights(whole, again, tolerance=1e-6)
+
+
+def test_resume_without_a_checkpoint(run_wsol, tmp_path):
+    with pytest.raises(ValueError, match=f"no checkpoint in {tmp_path / 'output'}"):
+        run_wsol(resume_from_checkpoint=True)
+
+
+def test_a_checkpoint_that_is_not_used_is_mentioned(run_wsol, caplog):
+    run_wsol(save_strategy="steps", save_steps=1)
+    with caplog.at_level(logging.WARNING):
+        run_wsol()
+    assert "checkpoint-1 is not used" in caplog.text and "--resume_from_checkpoint True" in caplog.text
+
+
+# Data of other kinds.
+
+
+def test_without_boxes(run_wsol, tmp_path, caplog, capsys):
+    """Folders of pictures: it trains, measures the classification, and says what cannot be measured."""
+    folder = write_class_folders(tmp_path / "folders", train=16, val=7, test=5)
+    with caplog.at_level(logging.WARNING):
+        results, output = run_wsol(dataset_name=folder, contact_sheet_samples=3)
+    assert results["validation"]["num_images"] == 7 and results["test"]["num_images"] == 5
+    for split in ("validation", "test"):
+        assert any(
+            split in record.message and "no boxes" in record.message and "localization cannot be measured" in record.message
+            for record in caplog.records
+        )
+        assert 0 <= results[split]["top1_cls"] <= 100
+        assert not any("loc" in name or "iou" in name for name in results[split])
+        # three classes have no first five
+        assert results[split].get("top5_cls") is None
+    printed = capsys.readouterr().out
+    assert "Top-1 Cls" in printed and "Loc" not in printed.split("results:")[0].split("|", 1)[1]
+    assert SATImageProcessor.from_pretrained(output).localization_threshold == 0.4
+    with PIL.Image.open(output / "contact_sheet.png") as sheet:
+        assert (0, 255, 0) not in {colour for _, colour in sheet.convert("RGB").getcolors(sheet.width * sheet.height)}
+
+
+@pytest.mark.parametrize("protocol", ["sat", "wsoleval"])
+def test_boxes_for_the_test_alone(run_wsol, tmp_path, caplog, protocol):
+    """The threshold cannot be chosen then, so the processor's own is measured."""
+    splits = {name: square_split(count, with_boxes=name == "test") for name, count in (("train", 12), ("validation", 5), ("test", 4))}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
+    with caplog.at_level(logging.WARNING):
+        results, output = run_wsol(dataset_name=tmp_path / "saved", protocol=protocol, contact_sheet_samples=2)
+    assert "validation split has no boxes" in caplog.text and "test split has no boxes" not in caplog.text
+    assert "gt_known_loc" not in results["validation"]
+    assert results["test"]["threshold"] == pytest.approx(0.4)
+    assert results["test"]["threshold_choice"] == "fixed"
+    assert SATImageProcessor.from_pretrained(output).localization_threshold == 0.4
+
+
+def test_undecodable_pictures(run_wsol, tmp_path, caplog):
+    folder = write_class_folders(tmp_path / "folders", train=18, val=6)
+    broken = folder / "train" / "red" / "3.png"
+    broken.write_bytes(broken.read_bytes()[:300])
+    with pytest.raises(ValueError, match=re.escape(f"{broken} cannot be decoded")):
+        run_wsol(dataset_name=folder, max_steps=3)
+    unreadable = folder / "val" / "green" / "1.png"
+    unreadable.write_text("no picture")
+    with caplog.at_level(logging.WARNING):
+        results, _ = run_wsol(dataset_name=folder, max_steps=3, skip_undecodable=True)
+    assert results["validation"]["num_images"] == 5
+    assert str(broken) in caplog.text and str(unreadable) in caplog.text
+    assert "Left out 1 of 18" in caplog.text
+
+
+def test_own_columns_and_no_validation_split(run_wsol, tmp_path):
+    split = square_split(24)
+    names = [f"a {CLASS_NAMES[label]} thing" for label in split["label"]]
+    split = split.remove_columns("label").add_column("kind", names).rename_columns({"image": "photo", "objects": "boxes"})
+    datasets.DatasetDict(train=split).save_to_disk(tmp_path / "saved")
+    results, output = run_wsol(
+        dataset_name=tmp_path / "saved",
+        image_column_name="photo",
+        label_column_name="kind",
+        objects_column_name="boxes",
+        validation_fraction=0.25,
+    )
+    assert results["validation"]["num_images"] == 6 and "test" not in results
+    assert results["validation"]["threshold_choice"] == "oracle"
+    expected = {0: "a blue thing", 1: "a green thing", 2: "a red thing"}
+    assert AutoConfig.from_pretrained(output).id2label == expected
+
+
+def test_number_of_pictures(run_wsol):
+    results, _ = run_wsol(max_train_samples=9, max_eval_samples=4)
+    assert results["validation"]["num_images"] == results["test"]["num_images"] == 4
+
+
+def test_embedded_data_and_backbone_are_the_default(run_wsol, monkeypatch, tmp_path):
+    few = partial(load_emblems, num_train=20, num_validation=10, num_test=10, cache_dir=tmp_path / "emblems")
+    monkeypatch.setattr(loading, "load_emblems", few)
+    results, output = run_wsol(dataset_name=None, model_name_or_path=None, num_spatial_layers=None)
+    assert results["dataset"] == "emblems"
+    assert results["test"]["num_images"] == 10 and results["test"]["top5_cls"] is not None
+    assert len(AutoConfig.from_pretrained(output).id2label) == 10
+
+
+# The model.
+
+
+def encoder_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights that a ViT has, by the names of the current version."""
+    model = SATForWeaklySupervisedLocalization.from_pretrained(folder)
+    return {name: tensor for name, tensor in model.vit.state_dict().items() if "spatial" not in name}
+
+
+@pytest.mark.parametrize("from_scratch", [False, True])
+def test_where_the_weights_come_from(run_wsol, vit_folder, from_scratch):
+    """With a learning rate of 0 the encoder stays the backbone's, or what fresh weights are."""
+    _, output = run_wsol(from_scratch=from_scratch, learning_rate=0.0)
+    backbone = ViTForImageClassification.from_pretrained(vit_folder).vit.state_dict()
+    encoder = encoder_weights(output)
+    assert set(encoder) == {name for name in backbone if not name.startswith("pooler")}
+    matrices = [name for name, tensor in encoder.items() if tensor.ndim > 1]
+    for name in matrices:
+        assert torch.equal(encoder[name], backbone[name]) != from_scratch, name
+
+
+def test_frozen_layers(run_wsol, vit_folder):
+    _, output = run_wsol(trainable_layers=1, weight_decay=0.1)
+    backbone = ViTForImageClassification.from_pretrained(vit_folder).vit.state_dict()
+    encoder = encoder_weights(output)
+    unchanged = {name for name, tensor in encoder.items() if torch.equal(tensor, backbone[name])}
+    assert unchanged == {name for name in encoder if not name.startswith(("layers.1.", "layernorm."))}
+
+
+def test_other_image_size(run_wsol):
+    results, output = run_wsol(image_size=32)
+    assert results["test"]["image_size"] == 32
+    assert AutoConfig.from_pretrained(output).image_size == 32
+    assert SATImageProcessor.from_pretrained(output).size == {"height": 32, "width": 32}
+    assert encoder_weights(output)["embeddings.position_embeddings"].shape == (1, 1 + 16, 32)
+
+
+def test_evaluates_a_saved_model(run_wsol, commanded):
+    """What was trained is measured again from its folder alone: its blocks, its threshold, its loss."""
+    trained, _ = commanded
+    expected = read_json(trained / "results.json")
+    results, output = run_wsol(
+        model_name_or_path=trained, do_train=False, num_spatial_layers=None, drop_path_rate=None
+    )
+    assert (results["validation"], results["test"]) == (expected["validation"], expected["test"])
+    assert AutoConfig.from_pretrained(output).num_spatial_layers == 2
+    assert_same_weights(trained, output, tolerance=0)
+
+
+def test_the_backbones_normalization_is_kept(run_wsol, vit_folder, tmp_path):
+    ViTForImageClassification.from_pretrained(vit_folder).save_pretrained(tmp_path / "vit")
+    ViTImageProcessor(image_mean=[0.5, 0.4, 0.3], image_std=[0.1, 0.2, 0.3]).save_pretrained(tmp_path / "vit")
+    _, output = run_wsol(model_name_or_path=tmp_path / "vit")
+    processor = SATImageProcessor.from_pretrained(output)
+    assert (list(processor.image_mean), list(processor.image_std)) == ([0.5, 0.4, 0.3], [0.1, 0.2, 0.3])
+
+
+# Arguments.
+
+
+@pytest.mark.parametrize("kind", ["yaml", "json", "json with tabs"])
+def test_recipe_files(script, tmp_path, monkeypatch, kind):
+    """Settings as people write them, and flags after the file that win over it."""
+    path = tmp_path / f"recipe.{kind.split()[0]}"
+    if kind == "yaml":
+        path.write_text(
+            "dataset_name: my pictures\nimage_size: null\nthresholds: [0.2, 0.4]\nlearning_rate: 5e-4\n"
+            "do_train: true\nsave_strategy: no\nmax_steps: 10\nlr_scheduler_kwargs: {min_lr: 1.0e-6}\n",
+            encoding="utf-8",
+        )
+    else:
+        recipe = {
+            "dataset_name": "my pictures",
+            "image_size": None,
+            "thresholds": [0.2, 0.4],
+            "learning_rate": 5e-4,
+            "do_train": True,
+            "save_strategy": "no",
+            "max_steps": 10,
+            "lr_scheduler_kwargs": {"min_lr": 1e-6},
+        }
+        path.write_text(json.dumps(recipe, indent="\t" if "tabs" in kind else None), encoding="utf-8")
+    flags = ["--max_steps", "3", "--output_dir", str(tmp_path), "--use_cpu", "--horizontal_flip", "False"]
+    monkeypatch.setattr(sys, "argv", ["run_wsol.py", str(path), *flags])
+    data, model, evaluation, training = script.parse_arguments()
+    assert (data.dataset_name, data.horizontal_flip, model.image_size) == ("my pictures", False, None)
+    assert evaluation.thresholds == [0.2, 0.4]
+    assert (training.do_train, training.max_steps, training.learning_rate) == (True, 3, 5e-4)
+    assert training.save_strategy == "no"
+    assert training.lr_scheduler_kwargs == {"min_lr": 1e-6}
+
+
+@pytest.mark.parametrize("content", ["", "just words", "- a\n- b\n"])
+def test_recipe_files_of_another_kind(script, tmp_path, monkeypatch, content):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(content, encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["run_wsol.py", str(path)])
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        script.parse_arguments()
+
+
+@pytest.mark.parametrize("recipe", sorted(EXAMPLES.glob("recipes/*.yaml")), ids=lambda path: path.name)
+def test_recipes_in_the_tree(script, recipe, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run_wsol.py", str(recipe)])
+    _, _, evaluation, training = script.parse_arguments()
+    assert training.do_train and training.output_dir
+    assert evaluation.thresholds == pytest.approx(THRESHOLDS)
+
+
+@pytest.mark.parametrize(
+    "others, message",
+    [
+        ({"protocol": "paper"}, "`protocol` must be one of"),
+        ({"thresholds": 1.5}, "`thresholds`"),
+        ({"model_name_or_path": None}, "--model_name_or_path.* is missing"),
+        ({"trainable_layers": 3}, "`trainable_layers` must be between 0 and 2"),
+        ({"label_column_name": "species"}, "no column `species`"),
+        ({"moustaches": 3}, "moustaches"),
+    ],
+)
+def test_arguments_that_are_refused(run_wsol, tmp_path, others, message):
+    """Before any training."""
+    with pytest.raises(ValueError, match=message):
+        run_wsol(**others)
+    assert not (tmp_path / "output" / "model.safetensors").exists()
+
+
+def test_fields_of_the_model_that_are_refused(run_wsol):
+    for others, message in (({"num_spatial_layers": 3}, "num_spatial_layers"), ({"image_size": 30}, "patch_size")):
+        with pytest.raises(Exception, match=message):
+            run_wsol(**others)

@@ -1,0 +1,244 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The `transformers-sat` command: what it prints and writes, and how it fails."""
+
+import configparser
+import importlib
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from safetensors.torch import load_file
+from sat_testing import FIXTURES, tiny_model
+from square_pictures import save_tiny_vit
+
+from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor
+from transformers_sat.cli import main
+
+
+ORIGINAL = str(FIXTURES / "sat_micro_pth_tar.pth.tar")
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    """A model of five named classes with its own threshold."""
+    folder = tmp_path_factory.mktemp("model")
+    names = ["ant", "bee", "cow", "dog", "elk"]
+    tiny_model(id2label=dict(enumerate(names)), label2id={name: label for label, name in enumerate(names)}).save_pretrained(
+        folder
+    )
+    size = {"height": 32, "width": 32}
+    SATImageProcessor(size=size, crop_size=size, localization_threshold=0.55).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def vit_folder(tmp_path_factory):
+    return str(save_tiny_vit(tmp_path_factory.mktemp("vit")))
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Three pictures, the last of which is stored sideways."""
+    paths = []
+    for index, size in enumerate([(70, 50), (40, 64), (60, 45)]):
+        coarse = np.random.default_rng(index).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+        image = PIL.Image.fromarray(coarse).resize(size, PIL.Image.Resampling.BICUBIC)
+        exif = PIL.Image.Exif()
+        if index == 2:
+            exif[0x0112] = 6
+        path = tmp_path / f"picture {index}.png"
+        image.save(path, exif=exif)
+        paths.append(str(path))
+    return paths
+
+
+def found_by_hand(model_folder: str, path: str, **options) -> list[dict]:
+    """The upright picture through model and processor."""
+    model = SATForWeaklySupervisedLocalization.from_pretrained(model_folder)
+    processor = SATImageProcessor.from_pretrained(model_folder)
+    image = PIL.Image.open(path)
+    if image.getexif().get(0x0112) == 6:
+        image = image.transpose(PIL.Image.Transpose.ROTATE_270)
+    with torch.no_grad():
+        outputs = model(**processor(image.convert("RGB"), return_tensors="pt"))
+    result = processor.post_process_localization(outputs, target_sizes=[(image.height, image.width)], **options)[0]
+    return [
+        {"label": model.config.id2label[label.item()], "score": score.item(), "box": box.round().int().tolist()}
+        for label, score, box in zip(result["labels"], result["scores"], result["boxes"], strict=True)
+    ]
+
+
+def assert_same(objects: list[dict], expected: list[dict]):
+    assert [entry["label"] for entry in objects] == [entry["label"] for entry in expected]
+    assert [list(entry["box"].values()) for entry in objects] == [entry["box"] for entry in expected]
+    assert [entry["score"] for entry in objects] == pytest.approx([entry["score"] for entry in expected], abs=1e-5)
+
+
+# predict
+
+
+def test_predict(model_folder, pictures, capsys):
+    assert main(["predict", model_folder, *pictures]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["image"] for line in lines] == pictures
+    for line, path in zip(lines, pictures, strict=True):
+        assert_same(line["objects"], found_by_hand(model_folder, path))
+        assert list(line["objects"][0]["box"]) == ["xmin", "ymin", "xmax", "ymax"]
+
+
+@pytest.mark.parametrize(
+    "flags, options",
+    [
+        (["--threshold", "0.9"], {"threshold": 0.9}),
+        (["--top_k", "3"], {"top_k": 3}),
+        (["--multiple_boxes", "--threshold", "0.8"], {"multiple_boxes": True, "threshold": 0.8}),
+    ],
+)
+def test_predict_options(model_folder, pictures, capsys, flags, options):
+    assert main(["predict", model_folder, pictures[0], *flags]) == 0
+    expected = found_by_hand(model_folder, pictures[0], **options)
+    # the option makes a difference here
+    assert expected != found_by_hand(model_folder, pictures[0])
+    assert_same(json.loads(capsys.readouterr().out)["objects"], expected)
+
+
+def test_predict_draws(model_folder, pictures, tmp_path, capsys):
+    folder = tmp_path / "drawings"
+    assert main(["predict", model_folder, *pictures[:2], "--output", str(folder)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    drawings = sorted(folder.iterdir())
+    assert [drawing.name for drawing in drawings] == ["picture 0.png_sat.png", "picture 1.png_sat.png"]
+    for drawing in drawings:
+        pixels = np.asarray(PIL.Image.open(drawing).convert("RGB")).astype(int)
+        red = (np.abs(pixels - (255, 0, 0)) < 60).all(axis=-1)
+        assert red.sum() > 50
+
+
+def test_predict_goes_on(model_folder, pictures, tmp_path, capsys):
+    """Pictures that cannot be read are named, the others are done, and the status says that something went wrong."""
+    broken, floating = tmp_path / "broken.jpg", tmp_path / "floating.tiff"
+    broken.write_bytes(b"no picture")
+    PIL.Image.fromarray(np.ones((9, 9), dtype=np.float32)).save(floating)
+    unreadable = [str(tmp_path / "gone.png"), str(broken), str(floating), str(tmp_path)]
+    assert main(["predict", model_folder, *unreadable, pictures[0]]) == 1
+    captured = capsys.readouterr()
+    assert [json.loads(line)["image"] for line in captured.out.splitlines()] == [pictures[0]]
+    complaints = [line for line in captured.err.splitlines() if line.startswith("transformers-sat: ")]
+    assert len(complaints) == 4
+    for complaint, path in zip(complaints, unreadable, strict=True):
+        assert path in complaint
+
+
+# convert
+
+
+def test_convert_original(tmp_path, capsys):
+    folder = tmp_path / "converted"
+    assert main(["convert", "original", ORIGINAL, str(folder), "--num_attention_heads", "3"]) == 0
+    assert "7 classes, 224 px" in capsys.readouterr().out
+    model = SATForWeaklySupervisedLocalization.from_pretrained(folder)
+    assert (model.config.num_attention_heads, model.config.hidden_size, model.config.num_labels) == (3, 48, 7)
+    assert SATImageProcessor.from_pretrained(folder).size == {"height": 224, "width": 224}
+    weights = torch.load(ORIGINAL, map_location="cpu", weights_only=True)["model"]
+    expected = next(weights[name] for name in weights if name.endswith("loc_token"))
+    torch.testing.assert_close(model.vit.embeddings.spatial_token.data, expected, atol=0, rtol=0)
+    # what was converted can be used at once
+    picture = tmp_path / "picture.png"
+    PIL.Image.new("RGB", (50, 40)).save(picture)
+    assert main(["predict", str(folder), str(picture)]) == 0
+    assert json.loads(capsys.readouterr().out)["objects"][0]["label"].startswith("LABEL_")
+
+
+def test_convert_backbone(vit_folder, tmp_path, capsys):
+    folder = tmp_path / "converted"
+    flags = ["--num_labels", "7", "--image_size", "32", "--num_spatial_layers", "1"]
+    assert main(["convert", "backbone", vit_folder, str(folder), *flags]) == 0
+    assert "7 classes, 32 px" in capsys.readouterr().out
+    model = SATForWeaklySupervisedLocalization.from_pretrained(folder)
+    assert (model.config.num_labels, model.config.image_size, model.config.num_spatial_layers) == (7, 32, 1)
+    assert SATImageProcessor.from_pretrained(folder).size == {"height": 32, "width": 32}
+    source = {name.removeprefix("vit."): tensor for name, tensor in load_file(Path(vit_folder, "model.safetensors")).items()}
+    projection = "embeddings.patch_embeddings.projection.weight"
+    assert torch.equal(model.vit.state_dict()[projection], source[projection])
+
+
+# Failures.
+
+
+@pytest.fixture
+def folders(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "config.json").write_text("{no json")
+    (tmp_path / "file").write_text("a file")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["predict", "{folders}/empty", "{picture}"], "empty"),
+        (["predict", "{folders}/damaged", "{picture}"], "config"),
+        (["predict", "no-such/model", "{picture}"], ""),
+        (["predict", "{vit}", "{picture}"], ""),
+        (["predict", "{model}", "{picture}", "--threshold", "2"], "threshold"),
+        (["predict", "{model}", "{picture}", "--top_k", "6"], "top_k.* between 1 and 5"),
+        (["predict", "{model}", "{picture}", "--device", "toaster"], "toaster"),
+        (["convert", "original", "{folders}/gone.pth.tar", "{folders}/out"], "gone.pth.tar"),
+        (["convert", "original", "{picture}", "{folders}/out"], "checkpoint"),
+        (["convert", "original", ORIGINAL, "{folders}/out", "--num_attention_heads", "5"], "num_attention_heads"),
+        (["convert", "original", ORIGINAL, "{folders}/file", "--num_attention_heads", "3"], "is a file"),
+        (["convert", "backbone", "{folders}/empty", "{folders}/out"], "empty"),
+        (["convert", "backbone", "{vit}", "{folders}/out"], "num_spatial_layers"),
+        (["convert", "backbone", "{vit}", "{folders}/out", "--image_size", "30", "--num_spatial_layers", "2"], "patch_size"),
+        (["convert", "backbone", "{vit}", "{folders}/file"], "is a file"),
+    ],
+)
+def test_errors(arguments, message, model_folder, vit_folder, pictures, folders, capsys, caplog):
+    """Status 1 and a line on the standard error, no traceback, nothing on the standard output and no folder left."""
+    names = {"model": model_folder, "vit": vit_folder, "picture": pictures[0], "folders": str(folders)}
+    assert main([argument.format(**names) for argument in arguments]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "transformers-sat: " in captured.err and "Traceback" not in captured.err
+    assert re.search(message, captured.err)
+    assert not (folders / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["predict"], ["convert"], ["convert", "original"], ["paint"]])
+def test_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert "usage: transformers-sat" in capsys.readouterr().err
+
+
+def test_help(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--help"])
+    assert exit_.value.code == 0
+    assert {"predict", "convert"} <= set(capsys.readouterr().out.split())
+
+
+def test_the_command_is_installed_under_its_name():
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parent.parent / "setup.cfg", encoding="utf-8")
+    scripts = dict(line.split(" = ") for line in setup["options.entry_points"]["console_scripts"].strip().splitlines())
+    module, function = scripts["transformers-sat"].split(":")
+    assert getattr(importlib.import_module(module), function) is main
