@@ -32,7 +32,7 @@ import datasets
 import torch
 import transformers
 import yaml
-from transformers import AutoImageProcessor, HfArgumentParser, TrainingArguments, set_seed
+from transformers import AutoConfig, AutoImageProcessor, HfArgumentParser, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 import transformers_sat
@@ -49,6 +49,7 @@ from transformers_sat.data import (
     has_boxes,
     load_localization_dataset,
 )
+from transformers_sat.metrics import resized_side
 from transformers_sat.metrics.frames import check_protocol
 from transformers_sat.training import (
     LocalizationMetrics,
@@ -219,6 +220,27 @@ def backbone_name(data_args: DataArguments, model_args: ModelArguments) -> str:
     )
 
 
+def align_classes(
+    splits: datasets.DatasetDict, name: str, model_args: ModelArguments, training_args: TrainingArguments
+) -> datasets.DatasetDict:
+    """Gives the data's classes the numbers that a SAT model knows them by."""
+    config = AutoConfig.from_pretrained(name, token=model_args.token, revision=model_args.model_revision)
+    class_names = splits["train"].features["label"].names
+    if config.model_type != "sat" or list(config.id2label.values()) == class_names:
+        return splits
+    if sorted(config.label2id) == sorted(class_names):
+        return datasets.DatasetDict(
+            {split: data.align_labels_with_mapping(config.label2id, "label") for split, data in splits.items()}
+        )
+    if not training_args.do_train:
+        raise ValueError(
+            f"{name} was trained on other classes than the data has: {list(config.id2label.values())[:10]} against "
+            f"{class_names[:10]}. Measure it on data with its own classes, or train it (`--do_train`)."
+        )
+    logger.warning(f"{name} was trained on other classes than the data has: its classifier has to learn them anew.")
+    return splits
+
+
 def load_model(name: str, model_args: ModelArguments, class_names: list[str]):
     config_fields = model_args.config_fields() | {
         "id2label": dict(enumerate(class_names)),
@@ -234,16 +256,24 @@ def load_model(name: str, model_args: ModelArguments, class_names: list[str]):
     return model
 
 
-def load_image_processor(name: str, model_args: ModelArguments, image_size: int) -> SATImageProcessor:
-    """A processor with the normalization that the backbone is used to and, from a SAT model, its threshold."""
-    size = {"height": image_size, "width": image_size}
+def load_image_processor(name: str, model_args: ModelArguments, image_size: int, protocol: str) -> SATImageProcessor:
+    """
+    A processor that shows the model what it is measured on, the protocol's resize and crop, with the normalization that
+    the backbone is used to and, from a SAT model, its threshold.
+    """
+    resized = resized_side(protocol, image_size)
+    settings = {
+        "size": {"height": resized, "width": resized},
+        "do_center_crop": resized != image_size,
+        "crop_size": {"height": image_size, "width": image_size},
+    }
     try:
         source = AutoImageProcessor.from_pretrained(name, token=model_args.token, revision=model_args.model_revision)
     except OSError:
         logger.warning(f"{name} has no image processor: its mean and deviation are taken to be ImageNet's.")
-        return SATImageProcessor(size=size, crop_size=size)
-    kept = {name: getattr(source, name, None) for name in ("image_mean", "image_std", "localization_threshold")}
-    return SATImageProcessor(size=size, crop_size=size, **{k: v for k, v in kept.items() if v is not None})
+        return SATImageProcessor(**settings)
+    kept = {key: getattr(source, key, None) for key in ("image_mean", "image_std", "localization_threshold")}
+    return SATImageProcessor(**settings, **{key: value for key, value in kept.items() if value is not None})
 
 
 def checkpoint_to_resume(training_args: TrainingArguments) -> str | None:
@@ -261,7 +291,7 @@ def checkpoint_to_resume(training_args: TrainingArguments) -> str | None:
 
 
 def draw_contact_sheet(model, image_processor, dataset, path: str, num_samples: int, heading: str):
-    """Draws pictures of a split as a user of the saved model gets them: whole, in their own pixels."""
+    """Draws pictures of a split as a user of the saved model gets them, in their own pixels."""
     names = model.config.id2label
     tiles = []
     for row in dataset.shuffle(seed=0).select(range(min(num_samples, len(dataset)))):
@@ -305,7 +335,7 @@ class Measurement:
                 splits[split], image_processor, protocol=arguments.protocol, with_boxes=boxes
             )
             self.metrics[split] = LocalizationMetrics(
-                image_processor.size["height"], arguments.protocol, thresholds, with_boxes=boxes
+                image_processor.model_input_size()[0], arguments.protocol, thresholds, with_boxes=boxes
             )
             if not boxes:
                 logger.warning(
@@ -362,6 +392,7 @@ def main():
     set_seed(training_args.seed)
 
     splits = load_splits(data_args, model_args, training_args)
+    splits = align_classes(splits, name, model_args, training_args)
     class_names = splits["train"].features["label"].names
     model = load_model(name, model_args, class_names)
     image_size = model.config.image_size
@@ -369,7 +400,7 @@ def main():
         raise ValueError(
             f"`image_size` must be one number: the protocols compare boxes in a square, got {image_size}."
         )
-    image_processor = load_image_processor(name, model_args, image_size)
+    image_processor = load_image_processor(name, model_args, image_size, evaluation_args.protocol)
     total, trainable = count_parameters(model)
     logger.info(f"{total / 1e6:.2f} M parameters, {trainable / 1e6:.2f} M to train; {len(class_names)} classes")
 

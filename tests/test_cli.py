@@ -39,9 +39,9 @@ def model_folder(tmp_path_factory):
     """A model of five named classes with its own threshold."""
     folder = tmp_path_factory.mktemp("model")
     names = ["ant", "bee", "cow", "dog", "elk"]
-    tiny_model(id2label=dict(enumerate(names)), label2id={name: label for label, name in enumerate(names)}).save_pretrained(
-        folder
-    )
+    tiny_model(
+        id2label=dict(enumerate(names)), label2id={name: label for label, name in enumerate(names)}
+    ).save_pretrained(folder)
     size = {"height": 32, "width": 32}
     SATImageProcessor(size=size, crop_size=size, localization_threshold=0.55).save_pretrained(folder)
     return str(folder)
@@ -154,7 +154,11 @@ def test_convert_original(tmp_path, capsys):
     assert "7 classes, 224 px" in capsys.readouterr().out
     model = SATForWeaklySupervisedLocalization.from_pretrained(folder)
     assert (model.config.num_attention_heads, model.config.hidden_size, model.config.num_labels) == (3, 48, 7)
-    assert SATImageProcessor.from_pretrained(folder).size == {"height": 224, "width": 224}
+    # the authors' evaluation
+    processor = SATImageProcessor.from_pretrained(folder)
+    assert processor.do_center_crop
+    assert processor.size == {"height": 256, "width": 256}
+    assert processor.crop_size == {"height": 224, "width": 224}
     weights = torch.load(ORIGINAL, map_location="cpu", weights_only=True)["model"]
     expected = next(weights[name] for name in weights if name.endswith("loc_token"))
     torch.testing.assert_close(model.vit.embeddings.spatial_token.data, expected, atol=0, rtol=0)
@@ -173,7 +177,9 @@ def test_convert_backbone(vit_folder, tmp_path, capsys):
     model = SATForWeaklySupervisedLocalization.from_pretrained(folder)
     assert (model.config.num_labels, model.config.image_size, model.config.num_spatial_layers) == (7, 32, 1)
     assert SATImageProcessor.from_pretrained(folder).size == {"height": 32, "width": 32}
-    source = {name.removeprefix("vit."): tensor for name, tensor in load_file(Path(vit_folder, "model.safetensors")).items()}
+    source = {
+        name.removeprefix("vit."): tensor for name, tensor in load_file(Path(vit_folder, "model.safetensors")).items()
+    }
     projection = "embeddings.patch_embeddings.projection.weight"
     assert torch.equal(model.vit.state_dict()[projection], source[projection])
 
@@ -206,7 +212,10 @@ def folders(tmp_path):
         (["convert", "original", ORIGINAL, "{folders}/file", "--num_attention_heads", "3"], "is a file"),
         (["convert", "backbone", "{folders}/empty", "{folders}/out"], "empty"),
         (["convert", "backbone", "{vit}", "{folders}/out"], "num_spatial_layers"),
-        (["convert", "backbone", "{vit}", "{folders}/out", "--image_size", "30", "--num_spatial_layers", "2"], "patch_size"),
+        (
+            ["convert", "backbone", "{vit}", "{folders}/out", "--image_size", "30", "--num_spatial_layers", "2"],
+            "patch_size",
+        ),
         (["convert", "backbone", "{vit}", "{folders}/file"], "is a file"),
     ],
 )

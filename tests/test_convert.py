@@ -335,8 +335,8 @@ def test_original_checkpoint():
     assert not model.training
     # the whole picture at the model's size, and the threshold of the file
     assert isinstance(processor, SATImageProcessor)
-    assert dict(processor.size) == {"height": 224, "width": 224}
-    assert not processor.do_center_crop
+    assert dict(processor.size) == {"height": 256, "width": 256}
+    assert processor.do_center_crop and dict(processor.crop_size) == {"height": 224, "width": 224}
     assert processor.localization_threshold == 0.4
 
 

@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return options.run(options) or 0
-    except (ValueError, OSError, RuntimeError, StrictDataclassError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError, StrictDataclassError) as error:
         print(f"transformers-sat: {error}", file=sys.stderr)
         return 1
 

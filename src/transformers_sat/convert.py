@@ -77,9 +77,9 @@ def load_original_checkpoint(
             See [`convert_original_state_dict`].
 
     Returns:
-        `tuple` of [`SATForWeaklySupervisedLocalization`] and [`SATImageProcessor`]: the processor shows the model the whole
-        picture (the centre crop belongs to the evaluation protocol, which applies it itself) and holds the file's
-        threshold, or keeps its default where the file has 0, which means that none was searched.
+        `tuple` of [`SATForWeaklySupervisedLocalization`] and [`SATImageProcessor`]: the processor shows the model what
+        the authors' evaluation does (resize to 256/224 of the model's size, centre crop), and holds the file's threshold,
+        or keeps its default where the file has 0, which means that none was searched.
 
     Raises:
         `FileNotFoundError`: if there is no such file.
@@ -102,8 +102,13 @@ def load_original_checkpoint(
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
         raise ValueError(f"`best_thr` in {path} must be a threshold between 0 and 1, got {threshold!r}.")
     model = convert_original_state_dict(checkpoint.get("model", checkpoint), num_attention_heads)
-    size = {"height": model.config.image_size, "width": model.config.image_size}
-    processor = SATImageProcessor(size=size, crop_size=size)
+    image_size = model.config.image_size
+    resized = round(image_size * 256 / 224)
+    processor = SATImageProcessor(
+        size={"height": resized, "width": resized},
+        do_center_crop=True,
+        crop_size={"height": image_size, "width": image_size},
+    )
     if threshold > 0:
         processor.localization_threshold = float(threshold)
     return model, processor

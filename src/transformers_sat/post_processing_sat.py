@@ -249,6 +249,25 @@ class SATPostProcessingMixin:
             results.append(segmentation)
         return results
 
+    def model_input_size(self) -> tuple[int, int]:
+        """
+        Size of the pictures that the model is given.
+
+        Returns:
+            `tuple[int, int]`: height and width, in pixels.
+
+        Raises:
+            `ValueError`: if it depends on the picture, as after a resize to `shortest_edge` without a crop.
+        """
+        if self.do_center_crop:
+            return self.crop_size["height"], self.crop_size["width"]
+        if self.do_resize and self.size.height and self.size.width:
+            return self.size.height, self.size.width
+        raise ValueError(
+            "The size of the model's pictures does not follow from this processor's settings; pass `target_sizes`, the "
+            "(height, width) of each original picture."
+        )
+
     def _check_outputs(
         self,
         outputs: ModelOutput,
@@ -266,7 +285,7 @@ class SATPostProcessingMixin:
                 f"`SATForWeaklySupervisedLocalization`; got {list(outputs.keys())}."
             )
         if target_sizes is None:
-            height, width = default_size or self._model_input_size()
+            height, width = default_size or self.model_input_size()
             pictures = [((height, width), (0.0, 0.0, float(width), float(height)))] * len(maps)
         else:
             sizes = [(int(height), int(width)) for height, width in target_sizes]
@@ -323,17 +342,6 @@ class SATPostProcessingMixin:
         raise ValueError(
             "Post-processing undoes a resize to `height` and `width` or to `shortest_edge`; this processor has "
             f"`size={dict(self.size)}`."
-        )
-
-    def _model_input_size(self) -> tuple[int, int]:
-        """(height, width) of the pictures that the model is given."""
-        if self.do_center_crop:
-            return self.crop_size["height"], self.crop_size["width"]
-        if self.do_resize and self.size.height and self.size.width:
-            return self.size.height, self.size.width
-        raise ValueError(
-            "The pictures' size does not follow from this processor's settings; pass `target_sizes`, the (height, width) "
-            "of each original picture."
         )
 
 

@@ -72,7 +72,10 @@ def levels(pixel_values: torch.Tensor) -> np.ndarray:
 
 def training_data(images: list[dict], size: int = 16, seed: int = 0, processor_class=SATImageProcessor, **options):
     return LocalizationDataset(
-        rows_of(*images), processor(size, processor_class), augmentation=TrainingAugmentation(size, **options), seed=seed
+        rows_of(*images),
+        processor(size, processor_class),
+        augmentation=TrainingAugmentation(size, **options),
+        seed=seed,
     )
 
 
@@ -87,7 +90,9 @@ def test_any_kind_of_picture_becomes_three_channels(mode, training):
         image = PIL.Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
         assert image.mode == "I;16"
     entry = encoded(image, "TIFF")
-    dataset = training_data([entry]) if training else LocalizationDataset(rows_of(entry), processor(16), protocol="sat")
+    dataset = (
+        training_data([entry]) if training else LocalizationDataset(rows_of(entry), processor(16), protocol="sat")
+    )
     pixels = levels(dataset[0]["pixel_values"])
     assert pixels.shape == (16, 16, 3)
     assert -0.01 <= pixels.min() and pixels.max() <= 1.01
@@ -115,7 +120,9 @@ def test_exif_orientation(tmp_path):
     assert turned["boxes"].tolist() == [[2, 12, 34, 44]]
     # training pictures are upright too
     stored = {"bytes": (tmp_path / "turned.png").read_bytes(), "path": None}
-    assert torch.equal(training_data([stored])[0]["pixel_values"], training_data([encoded(upright)])[0]["pixel_values"])
+    assert torch.equal(
+        training_data([stored])[0]["pixel_values"], training_data([encoded(upright)])[0]["pixel_values"]
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", encoded(photograph(40, 30))["bytes"][:200]])

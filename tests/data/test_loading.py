@@ -15,6 +15,8 @@
 
 import json
 import logging
+import re
+from pathlib import Path
 
 import datasets
 import PIL.Image
@@ -22,6 +24,9 @@ import pytest
 from square_pictures import CLASS_NAMES, FEATURES, draw_square, square_split, write_class_folders
 
 from transformers_sat.data import decode_image, drop_undecodable, has_boxes, load_localization_dataset, loading
+
+
+GUIDE = Path(__file__).parent.parent.parent / "docs" / "datasets.md"
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +123,46 @@ def test_folder_with_metadata(tmp_path, training_boxes):
     assert splits["test"].features["label"].names == sorted(CLASS_NAMES)
     assert splits["test"][2]["objects"]["bbox"] == [draw_square(2, 2)[1]]
     assert all(classes_by_colour(split) for split in splits.values())
+
+
+def test_the_guide(tmp_path, monkeypatch):
+    """The Python of `docs/datasets.md` makes what it says, and the lines of its `metadata.jsonl` are read as they stand."""
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    python = [text for language, text in blocks if language == "python"]
+    (metadata,) = [text for language, text in blocks if language == "json"]
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "my_pictures"
+    for split in ("", "train", "test"):
+        (folder / split).mkdir(exist_ok=True)
+        for index in range(1, 4):
+            draw_square(index, 0, size=300)[0].save(folder / split / f"000{index}.jpg")
+    exec("\n".join(python), {})
+
+    for name in ("my_data", "my_parquet"):
+        path = tmp_path / name
+        # one training picture is too few to set one of each class apart
+        with pytest.raises(ValueError, match="`validation_fraction`"):
+            load_localization_dataset(str(path))
+        splits = datasets.load_from_disk(path) if name == "my_data" else datasets.load_dataset(str(path))
+        splits["validation"] = splits["test"]
+        splits.save_to_disk(tmp_path / f"{name}_with_validation")
+        splits = load_localization_dataset(str(tmp_path / f"{name}_with_validation"))
+        assert splits["test"].features["label"].names == ["robin", "starling"]
+        assert splits["test"][0]["objects"]["bbox"] == [[8, 8, 90, 70]]
+        assert (has_boxes(splits["train"]), has_boxes(splits["test"])) == (False, True)
+        assert decode_image(splits["train"][0]["image"]).size == (300, 300)
+
+    for path in folder.glob("*.jpg"):
+        path.unlink()
+    for split in ("train", "test"):
+        # every class twice, so that one of each can be set apart
+        lines = metadata.splitlines() + [metadata.splitlines()[1]]
+        (folder / split / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    splits = load_localization_dataset("my_pictures", validation_fraction=0.5)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 2, "validation": 2, "test": 4}
+    assert splits["test"].features["label"].names == ["robin", "starling"]
+    assert splits["test"][1]["objects"]["bbox"] == [[8, 8, 90, 70], [120, 15, 95, 80]]
+    assert has_boxes(splits["test"]) is False
 
 
 def test_embedded(monkeypatch):

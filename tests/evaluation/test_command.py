@@ -28,7 +28,7 @@ import pyarrow.parquet
 import pytest
 import torch
 from accelerate.state import PartialState
-from small_evaluation import MODEL_CLASSES, NUM_TEST_IMAGES
+from small_evaluation import MODEL_CLASSES, NUM_TEST_IMAGES, two_box_split
 from square_pictures import square_split
 from transformers import AutoImageProcessor, ViTConfig
 
@@ -171,6 +171,15 @@ def test_data_without_boxes(saved_model, tmp_path, capsys):
     assert "validation split" in (error := capsys.readouterr().err) and "`--threshold` a number" in error
     assert run(saved_model, tmp_path / "data", "--split", "train", "--threshold", 0.4) == 1
     assert "`objects` with `bbox`" in capsys.readouterr().err
+
+
+def test_columns_that_are_only_called_like_masks(saved_model, tmp_path):
+    """Words, not pictures: boxes are measured and nothing else."""
+    split = two_box_split(6).add_column("mask", ["none"] * 6)
+    datasets.DatasetDict(train=split, validation=split, test=split).save_to_disk(tmp_path / "data")
+    assert run(saved_model, tmp_path / "data", "--threshold", 0.4, "--output", tmp_path / "output") == 0
+    assert "pixel_average_precision" not in results_of(tmp_path / "output")["results"]["sat"]
+    assert not list((tmp_path / "output").glob("precision_recall*"))
 
 
 def test_another_kind_of_model(saved_data, tmp_path, capsys):

@@ -124,16 +124,30 @@ def test_weight_decay_groups(tmp_path, squares):
     optimizer = trainer.create_optimizer()
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     groups = {
-        decay: {names[id(parameter)] for group in optimizer.param_groups if group["weight_decay"] == decay for parameter in group["params"]}
+        decay: {
+            names[id(parameter)]
+            for group in optimizer.param_groups
+            if group["weight_decay"] == decay
+            for parameter in group["params"]
+        }
         for decay in (0.05, 0.0)
     }
     decaying = {"classifier.convolution.weight", "vit.embeddings.patch_embeddings.projection.weight"}
     for index in range(4):
-        for matrix in ("attention.q_proj", "attention.k_proj", "attention.v_proj", "attention.o_proj", "mlp.fc1", "mlp.fc2"):
+        for matrix in (
+            "attention.q_proj",
+            "attention.k_proj",
+            "attention.v_proj",
+            "attention.o_proj",
+            "mlp.fc1",
+            "mlp.fc2",
+        ):
             decaying.add(f"vit.layers.{index}.{matrix}.weight")
     assert groups[0.05] == decaying
     assert groups[0.0] == set(names.values()) - decaying
-    assert {"vit.embeddings.cls_token", "vit.embeddings.spatial_token", "vit.embeddings.position_embeddings"} < groups[0.0]
+    assert {"vit.embeddings.cls_token", "vit.embeddings.spatial_token", "vit.embeddings.position_embeddings"} < groups[
+        0.0
+    ]
     assert {"vit.embeddings.spatial_position_embedding", "vit.layers.0.layer_scale1.lambda1"} < groups[0.0]
 
 
@@ -150,7 +164,9 @@ def test_loss_terms_sum_to_the_loss(tmp_path, squares):
     for entry in entries:
         terms = {name: entry[f"{name}_loss"] for name in ("classification", "area", "normalization", "area_band")}
         assert all(value > 0 for value in terms.values())
-        total = terms["classification"] + sum(weights[f"{name}_loss_weight"] * terms[name] for name in terms if name != "classification")
+        total = terms["classification"] + sum(
+            weights[f"{name}_loss_weight"] * terms[name] for name in terms if name != "classification"
+        )
         assert entry["loss"] == pytest.approx(total, abs=5e-4)
 
 
@@ -158,7 +174,11 @@ def test_terms_without_weight_are_not_logged(tmp_path, squares):
     trainer = trainer_for(model_to_train(), tmp_path, training_data(squares), max_steps=1)
     trainer.train()
     (entry,) = logged(trainer)
-    assert {name for name in entry if name.endswith("_loss")} == {"classification_loss", "area_loss", "normalization_loss"}
+    assert {name for name in entry if name.endswith("_loss")} == {
+        "classification_loss",
+        "area_loss",
+        "normalization_loss",
+    }
 
 
 def test_gradient_accumulation(tmp_path, squares):

@@ -129,7 +129,9 @@ def test_without_boxes():
         logged = in_batches(metrics, logits, maps, labels, None)
         top5 = logits.argsort(dim=1, descending=True)[:, :5]
         assert logged["top1_cls"] == pytest.approx(100 * (top5[:, 0] == labels).float().mean().item(), abs=1e-4)
-        assert logged["top5_cls"] == pytest.approx(100 * (top5 == labels[:, None]).any(1).float().mean().item(), abs=1e-4)
+        assert logged["top5_cls"] == pytest.approx(
+            100 * (top5 == labels[:, None]).any(1).float().mean().item(), abs=1e-4
+        )
         assert set(logged) == {"top1_cls", "top5_cls"}
         assert metrics.result["num_images"] == 23
 

@@ -94,7 +94,7 @@ class LocalizationDataset(torch.utils.data.Dataset):
         dataset (`datasets.Dataset`):
             Rows with `image` (not decoded), `label` and, if boxes are asked for, `objects`.
         image_processor ([`SATImageProcessor`] or [`SATImageProcessorPil`]):
-            Prepares the pictures. Its `size` is the model's image size.
+            Prepares the pictures. What it gives the model is square.
         augmentation ([`TrainingAugmentation`], *optional*):
             Takes the place of the processor's resize and crop, for training.
         protocol (`str`, *optional*):
@@ -153,7 +153,7 @@ class LocalizationDataset(torch.utils.data.Dataset):
 
     @property
     def _frame_size(self) -> int:
-        return self.image_processor.size["height"]
+        return self.image_processor.model_input_size()[0]
 
     def _protocol_settings(self) -> dict:
         if self.protocol is None:

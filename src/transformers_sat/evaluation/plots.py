@@ -111,11 +111,13 @@ def plot_by_class(images: Sequence[dict], class_names: dict[int, str], title: st
     rows.sort(key=lambda row: (-row[1], row[0]))
     figure, axis = _figure(title, width=max(5.0, 0.25 * min(len(rows), MAX_NAMED_CLASSES)))
     position = np.arange(len(rows))
-    axis.bar(position, [row[1] for row in rows], color="tab:blue", width=1.0 if len(rows) > 100 else 0.8)
-    axis.plot(position, [row[2] for row in rows], ".", color="tab:orange", markersize=4)
+    width = 1.0 if len(rows) > 100 else 0.8
+    axis.bar(position, [row[1] for row in rows], color="tab:blue", width=width, label="GT-known Loc")
+    axis.plot(position, [row[2] for row in rows], ".", color="tab:orange", markersize=4, label="Top-1 Cls")
     if len(rows) <= MAX_NAMED_CLASSES:
         axis.set_xticks(position, [class_names[int(row[0])] for row in rows], rotation=90, fontsize=7)
-    axis.set(xlabel=f"{len(rows)} classes", ylabel="GT-known Loc (bars), Top-1 Cls (dots)", ylim=(0, 105))
+    axis.set(xlabel=f"{len(rows)} classes", ylabel="percent", ylim=(0, 105))
+    axis.legend(fontsize=8, loc="lower left")
     figure.savefig(path)
 
 
