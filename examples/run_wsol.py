@@ -49,6 +49,8 @@ from transformers_sat.data import (
     has_boxes,
     load_localization_dataset,
 )
+from transformers_sat.evaluation import LocalizationEvaluation, evaluate_localization
+from transformers_sat.evaluation.report import write_report
 from transformers_sat.metrics import resized_side
 from transformers_sat.metrics.frames import check_protocol
 from transformers_sat.training import (
@@ -316,28 +318,17 @@ def draw_contact_sheet(model, image_processor, dataset, path: str, num_samples: 
 
 
 class Measurement:
-    """The measured splits: their examples, whether they have boxes, and their metrics."""
+    """How the splits are measured: in training by the trainer, at the end as `transformers-sat evaluate` does."""
 
     def __init__(
         self, splits: datasets.DatasetDict, image_processor: SATImageProcessor, arguments: EvaluationArguments
     ):
         self.image_processor = image_processor
-        self.splits = [split for split in ("validation", "test") if split in splits]
-        self.with_boxes = {split: has_boxes(splits[split]) for split in self.splits}
-        thresholds = arguments.thresholds
-        if thresholds is not None:
-            # at which a split is measured when the threshold cannot be chosen
-            thresholds = sorted({*thresholds, image_processor.localization_threshold})
-        self.datasets, self.metrics = {}, {}
+        self.protocol, self.thresholds = arguments.protocol, arguments.thresholds
+        self.splits = {split: splits[split] for split in ("validation", "test") if split in splits}
+        self.with_boxes = {split: has_boxes(rows) for split, rows in self.splits.items()}
         for split in self.splits:
-            boxes = self.with_boxes[split]
-            self.datasets[split] = LocalizationDataset(
-                splits[split], image_processor, protocol=arguments.protocol, with_boxes=boxes
-            )
-            self.metrics[split] = LocalizationMetrics(
-                image_processor.model_input_size()[0], arguments.protocol, thresholds, with_boxes=boxes
-            )
-            if not boxes:
+            if not self.with_boxes[split]:
                 logger.warning(
                     f"The {split} split has no boxes for all of its pictures: localization cannot be measured on it, "
                     "only the classification."
@@ -348,25 +339,55 @@ class Measurement:
                 f"{image_processor.localization_threshold:g}."
             )
 
-    def prepare(self, trainer: LocalizationTrainer, split: str):
+    def prepare(self, trainer: LocalizationTrainer, split: str) -> LocalizationMetrics:
         """Makes a split the one that the trainer evaluates on."""
-        trainer.eval_dataset = self.datasets[split]
-        trainer.compute_metrics = self.metrics[split]
-        trainer.label_names = ["labels", "boxes"] if self.with_boxes[split] else ["labels"]
+        with_boxes = self.with_boxes[split]
+        frame = self.image_processor.model_input_size()[0]
+        trainer.eval_dataset = LocalizationDataset(
+            self.splits[split], self.image_processor, protocol=self.protocol, with_boxes=with_boxes
+        )
+        trainer.compute_metrics = LocalizationMetrics(frame, self.protocol, self.thresholds, with_boxes=with_boxes)
+        trainer.label_names = ["labels", "boxes"] if with_boxes else ["labels"]
+        return trainer.compute_metrics
 
-    def run(self, trainer: LocalizationTrainer) -> dict[str, dict]:
-        """Measures all splits; the validation split chooses the threshold, which the processor keeps."""
-        results = {}
+    def run(self, trainer: LocalizationTrainer) -> tuple[dict[str, dict], LocalizationEvaluation | None]:
+        """
+        Measures all splits; the validation split chooses the threshold, which the processor keeps. Returns the figures
+        of each, and all that was found on the last, if it has boxes.
+        """
+        results, evaluation = {}, None
         for split in self.splits:
-            if split == "test" and self.with_boxes[split]:
-                choice = "validation" if self.with_boxes["validation"] else "fixed"
-                self.metrics[split].report_at(self.image_processor.localization_threshold, choice)
-            self.prepare(trainer, split)
-            trainer.save_metrics(split, trainer.evaluate(metric_key_prefix=split))
-            results[split] = self.metrics[split].result
-            if split == "validation" and self.with_boxes[split]:
-                self.image_processor.localization_threshold = results[split]["threshold"]
-        return results
+            if self.with_boxes[split]:
+                evaluation = self._localize(trainer, split)
+                results[split] = evaluation.result
+            else:
+                metrics, evaluation = self.prepare(trainer, split), None
+                trainer.evaluate(metric_key_prefix=split)
+                results[split] = metrics.result
+            figures = {name: value for name, value in results[split].items() if isinstance(value, int | float)}
+            logged = {f"{split}_{name}": value for name, value in figures.items() if not isinstance(value, bool)}
+            trainer.log(dict(logged))
+            trainer.save_metrics(split, logged)
+        return results, evaluation
+
+    def _localize(self, trainer: LocalizationTrainer, split: str) -> LocalizationEvaluation:
+        chooses = split == "validation"
+        evaluation = evaluate_localization(
+            trainer.accelerator.unwrap_model(trainer.model),
+            self.image_processor,
+            self.splits[split],
+            protocol=self.protocol,
+            threshold="oracle" if chooses else self.image_processor.localization_threshold,
+            thresholds=self.thresholds,
+            batch_size=trainer.args.per_device_eval_batch_size,
+            num_workers=trainer.args.dataloader_num_workers,
+            show_progress=not trainer.args.disable_tqdm,
+        )
+        if chooses:
+            self.image_processor.localization_threshold = evaluation.result["threshold"]
+        elif self.with_boxes["validation"]:
+            evaluation.result["threshold_choice"] = "validation"
+        return evaluation
 
 
 def print_results(results: dict[str, dict]):
@@ -416,7 +437,8 @@ def main():
             augmentation=TrainingAugmentation(image_size, data_args.horizontal_flip, data_args.channel_permutation),
             seed=training_args.seed,
         ),
-        eval_dataset=measurement.datasets["validation"],
+        # a place holder for its checks; `prepare` sets the examples and what is computed on them
+        eval_dataset=splits["validation"],
         processing_class=image_processor,
         data_collator=collate_localization,
     )
@@ -439,7 +461,7 @@ def main():
         trainer.save_model()
         trainer.save_state()
 
-    results = measurement.run(trainer)
+    results, evaluation = measurement.run(trainer)
     trainer.save_model()
     output_dir = training_args.output_dir
     if trainer.is_world_process_zero():
@@ -447,11 +469,16 @@ def main():
             json.dump(record | results, file, indent=2)
         print_results(results)
         print(f"results: {os.path.join(output_dir, 'results.json')}")
+        split = list(results)[-1]
+        model = trainer.model.eval()
+        if evaluation is not None:
+            report = Path(output_dir, "report")
+            write_report(evaluation, model, image_processor, splits[split], report)
+            print(f"plots, worst and best cases, one row per picture: {report}")
         if data_args.contact_sheet_samples > 0:
-            split = measurement.splits[-1]
             sheet = os.path.join(output_dir, "contact_sheet.png")
             draw_contact_sheet(
-                trainer.model.eval(),
+                model,
                 image_processor,
                 splits[split],
                 sheet,

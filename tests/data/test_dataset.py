@@ -310,6 +310,22 @@ def test_the_processors_own_settings_without_a_protocol():
     assert set(example) == {"pixel_values", "labels"}
 
 
+@pytest.mark.parametrize("protocol", ["sat", "wsoleval"])
+def test_the_frame_is_what_the_model_sees(protocol):
+    """The processor's own resize and crop change nothing about a protocol's."""
+    rows = rows_of(encoded(photograph(300, 200)), boxes=[[[30.0, 20.0, 120.0, 90.0]]])
+    cropping = SATImageProcessor(
+        size={"height": 73, "width": 73}, do_center_crop=True, crop_size={"height": 64, "width": 64}
+    )
+    examples = [
+        LocalizationDataset(rows, image_processor, protocol=protocol, with_boxes=True)[0]
+        for image_processor in (processor(64), cropping)
+    ]
+    assert torch.equal(examples[0]["pixel_values"], examples[1]["pixel_values"])
+    assert torch.equal(examples[0]["boxes"], examples[1]["boxes"])
+    assert examples[1]["pixel_values"].shape == (3, 64, 64)
+
+
 def test_unknown_protocol():
     """Said when the data is made, not after a training."""
     with pytest.raises(ValueError, match=r"`protocol` must be one of .*'sat'.*got 'paper'"):

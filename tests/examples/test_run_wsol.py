@@ -238,10 +238,10 @@ def test_results_are_those_of_the_saved_model(commanded, square_folder):
     model = AutoModelForObjectDetection.from_pretrained(output).eval()
     assert isinstance(model, SATForWeaklySupervisedLocalization)
     assert model.config.id2label == dict(enumerate(CLASS_NAMES))
-    # 256 / 224 of 64 is 73
-    processor = SATImageProcessor.from_pretrained(
-        output, size={"height": 73, "width": 73}, do_center_crop=True, crop_size={"height": 64, "width": 64}
-    )
+    # it shows the model what the protocol does: 256 / 224 of 64 is 73
+    processor = SATImageProcessor.from_pretrained(output)
+    assert processor.do_center_crop
+    assert (processor.size, processor.crop_size) == ({"height": 73, "width": 73}, {"height": 64, "width": 64})
     for split in ("validation", "test"):
         metric = BoxAccuracy("sat", thresholds=[results[split]["threshold"]], image_size=64)
         for row in datasets.load_from_disk(square_folder)[split]:
@@ -405,7 +405,10 @@ def test_boxes_for_the_test_alone(run_wsol, tmp_path, caplog, protocol):
     assert "gt_known_loc" not in results["validation"]
     assert results["test"]["threshold"] == pytest.approx(0.4)
     assert results["test"]["threshold_choice"] == "fixed"
-    assert SATImageProcessor.from_pretrained(output).localization_threshold == 0.4
+    processor = SATImageProcessor.from_pretrained(output)
+    assert processor.localization_threshold == 0.4
+    # the saved processor shows the model what it was measured on
+    assert (processor.size["height"], processor.do_center_crop) == ((73, True) if protocol == "sat" else (64, False))
 
 
 def test_undecodable_pictures(run_wsol, tmp_path, caplog):

@@ -31,7 +31,7 @@ from ..modeling_sat import SATForWeaklySupervisedLocalization
 from ..training.metrics import format_table
 from .engine import check_boxes, evaluate_localization
 from .plots import plot_precision_recall, plot_thresholds
-from .report import caption, draw_cases, summary, versions, write_images, write_json, write_plots
+from .report import caption, summary, versions, write_json, write_report
 from .score_maps import WsolMetadata, evaluate_score_maps
 
 
@@ -132,11 +132,8 @@ def evaluate_model(
             print(f"stored the localization threshold {image_processor.localization_threshold:g} in {model}")
         if output is not None:
             write_json(record, output / "results.json")
-            class_names = network.config.id2label
-            for name, evaluation in evaluations.items():
-                write_images(evaluation.images, class_names, output / f"images_{name}.parquet")
-                write_plots(evaluation, class_names, output)
-                draw_cases(evaluation, network, image_processor, splits[split], output)
+            for evaluation in evaluations.values():
+                write_report(evaluation, network, image_processor, splits[split], output)
             print(f"results, pictures and plots: {output}")
     return record
 

@@ -159,6 +159,28 @@ def write_plots(evaluation: LocalizationEvaluation, class_names: dict[int, str],
         plot_precision_recall(evaluation.precision_recall, average_precision, title, path)
 
 
+def write_report(
+    evaluation: LocalizationEvaluation,
+    model: SATForWeaklySupervisedLocalization,
+    image_processor: BaseImageProcessor,
+    dataset: datasets.Dataset,
+    folder: Path,
+):
+    """
+    Writes one row a picture, the plots, and drawings of the worst and best cases.
+
+    Args:
+        evaluation ([`LocalizationEvaluation`]): with its images.
+        model, image_processor, dataset: what was measured, and on what.
+        folder (`Path`): where to write.
+    """
+    class_names = model.config.id2label
+    folder.mkdir(parents=True, exist_ok=True)
+    write_images(evaluation.images, class_names, folder / f"images_{evaluation.result['protocol']}.parquet")
+    write_plots(evaluation, class_names, folder)
+    draw_cases(evaluation, model, image_processor, dataset, folder)
+
+
 def draw_cases(
     evaluation: LocalizationEvaluation,
     model: SATForWeaklySupervisedLocalization,
