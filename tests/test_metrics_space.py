@@ -15,6 +15,11 @@
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import evaluate
@@ -172,3 +177,51 @@ def test_example_of_the_card_runs(monkeypatch):
     names = {}
     exec(example, names)
     assert (names["result"]["gt_known_loc"], names["result"]["top1_loc"]) == (100.0, 100.0)
+
+
+class SpaceServer(BaseHTTPRequestHandler):
+    """The one address of the Hub that `evaluate.load` reads a Space's files from."""
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        parts = self.path.strip("/").split("/")
+        path = SPACE / parts[-1]
+        found = parts[:4] == ["spaces", "somebody", SPACE.name, "resolve"] and parts[4] == "main" and path.is_file()
+        body = path.read_bytes() if found else b""
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", '"1"')
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_loads_from_a_space(tmp_path):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), SpaceServer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    script = (
+        "import evaluate, json\n"
+        f"metric = evaluate.load('somebody/{SPACE.name}')\n"
+        "maps = [[0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]\n"
+        "references = [{'boxes': [[28, 28, 44, 44]], 'image_size': [100, 100], 'label': 3}]\n"
+        "predictions = [{'localization_map': maps, 'label': 3}]\n"
+        "print(json.dumps(metric.compute(predictions=predictions, references=references, threshold=0.5)))\n"
+    )
+    environment = os.environ | {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_HOME": str(tmp_path),
+        "HF_HUB_OFFLINE": "0",
+    }
+    try:
+        finished = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=300
+        )
+    finally:
+        server.shutdown()
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout.splitlines()[-1])["gt_known_loc"] == 100.0
