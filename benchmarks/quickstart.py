@@ -58,6 +58,7 @@ MAIN_ROWS = {
     "SAT, published losses": [],
     "CAM, plain ViT fine-tuned the same way": None,
     "SAT from scratch": ["--from_scratch", "True"],
+    "SAT, pretrained backbone, not fine-tuned": ["--do_train", "False"],
 }
 ABLATION_ROWS = {
     "no area loss": ["--area_loss_weight", "0"],
@@ -187,7 +188,7 @@ def main():
             "flags": flags,
             "seeds": options.seeds,
             "test": summarize(runs),
-            "train_seconds": [run["train_seconds"] for run in runs],
+            "train_seconds": [run.get("train_seconds", 0.0) for run in runs],
         }
         for name, title in (("whole_image", "whole image"), ("center_box", "best centre box")):
             results[title] = runs[0]["test"][name]
