@@ -545,9 +545,11 @@ def test_compiles_with_drop_path():
 
 def test_drop_path_drops_whole_samples_and_keeps_the_mean():
     drop_path = SATDropPath(0.3)
-    hidden_states = torch.ones(20000, 2, 3)
-    assert drop_path.eval()(hidden_states) is hidden_states
-    dropped = drop_path.train()(hidden_states)
+    branch, residual = torch.ones(20000, 2, 3), torch.rand(20000, 2, 3)
+    assert torch.equal(drop_path.eval()(branch, residual), branch + residual)
+    # without the residual only the branch, dropped or scaled, is left
+    torch.testing.assert_close(drop_path.train()(torch.zeros_like(branch), residual), residual)
+    dropped = drop_path(branch, torch.zeros_like(residual))
     per_sample = dropped.flatten(1)
     assert (per_sample == per_sample[:, :1]).all()
     torch.testing.assert_close(per_sample[:, 0].unique(), torch.tensor([0.0, 1 / 0.7]))

@@ -264,12 +264,14 @@ class SATDropPath(nn.Module):
         super().__init__()
         self.drop_prob = drop_prob
 
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+    def forward(self, branch: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        """The sum of `residual` and what is kept of `branch`, both `(batch_size, sequence_length, hidden_size)`."""
         if self.drop_prob == 0.0 or not self.training:
-            return hidden_states
+            return branch + residual
         keep_prob = 1.0 - self.drop_prob
-        kept = hidden_states.new_empty(hidden_states.shape[0], 1, 1).bernoulli_(keep_prob)
-        return hidden_states * (kept / keep_prob)
+        kept = branch.new_empty(branch.shape[0], 1, 1).bernoulli_(keep_prob) / keep_prob
+        # in one step: a tensor for the scaled branch would raise the peak memory
+        return torch.addcmul(residual, branch, kept)
 
     def extra_repr(self) -> str:
         return f"p={self.drop_prob}"
@@ -298,13 +300,13 @@ class SATLayer(ViTLayer):
         hidden_states = self.layernorm_before(hidden_states)
         hidden_states, _, spatial_mask = self.attention(hidden_states, attention_mask, **kwargs)
         hidden_states = self.layer_scale1(self.dropout(hidden_states))
-        hidden_states = self.drop_path(hidden_states) + residual
+        hidden_states = self.drop_path(hidden_states, residual)
 
         residual = hidden_states
         hidden_states = self.layernorm_after(hidden_states)
         hidden_states = self.mlp(hidden_states)
         hidden_states = self.layer_scale2(self.dropout(hidden_states))
-        hidden_states = self.drop_path(hidden_states) + residual
+        hidden_states = self.drop_path(hidden_states, residual)
 
         return hidden_states, spatial_mask
 
