@@ -46,6 +46,7 @@ from transformers_sat.data import (
     emblem_backbone_path,
     load_localization_dataset,
 )
+from transformers_sat.evaluation.engine import CALIBRATION_THRESHOLDS
 from transformers_sat.modeling_sat import SATPooledConvolution
 from transformers_sat.training import LocalizationMetrics, LocalizationTrainer, format_table
 
@@ -122,7 +123,7 @@ def run_cam(seed: int, output_dir: str) -> dict:
 
     processor = SATImageProcessor(size={"height": 64, "width": 64}, crop_size={"height": 64, "width": 64})
     augmentation = TrainingAugmentation(64, recipe["horizontal_flip"], recipe["channel_permutation"])
-    metrics = LocalizationMetrics(64, thresholds=[step / 20 for step in range(1, 20)])
+    metrics = LocalizationMetrics(64, thresholds=CALIBRATION_THRESHOLDS)
     trainer = LocalizationTrainer(
         model=model,
         args=arguments,

@@ -50,6 +50,7 @@ from transformers_sat.data import (
     load_localization_dataset,
 )
 from transformers_sat.evaluation import LocalizationEvaluation, evaluate_localization
+from transformers_sat.evaluation.engine import CALIBRATION_THRESHOLDS
 from transformers_sat.evaluation.report import write_report
 from transformers_sat.metrics import resized_side
 from transformers_sat.metrics.frames import check_protocol
@@ -150,7 +151,7 @@ class EvaluationArguments:
     def __post_init__(self):
         check_protocol(self.protocol)
         if self.thresholds is None and self.protocol == "sat":
-            self.thresholds = [step / 20 for step in range(1, 20)]
+            self.thresholds = list(CALIBRATION_THRESHOLDS)
 
 
 def parse_arguments():

@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModel, Dinov2Config, PreTrainedConfig
 
 from .configuration_sat import SATConfig
 from .image_processing_sat import SATImageProcessor
+from .metrics import resized_side
 from .modeling_sat import SATForWeaklySupervisedLocalization
 
 
@@ -103,7 +104,7 @@ def load_original_checkpoint(
         raise ValueError(f"`best_thr` in {path} must be a threshold between 0 and 1, got {threshold!r}.")
     model = convert_original_state_dict(checkpoint.get("model", checkpoint), num_attention_heads)
     image_size = model.config.image_size
-    resized = round(image_size * 256 / 224)
+    resized = resized_side("sat", image_size)
     processor = SATImageProcessor(
         size={"height": resized, "width": resized},
         do_center_crop=True,

@@ -32,7 +32,7 @@ from .processes import gather_lists, process_count, share_of_process
 
 
 # What is chosen from under `sat`. The paper's own four are among them.
-SAT_THRESHOLDS = tuple(step / 20 for step in range(1, 20))
+CALIBRATION_THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 
 THRESHOLD_CHOICES = ("oracle", "validation")
 
@@ -273,7 +273,7 @@ def thresholds_to_count(
 ) -> Sequence[float] | None:
     """The thresholds of the metric: what is chosen from, or the given one added to it. `None` for the metric's own."""
     if thresholds is None and protocol == "sat":
-        thresholds = SAT_THRESHOLDS
+        thresholds = CALIBRATION_THRESHOLDS
     if isinstance(threshold, str):
         return thresholds
     if thresholds is None:
@@ -302,4 +302,10 @@ def with_undecoded_pictures(dataset: datasets.Dataset) -> datasets.Dataset:
     return dataset
 
 
-__all__ = ["SAT_THRESHOLDS", "THRESHOLD_CHOICES", "LocalizationEvaluation", "evaluate_localization", "predict"]
+__all__ = [
+    "CALIBRATION_THRESHOLDS",
+    "THRESHOLD_CHOICES",
+    "LocalizationEvaluation",
+    "evaluate_localization",
+    "predict",
+]
