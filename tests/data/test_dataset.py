@@ -209,6 +209,85 @@ def test_training_pixels_are_a_literal_crop(processor_class):
     assert 0.4 < sum(count for place, count in seen.items() if place[2]) / 250 < 0.6
 
 
+@pytest.mark.parametrize("processor_class", [SATImageProcessor, SATImageProcessorPil])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_training_pixels_are_normalized_as_the_processor_does(processor_class, mode):
+    """On the short way, without its checks: for torchvision to the last bit."""
+    image = photograph(50, 40).convert(mode)
+    dataset = training_data([encoded(image)], processor_class=processor_class)
+    processor_of = dataset.image_processor
+    in_rgb = torch.as_tensor(np.ascontiguousarray(processor_of.process_image(image, do_convert_rgb=True)))
+    if processor_class is SATImageProcessorPil:
+        in_rgb = PIL.Image.fromarray(in_rgb.permute(1, 2, 0).numpy())
+    augmented = dataset.augmentation(in_rgb, np.random.default_rng((0, 0, 0)))
+    expected = processor_of(augmented, return_tensors="pt", do_resize=False)["pixel_values"][0]
+    tolerance = 0 if processor_class is SATImageProcessor else 1e-6
+    torch.testing.assert_close(dataset[0]["pixel_values"], expected, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("setting", ["do_rescale", "do_normalize"])
+def test_training_pixels_follow_the_processors_settings(setting):
+    plain, other = training_data([encoded(photograph(50, 40))]), training_data([encoded(photograph(50, 40))])
+    setattr(other.image_processor, setting, False)
+    expected = other.image_processor(
+        torch.from_numpy(np.rint(255 * levels(plain[0]["pixel_values"])).astype(np.uint8)).permute(2, 0, 1),
+        return_tensors="pt",
+        do_resize=False,
+    )["pixel_values"][0]
+    torch.testing.assert_close(other[0]["pixel_values"], expected, atol=1e-5, rtol=0)
+
+
+def test_boxes_of_training_pictures():
+    """A white square in black: its box is where the bright pixels are."""
+    image = PIL.Image.new("RGB", (90, 60))
+    image.paste((255, 255, 255), (30, 15, 60, 45))
+    dataset = LocalizationDataset(
+        rows_of(encoded(image), boxes=[[[30.0, 15.0, 30.0, 30.0]]]),
+        processor(64),
+        augmentation=TrainingAugmentation(64),
+        with_boxes=True,
+    )
+    for epoch in range(10):
+        dataset.set_epoch(epoch)
+        example = dataset[0]
+        bright = levels(example["pixel_values"])[..., 0] > 0.5
+        rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
+        expected = [[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]]
+        np.testing.assert_allclose(example["boxes"].numpy(), expected, atol=1)
+
+
+def test_fast_decoding():
+    """A large JPEG is decoded small, to nearly the same pixels; a small one, and other formats, to the same."""
+    large, small = photograph(600, 500), photograph(100, 80)
+    images = [encoded(large, "JPEG", quality=95), encoded(small, "JPEG", quality=95), encoded(large)]
+    assert decode_image(images[0], min_side=73).size == (150, 125)  # a quarter: an eighth would be 75 x 63
+    exact, fast = training_data(images, size=64), training_data(images, size=64)
+    fast.fast_decoding = True
+    for index in range(3):
+        one, other = levels(exact[index]["pixel_values"]), levels(fast[index]["pixel_values"])
+        if index:
+            assert (one == other).all()
+        else:
+            assert 0 < np.abs(one - other).mean() < 2 / 255
+
+
+def test_fast_decoding_is_for_training_alone():
+    rows = rows_of(encoded(photograph(40, 30)))
+    for options in ({"protocol": "sat"}, {"augmentation": TrainingAugmentation(16), "with_boxes": True}):
+        with pytest.raises(ValueError, match="`fast_decoding` is for training alone"):
+            LocalizationDataset(rows, processor(16), fast_decoding=True, **options)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_pictures_that_have_no_known_range(tmp_path, training):
+    """Floating-point pictures are refused by name."""
+    PIL.Image.fromarray(np.random.default_rng(0).random((30, 40)).astype(np.float32)).save(tmp_path / "depth.tiff")
+    rows = rows_of({"bytes": None, "path": str(tmp_path / "depth.tiff")})
+    options = {"augmentation": TrainingAugmentation(16)} if training else {"protocol": "sat"}
+    with pytest.raises(ValueError, match=r"depth\.tiff cannot be used: Floating-point"):
+        LocalizationDataset(rows, processor(16), **options)[0]
+
+
 def test_the_published_sizes():
     assert TrainingAugmentation(224).resized == 256
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import datasets
 import PIL.Image
 import pytest
+import yaml
 from square_pictures import CLASS_NAMES, FEATURES, draw_square, square_split, write_class_folders
 
 from transformers_sat.data import decode_image, drop_undecodable, has_boxes, load_localization_dataset, loading
@@ -88,6 +89,32 @@ def test_parquet(tmp_path):
     assert splits["test"].features["label"].names == CLASS_NAMES
     assert splits["test"][4]["objects"]["bbox"] == [draw_square(4, 1)[1]]
     assert classes_by_colour(splits["test"])
+
+
+def test_prepared_folder(tmp_path):
+    """Parquet with a card, some pictures without boxes, and beside it what the preparation leaves: no data."""
+    folder = tmp_path / "prepared"
+    (folder / "data").mkdir(parents=True)
+    features = datasets.Features(FEATURES | {"image_id": datasets.Value("string")})
+    for split, count in (("train", 9), ("validation", 3)):
+        rows = [
+            dict(row, image_id=f"{split} {index}", objects=None if split == "train" else row["objects"])
+            for index, row in enumerate(square_split(count))
+        ]
+        written = datasets.Dataset.from_list(rows, features=features)
+        written.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
+    counts = [{"name": "train", "num_examples": 9}, {"name": "validation", "num_examples": 3}]
+    card = {"dataset_info": {"features": features._to_yaml_list(), "splits": counts}}
+    (folder / "README.md").write_text(f"---\n{yaml.safe_dump(card, sort_keys=False)}---\n# A set\n", encoding="utf-8")
+    (folder / "skipped.jsonl").write_text('{"image_id": "n1", "reason": "undecodable"}\n', encoding="utf-8")
+    (folder / ".prepare").mkdir()
+    (folder / ".prepare" / "plan.json").write_text('{"label": 1}', encoding="utf-8")
+    (folder / ".prepare" / "train-00000.parquet").write_bytes(b"not one")
+    splits = load_localization_dataset(str(folder))
+    assert {name: len(split) for name, split in splits.items()} == {"train": 9, "validation": 3}
+    assert {name: has_boxes(split) for name, split in splits.items()} == {"train": False, "validation": True}
+    assert splits["train"]["image_id"][:] == [f"train {index}" for index in range(9)]
+    assert splits["train"].features["label"].names == CLASS_NAMES
 
 
 def test_class_folders(tmp_path):
@@ -238,6 +265,25 @@ def test_boxes_only_where_they_are_measured(tmp_path):
 def test_missing_training_split(tmp_path):
     with pytest.raises(ValueError, match=r"no `train` split.*'test'"):
         load_localization_dataset(saved(tmp_path / "saved", test=square_split(3)))
+
+
+@pytest.mark.parametrize("kind", ["class label", "string", "int64"])
+def test_only_to_be_measured(tmp_path, kind):
+    """Without a training split the model's classes say what names and numbers mean; class labels stay as they are."""
+    model_classes = ["blue", "green", "none", "red"]
+    if kind == "class label":
+        test, names = square_split(6), CLASS_NAMES
+    else:
+        values = [model_classes.index(name) for name in CLASS_NAMES] if kind == "int64" else CLASS_NAMES
+        test, names = with_labels(values, datasets.Value(kind), 6), model_classes
+    path = saved(tmp_path / "saved", test=test)
+    splits = load_localization_dataset(path, model_classes=model_classes)
+    assert list(splits) == ["test"]
+    assert splits["test"].features["label"].names == names
+    assert [names[label] for label in splits["test"]["label"]] == CLASS_NAMES * 2
+    if kind != "class label":
+        with pytest.raises(ValueError, match="split `test`.* has classes that the model has not"):
+            load_localization_dataset(path, model_classes=["blue", "green"])
 
 
 def test_validation_pictures_are_set_apart(tmp_path):

@@ -36,7 +36,7 @@ from square_pictures import CLASS_NAMES, draw_square, save_tiny_vit, square_spli
 from transformers import AutoConfig, AutoModelForObjectDetection, ViTForImageClassification, ViTImageProcessor
 
 from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor, SATModel
-from transformers_sat.data import load_emblems, loading
+from transformers_sat.data import StreamedLocalizationDataset, load_emblems, loading, streaming
 from transformers_sat.metrics import BoxAccuracy, ground_truth_boxes
 from transformers_sat.training import LocalizationTrainer
 
@@ -112,6 +112,8 @@ def script():
 def run_wsol(script, settings, tmp_path, monkeypatch):
     """Runs the script in this process with the shared settings and others; returns its results and its folder."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    # `datasets` pauses five seconds at the end of every pass over a stream
+    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)
     verbosity = transformers.utils.logging.get_verbosity()
     httpx_level = logging.getLogger("httpx").level
 
@@ -446,6 +448,158 @@ def test_own_columns_and_no_validation_split(run_wsol, tmp_path):
     assert AutoConfig.from_pretrained(output).id2label == expected
 
 
+# Subsets and transforms.
+
+
+@pytest.fixture
+def trained_on(monkeypatch) -> list:
+    """The training data that runs were given."""
+    seen = []
+    init = LocalizationTrainer.__init__
+
+    def noted(self, *args, train_dataset=None, **kwargs):
+        seen.append(train_dataset)
+        init(self, *args, train_dataset=train_dataset, **kwargs)
+
+    monkeypatch.setattr(LocalizationTrainer, "__init__", noted)
+    return seen
+
+
+def test_pictures_per_class(run_wsol, trained_on, tmp_path):
+    results, _ = run_wsol(samples_per_class=2, seed=3)
+    assert (results["validation"]["num_images"], results["test"]["num_images"]) == (13, 15)
+    run_wsol(tmp_path / "again", samples_per_class=2, seed=3)
+    run_wsol(tmp_path / "share", train_fraction=0.5, seed=3)
+    first, again, share = ({row["image"]["bytes"] for row in data.dataset} for data in trained_on)
+    assert len(first) == 6 and first == again < share
+    assert sorted(trained_on[0].dataset["label"]) == [0, 0, 1, 1, 2, 2]
+
+
+def test_some_of_the_classes(script, settings, tmp_path, monkeypatch):
+    """Named as words or in a file; the other splits have these classes alone, too."""
+    names = tmp_path / "names.txt"
+    names.write_text("blue\nred\n", encoding="utf-8")
+    for words in (["blue", "red"], [str(names)]):
+        output = tmp_path / words[0].strip("/").replace("/", "_")
+        flags = as_flags({**settings, "output_dir": output})
+        monkeypatch.setattr(sys, "argv", ["run_wsol.py", *flags, "--classes", *words])
+        script.main()
+        results = read_json(output / "results.json")
+        # of 13 and 15 pictures whose classes take turns
+        assert (results["validation"]["num_images"], results["test"]["num_images"]) == (9, 10)
+        assert AutoConfig.from_pretrained(output).id2label == {0: "red", 1: "blue"}
+
+
+def test_transforms(run_wsol, trained_on):
+    values = {
+        "min_crop_area": 0.4,
+        "color_jitter": 0.2,
+        "grayscale_probability": 0.1,
+        "max_rotation": 10.0,
+        "erasing_probability": 0.3,
+        "horizontal_flip": False,
+        "channel_permutation": True,
+    }
+    run_wsol(**values, fast_decoding=True)
+    (data,) = trained_on
+    assert {name: getattr(data.augmentation, name) for name in values} == values
+    assert data.fast_decoding
+
+
+# Streaming.
+
+
+@pytest.fixture(scope="session")
+def square_parquet(square_folder, tmp_path_factory) -> Path:
+    """The same pictures as Parquet, those to train in two files of several row groups."""
+    folder = tmp_path_factory.mktemp("parquet")
+    for split, dataset in datasets.load_from_disk(square_folder).items():
+        for part in range(2 if split == "train" else 1):
+            rows = dataset.shard(2, part) if split == "train" else dataset
+            rows.to_parquet(folder / f"{split}-{part:05d}.parquet", batch_size=3)
+    return folder
+
+
+def test_streaming_is_the_same_in_parts(run_wsol, square_parquet, tmp_path, steps, monkeypatch):
+    """
+    Killed in the second epoch and gone on with, drop path and all, a run sees the pictures that are left, decodes no
+    others and ends with the same weights.
+    """
+    arguments = {
+        "dataset_name": square_parquet,
+        "streaming": True,
+        "shuffle_buffer_size": 6,
+        "max_steps": 6,
+        "save_strategy": "steps",
+        "save_steps": 3,
+        "drop_path_rate": 0.4,
+    }
+    decoded = []
+    example = StreamedLocalizationDataset.__getitem__
+
+    def noted(self, streamed):
+        decoded.append((streamed.epoch, streamed.position, streamed.row["image"]["bytes"]))
+        return example(self, streamed)
+
+    monkeypatch.setattr(StreamedLocalizationDataset, "__getitem__", noted)
+    expected, whole = run_wsol(tmp_path / "whole", **arguments)
+    uninterrupted, decoded[:] = list(decoded), []
+    # every picture once in each of the three epochs
+    assert len(uninterrupted) == 48
+    for epoch in range(3):
+        assert len({picture for of_epoch, _, picture in uninterrupted if of_epoch == epoch}) == 16
+
+    parts = tmp_path / "parts"
+    steps.count, steps.stop_at = 0, 5
+    with pytest.raises(KeyboardInterrupt):
+        run_wsol(parts, **arguments)
+    decoded.clear()
+    steps.count, steps.stop_at = 0, None
+    results, _ = run_wsol(parts, **arguments, resume_from_checkpoint=True)
+    assert steps.count == 3
+    assert decoded == uninterrupted[24:]
+    assert_same_weights(whole, parts, tolerance=1e-6)
+    assert (results["validation"], results["test"]) == (expected["validation"], expected["test"])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_streaming_on_workers_and_without_a_length(run_wsol, square_parquet, tmp_path, known, monkeypatch, steps):
+    """Workers change nothing; without a known length a run is resumed all the same."""
+    arguments = {"dataset_name": square_parquet, "streaming": True, "max_steps": 5, "save_strategy": "steps"}
+    if not known:
+        monkeypatch.setattr(streaming, "count_rows", lambda builder, files: None)
+        with pytest.raises(ValueError, match="`--max_steps`"):
+            run_wsol(tmp_path / "endless", **(arguments | {"max_steps": -1}))
+    _, whole = run_wsol(tmp_path / "whole", **arguments, save_steps=3)
+    _, again = run_wsol(
+        tmp_path / "again",
+        **arguments,
+        save_steps=10,
+        resume_from_checkpoint=whole / "checkpoint-3",
+        dataloader_num_workers=2,
+    )
+    assert_same_weights(whole, again, tolerance=1e-6)
+
+
+@pytest.mark.multiprocess
+def test_streaming_on_two_processes(run_wsol, settings, square_parquet, tmp_path):
+    """Half of each batch on each, over two epochs: together they see what one process sees."""
+    arguments = {"dataset_name": square_parquet, "streaming": True, "max_steps": 3, "shuffle_buffer_size": 6}
+    run_wsol(tmp_path / "alone", **arguments)
+    halved = arguments | {"per_device_train_batch_size": 4, "dataloader_num_workers": 1}
+    command("torchrun", *as_flags({**settings, **halved, "output_dir": tmp_path / "together"}))
+    results, expected = (read_json(tmp_path / name / "results.json") for name in ("together", "alone"))
+    assert (results["num_processes"], expected["num_processes"]) == (2, 1)
+    assert_same_weights(tmp_path / "alone", tmp_path / "together", tolerance=1e-5)
+    assert results["test"] == expected["test"]
+
+
+@pytest.mark.parametrize("option", ["samples_per_class", "train_fraction", "max_train_samples", "skip_undecodable"])
+def test_what_streaming_cannot_do(run_wsol, square_parquet, option):
+    with pytest.raises(ValueError, match=f"`--{option}` cannot be had with `--streaming`"):
+        run_wsol(dataset_name=square_parquet, streaming=True, **{option: 1})
+
+
 def test_number_of_pictures(run_wsol):
     results, _ = run_wsol(max_train_samples=9, max_eval_samples=4)
     assert results["validation"]["num_images"] == results["test"]["num_images"] == 4
@@ -613,6 +767,12 @@ def test_recipes_in_the_tree(script, recipe, monkeypatch):
         ({"trainable_layers": 3}, "`trainable_layers` must be between 0 and 2"),
         ({"label_column_name": "species"}, "no column `species`"),
         ({"moustaches": 3}, "moustaches"),
+        ({"classes": "rde"}, "do you mean 'red'"),
+        ({"samples_per_class": 9}, "have fewer training pictures"),
+        ({"samples_per_class": 2, "train_fraction": 0.5}, "give one of them"),
+        ({"train_fraction": 1.5}, "`train_fraction`"),
+        ({"color_jitter": 2}, "`color_jitter`"),
+        ({"streaming": True}, "leave out `--streaming`"),
     ],
 )
 def test_arguments_that_are_refused(run_wsol, tmp_path, others, message):

@@ -340,3 +340,31 @@ def test_the_best_model_is_loaded_whole(tmp_path, squares):
     assert scores[best] == max(scores.values()) and best != 4
     for name, tensor in kept[best].items():
         assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_new_parameters_have_their_own_learning_rate(squares, tmp_path):
+    """With plain gradient descent and one step, each parameter moves by its own rate times its gradient."""
+    arguments = {"max_steps": 1, "optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0, "weight_decay": 0.0}
+    moves = []
+    for rates in ({}, {"new_parameters_learning_rate": 5.0}):
+        model = model_to_train()
+        before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+        class OwnRate(LocalizationTrainer):
+            def __init__(self, *args, **kwargs):
+                super().__init__(*args, **rates, **kwargs)
+
+        trainer_for(model, tmp_path, training_data(squares), OwnRate, **arguments).train()
+        moves.append({name: parameter.detach() - before[name] for name, parameter in model.named_parameters()})
+    same, own = moves
+    faster = {
+        name for name in same if torch.allclose(own[name], 5 * same[name], rtol=1e-3, atol=1e-7) and same[name].any()
+    }
+    assert faster == {
+        "vit.embeddings.spatial_token",
+        "vit.embeddings.spatial_position_embedding",
+        "classifier.convolution.weight",
+        "classifier.convolution.bias",
+    }
+    for name in set(same) - faster:
+        torch.testing.assert_close(own[name], same[name], rtol=1e-4, atol=1e-8)

@@ -13,14 +13,18 @@
 # limitations under the License.
 """Data sets in the one schema that training and evaluation read."""
 
-from .dataset import LocalizationDataset, TrainingAugmentation, collate_localization, decode_image
+from .dataset import LocalizationDataset, collate_localization, decode_image
 from .emblems import emblem_backbone_path, emblem_class_names, load_emblems
 from .loading import EMBEDDED_DATASET, drop_undecodable, has_boxes, load_localization_dataset
+from .streaming import StreamedLocalizationDataset, load_streaming_dataset
+from .subsets import read_class_names, select_classes, select_fraction, select_samples_per_class
+from .transforms import TrainingAugmentation
 
 
 __all__ = [
     "EMBEDDED_DATASET",
     "LocalizationDataset",
+    "StreamedLocalizationDataset",
     "TrainingAugmentation",
     "collate_localization",
     "decode_image",
@@ -30,4 +34,9 @@ __all__ = [
     "has_boxes",
     "load_emblems",
     "load_localization_dataset",
+    "load_streaming_dataset",
+    "read_class_names",
+    "select_classes",
+    "select_fraction",
+    "select_samples_per_class",
 ]

@@ -20,23 +20,27 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 import torch
-from torchvision.transforms.v2 import functional as tvF
 from transformers import BaseImageProcessor
 
 from ..metrics import ground_truth_boxes, resized_side
 from ..metrics.frames import check_protocol
+from ..post_processing_sat import check_picture_size
+from .transforms import TrainingAugmentation, apply_draw, apply_draw_to_boxes
 
 
 # Fills the rows of pictures with fewer boxes than the batch's largest number; what Trainer pads with, too.
 NO_BOX = -100
 
 
-def decode_image(image: dict | None) -> PIL.Image.Image:
+def decode_image(image: dict | None, min_side: int | None = None) -> PIL.Image.Image:
     """
     Decodes an entry of an undecoded `datasets.Image` column, upright (the EXIF orientation is applied).
 
     Args:
         image (`dict`): `bytes` or `path` of the file.
+        min_side (`int`, *optional*):
+            Lets JPEG files be decoded at a half, a quarter or an eighth of their size, as long as both sides keep that
+            many pixels. It is faster, but gives other pixels than decoding and resizing.
 
     Returns:
         `PIL.Image.Image` in the file's own mode.
@@ -49,38 +53,24 @@ def decode_image(image: dict | None) -> PIL.Image.Image:
     try:
         source = io.BytesIO(image["bytes"]) if image["bytes"] is not None else image["path"]
         with PIL.Image.open(source) as opened:
+            check_picture_size(opened, image_name(image))
+            if min_side is not None:
+                opened.draft(None, (min_side, min_side))
             return PIL.ImageOps.exif_transpose(opened)
     except Exception as error:  # on damaged files Pillow's readers raise errors of any kind
-        raise ValueError(f"The picture {image['path'] or 'without a path'} cannot be decoded: {error}") from error
+        raise ValueError(f"The picture {image_name(image)} cannot be decoded: {error}") from error
 
 
-class TrainingAugmentation:
-    """
-    The paper's augmentation: resize to 256/224 of the model's size, aspect ratio not kept, random crop, random flip.
+def image_name(image: dict) -> str:
+    """What errors call an entry of an undecoded `datasets.Image` column."""
+    return image["path"] or "without a path"
 
-    Args:
-        image_size (`int`): side of the crop, the model's image size.
-        horizontal_flip (`bool`, *optional*, defaults to `True`): whether to flip half of the pictures.
-        channel_permutation (`bool`, *optional*, defaults to `False`):
-            Whether to exchange the colour channels at random, for classes that colour does not tell apart.
-    """
 
-    def __init__(self, image_size: int, horizontal_flip: bool = True, channel_permutation: bool = False):
-        self.image_size = image_size
-        self.resized = resized_side("sat", image_size)
-        self.horizontal_flip = horizontal_flip
-        self.channel_permutation = channel_permutation
-
-    def __call__(self, image: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
-        """Augments a picture `(num_channels, height, width)` to `(num_channels, image_size, image_size)`."""
-        image = tvF.resize(image, [self.resized, self.resized], antialias=True)
-        top, left = random.integers(0, self.resized - self.image_size + 1, size=2).tolist()
-        image = tvF.crop(image, top, left, self.image_size, self.image_size)
-        if self.horizontal_flip and random.random() < 0.5:
-            image = tvF.horizontal_flip(image)
-        if self.channel_permutation:
-            image = image[random.permutation(image.shape[0]).tolist()]
-        return image
+def read_mask(image) -> np.ndarray:
+    """A mask of shape `(height, width)`, boolean: the pixels of a PIL picture that are not black."""
+    # modes that hold numbers keep them: the usual conversion would cut 16 bits off at 255
+    plain = image if image.mode in ("1", "L", "F") or image.mode.startswith("I") else image.convert("L")
+    return np.asarray(plain) > 0
 
 
 class LocalizationDataset(torch.utils.data.Dataset):
@@ -100,8 +90,14 @@ class LocalizationDataset(torch.utils.data.Dataset):
         protocol (`str`, *optional*):
             Evaluation protocol, `"sat"` or `"wsoleval"`: its resize and crop take the place of the processor's.
         with_boxes (`bool`, *optional*, defaults to `False`):
-            Whether to give the true boxes in the protocol's frame.
+            Whether to give the true boxes: in the protocol's frame or, augmented, in that of the pixels.
         seed (`int`, *optional*, defaults to 0): seed of the augmentation.
+        fast_decoding (`bool`, *optional*, defaults to `False`):
+            Whether to decode large JPEG files at a fraction of their size for training. It gives slightly other pixels.
+
+    Raises:
+        `ValueError`: if the protocol is not known, or `fast_decoding` is asked for together with boxes, which are in
+            pixels of the whole file, or for evaluation, whose pixels are exact.
     """
 
     def __init__(
@@ -112,15 +108,19 @@ class LocalizationDataset(torch.utils.data.Dataset):
         protocol: str | None = None,
         with_boxes: bool = False,
         seed: int = 0,
+        fast_decoding: bool = False,
     ):
         if protocol is not None:
             check_protocol(protocol)
+        if fast_decoding and (augmentation is None or with_boxes):
+            raise ValueError("`fast_decoding` is for training alone: it needs `augmentation`, and no `with_boxes`.")
         self.dataset = dataset
         self.image_processor = image_processor
         self.augmentation = augmentation
         self.protocol = protocol
         self.with_boxes = with_boxes
         self.seed = seed
+        self.fast_decoding = fast_decoding
         self.epoch = 0
 
     def set_epoch(self, epoch: int):
@@ -132,15 +132,15 @@ class LocalizationDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         row = self.dataset[index]
+        if self.augmentation is not None:
+            return self._training_example(row, self.epoch, index)
         image = decode_image(row["image"])
         example = {"labels": torch.tensor(row["label"])}
-        if self.augmentation is not None:
-            random = np.random.default_rng((self.seed, self.epoch, index))
-            pixels = torch.as_tensor(self.image_processor.process_image(image, do_convert_rgb=True))
-            settings = {"do_resize": False, "do_center_crop": False}
-            example["pixel_values"] = self._prepare(self.augmentation(pixels, random), settings)
-        else:
-            example["pixel_values"] = self._prepare(image, self._protocol_settings())
+        try:
+            prepared = self.image_processor(image, return_tensors="pt", **self._protocol_settings())
+        except ValueError as error:
+            raise ValueError(f"The picture {image_name(row['image'])} cannot be used: {error}") from error
+        example["pixel_values"] = prepared["pixel_values"][0]
         if self.with_boxes:
             boxes = ground_truth_boxes(
                 row["objects"]["bbox"], (image.height, image.width), self.protocol, self._frame_size
@@ -148,8 +148,37 @@ class LocalizationDataset(torch.utils.data.Dataset):
             example["boxes"] = torch.from_numpy(boxes)
         return example
 
-    def _prepare(self, image: PIL.Image.Image | torch.Tensor, settings: dict) -> torch.Tensor:
-        return self.image_processor(image, return_tensors="pt", **settings)["pixel_values"][0]
+    def _training_example(self, row: dict, epoch: int, position: int) -> dict[str, torch.Tensor]:
+        image = decode_image(row["image"], self.augmentation.needed_side if self.fast_decoding else None)
+        try:
+            image = self._in_rgb(image)
+        except ValueError as error:
+            raise ValueError(f"The picture {image_name(row['image'])} cannot be used: {error}") from error
+        draw = self.augmentation.draw(np.random.default_rng((self.seed, epoch, position)), *image.size)
+        if self.image_processor.backend == "torchvision":
+            # rows of pixels, as PIL has them: torchvision resizes that layout fastest, to the same pixels
+            pixels = apply_draw(torch.from_numpy(np.array(image)).permute(2, 0, 1), draw)
+        else:
+            pixels = torch.from_numpy(np.array(apply_draw(image, draw))).permute(2, 0, 1)
+        example = {"labels": torch.tensor(row["label"]), "pixel_values": self._normalized(pixels)}
+        if self.with_boxes:
+            example["boxes"] = torch.from_numpy(apply_draw_to_boxes(row["objects"]["bbox"], draw))
+        return example
+
+    def _in_rgb(self, image: PIL.Image.Image) -> PIL.Image.Image:
+        if image.mode == "RGB" and "transparency" not in image.info:
+            return image
+        pixels = np.asarray(self.image_processor.process_image(image, do_convert_rgb=True))
+        return PIL.Image.fromarray(np.ascontiguousarray(np.moveaxis(pixels, 0, -1)))
+
+    def _normalized(self, pixels: torch.Tensor) -> torch.Tensor:
+        """What the processor makes of pixels that have their final size, without the cost of its checks."""
+        processor = self.image_processor
+        if not (processor.do_rescale and processor.do_normalize):
+            return processor(pixels, return_tensors="pt", do_resize=False, do_center_crop=False)["pixel_values"][0]
+        mean, std = (torch.tensor(values)[:, None, None] for values in (processor.image_mean, processor.image_std))
+        levels = 1 / processor.rescale_factor
+        return pixels.contiguous().float().sub_(mean * levels).div_(std * levels)
 
     @property
     def _frame_size(self) -> int:
@@ -182,4 +211,4 @@ def collate_localization(examples: list[dict[str, torch.Tensor]]) -> dict[str, t
     return batch
 
 
-__all__ = ["NO_BOX", "LocalizationDataset", "TrainingAugmentation", "collate_localization", "decode_image"]
+__all__ = ["NO_BOX", "LocalizationDataset", "collate_localization", "decode_image", "image_name", "read_mask"]

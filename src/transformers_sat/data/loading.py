@@ -14,12 +14,14 @@
 """Any data set in the schema: embedded, on the Hub, or in a local folder."""
 
 import os
+from collections.abc import Sequence
 
 import datasets
 from transformers.utils import logging
 
 from .dataset import decode_image
 from .emblems import load_emblems
+from .subsets import select_classes
 
 
 logger = logging.get_logger(__name__)
@@ -40,6 +42,8 @@ def load_localization_dataset(
     validation_fraction: float = 0.1,
     seed: int = 0,
     token: str | bool | None = None,
+    classes: Sequence[str] | None = None,
+    model_classes: Sequence[str] | None = None,
 ) -> datasets.DatasetDict:
     """
     Loads a data set and brings it to the columns that training and evaluation read: `image` (not decoded yet), `label`
@@ -63,13 +67,18 @@ def load_localization_dataset(
         seed (`int`, *optional*, defaults to 0):
             Seed of that division, and of the embedded data set's drawings.
         token (`str` or `bool`, *optional*): access token for the Hub.
+        classes (`Sequence[str]`, *optional*): names of the classes to keep, in all splits; all by default.
+        model_classes (`Sequence[str]`, *optional*):
+            Names of the classes of the model that is to be measured. They stand in for those of a training split, which
+            may then be missing.
 
     Returns:
-        `datasets.DatasetDict` with `train`, `validation` and the data set's other splits.
+        `datasets.DatasetDict` with `train`, `validation` and the data set's other splits. Without `train`, only those
+        that the data set has.
 
     Raises:
-        `ValueError`: if a column or the training split is missing, a split has other classes than `train`, or there are
-            too few pictures to set some apart for validation.
+        `ValueError`: if a column or the training split is missing, a split has other classes than `train`, `classes` has
+            unknown ones, or there are too few pictures to set some apart for validation.
     """
     if name == EMBEDDED_DATASET:
         splits = load_emblems(seed=seed)
@@ -77,28 +86,18 @@ def load_localization_dataset(
         splits = datasets.load_from_disk(name)
     else:
         splits = datasets.load_dataset(name, config_name, token=token)
-    if not isinstance(splits, datasets.DatasetDict) or "train" not in splits:
+    if not isinstance(splits, datasets.DatasetDict) or ("train" not in splits and model_classes is None):
         raise ValueError(f"The data set {name} has no `train` split, but {list(splits)}.")
 
-    renamed = {image_column: "image", label_column: "label", objects_column: "objects"}
-    for split, dataset in splits.items():
-        for column, option in ((image_column, "image_column"), (label_column, "label_column")):
-            if column not in dataset.column_names:
-                raise ValueError(
-                    f"The split `{split}` of {name} has no column `{column}`; name it with `{option}`. Its columns are "
-                    f"{dataset.column_names}."
-                )
-        columns = [column for column in renamed if column in dataset.column_names]
-        optional = [column for column in OPTIONAL_COLUMNS if column not in renamed and is_usable(dataset, column)]
-        dataset = dataset.select_columns(columns + optional)
-        dataset = dataset.rename_columns({column: renamed[column] for column in columns})
-        for column in ("image", *MASK_COLUMNS):
-            if column in dataset.column_names:
-                dataset = dataset.cast_column(column, datasets.Image(decode=False))
-        splits[split] = dataset
-    splits = datasets.DatasetDict(with_class_labels(dict(splits), name))
+    columns = {image_column: "image", label_column: "label", objects_column: "objects"}
+    splits = {
+        split: in_schema(dataset, columns, f"The split `{split}` of {name}") for split, dataset in splits.items()
+    }
+    splits = datasets.DatasetDict(with_class_labels(splits, name, model_classes))
+    if classes is not None:
+        splits = datasets.DatasetDict({split: select_classes(data, classes) for split, data in splits.items()})
 
-    if "validation" not in splits:
+    if "train" in splits and "validation" not in splits:
         try:
             divided = splits["train"].train_test_split(validation_fraction, seed=seed, stratify_by_column="label")
         except ValueError as error:
@@ -110,42 +109,90 @@ def load_localization_dataset(
     return splits
 
 
+def in_schema(
+    dataset: datasets.Dataset | datasets.IterableDataset, columns: dict[str, str], name: str
+) -> datasets.Dataset | datasets.IterableDataset:
+    """
+    A split with the schema's columns alone, and its pictures not decoded.
+
+    Args:
+        dataset (`datasets.Dataset` or `datasets.IterableDataset`): the split.
+        columns (`dict[str, str]`): its own names of the columns `image`, `label` and `objects`.
+        name (`str`): what errors call it.
+
+    Raises:
+        `ValueError`: if it has no pictures or no classes.
+    """
+    for own, column in columns.items():
+        if column != "objects" and own not in dataset.column_names:
+            raise ValueError(
+                f"{name} has no column `{own}`; name it with `{column}_column`. Its columns are {dataset.column_names}."
+            )
+    kept = [own for own in columns if own in dataset.column_names]
+    optional = [column for column in OPTIONAL_COLUMNS if column not in columns and is_usable(dataset, column)]
+    dataset = dataset.select_columns(kept + optional)
+    # before anything that would decode the pictures of a stream
+    for column in (own for own in kept + optional if columns.get(own, own) in ("image", *MASK_COLUMNS)):
+        dataset = dataset.cast_column(column, datasets.Image(decode=False))
+    renamed = {own: columns[own] for own in kept if columns[own] != own}
+    return dataset.rename_columns(renamed) if renamed else dataset
+
+
 def is_usable(dataset: datasets.Dataset, column: str) -> bool:
     """Whether a split has an optional column; masks must be pictures, not something else that is called so."""
     feature = dataset.features.get(column)
     return isinstance(feature, datasets.Image) if column in MASK_COLUMNS else feature is not None
 
 
-def with_class_labels(splits: dict[str, datasets.Dataset], name: str) -> dict[str, datasets.Dataset]:
+def with_class_labels(
+    splits: dict[str, datasets.Dataset], name: str, model_classes: Sequence[str] | None = None
+) -> dict[str, datasets.Dataset]:
     """
     Splits whose `label` is the training split's class label. Strings become classes in alphabetical order, numbers in
-    their own.
+    their own. Without a training split, those that have class labels keep them, and the others have the model's.
     """
+    if "train" not in splits:
+        return {
+            split: dataset
+            if isinstance(dataset.features["label"], datasets.ClassLabel)
+            else labelled_as(dataset, list(model_classes), f"The split `{split}` of {name}", "the model")
+            for split, dataset in splits.items()
+        }
     feature = splits["train"].features["label"]
-    if not isinstance(feature, datasets.ClassLabel):
+    numbers_are_known = isinstance(feature, datasets.ClassLabel)
+    if not numbers_are_known:
         feature = datasets.ClassLabel(names=[str(value) for value in sorted(splits["train"].unique("label"))])
-    number_of = {class_name: number for number, class_name in enumerate(feature.names)}
     labelled = {}
     for split, dataset in splits.items():
         own = dataset.features["label"]
-        if isinstance(own, datasets.ClassLabel):
-            if own.names != feature.names:
-                raise ValueError(f"The split `{split}` of {name} has other classes than `train`.")
+        if not isinstance(own, datasets.ClassLabel):
+            labelled[split] = labelled_as(
+                dataset, feature.names, f"The split `{split}` of {name}", "`train`", numbers_are_known
+            )
+        elif own.names != feature.names:
+            raise ValueError(f"The split `{split}` of {name} has other classes than `train`.")
+        else:
             labelled[split] = dataset
-            continue
-        values = dataset.unique("label")
-        if isinstance(splits["train"].features["label"], datasets.ClassLabel) and all(
-            isinstance(value, int) and 0 <= value < len(feature.names) for value in values
-        ):
-            # the numbers of the training split's classes
-            labelled[split] = dataset.cast_column("label", feature)
-            continue
-        unknown = [value for value in values if str(value) not in number_of]
-        if unknown:
-            raise ValueError(f"The split `{split}` of {name} has classes that `train` has not: {unknown[:10]}.")
-        numbers = [number_of[str(value)] for value in dataset["label"]]
-        labelled[split] = dataset.remove_columns("label").add_column("label", numbers).cast_column("label", feature)
     return labelled
+
+
+def labelled_as(
+    dataset: datasets.Dataset, class_names: list[str], name: str, owner: str, numbers_are_known: bool = True
+) -> datasets.Dataset:
+    """
+    A split whose strings or numbers in `label` become a class label with the given names. Numbers are those of the
+    classes, if they can be and `numbers_are_known`, else their names.
+    """
+    feature = datasets.ClassLabel(names=class_names)
+    values = dataset.unique("label")
+    if numbers_are_known and all(isinstance(value, int) and 0 <= value < len(class_names) for value in values):
+        return dataset.cast_column("label", feature)
+    number_of = {class_name: number for number, class_name in enumerate(class_names)}
+    unknown = [value for value in values if str(value) not in number_of]
+    if unknown:
+        raise ValueError(f"{name} has classes that {owner} has not: {unknown[:10]}.")
+    numbers = [number_of[str(value)] for value in dataset["label"]]
+    return dataset.remove_columns("label").add_column("label", numbers).cast_column("label", feature)
 
 
 def has_boxes(dataset: datasets.Dataset) -> bool:
@@ -153,6 +200,16 @@ def has_boxes(dataset: datasets.Dataset) -> bool:
     return "objects" in dataset.column_names and all(
         objects is not None and objects["bbox"] for objects in dataset["objects"]
     )
+
+
+def has_masks(dataset: datasets.Dataset) -> bool:
+    """Whether pixels can be measured on a split: every picture has a mask. Where only some do, the log says so."""
+    if "mask" not in dataset.column_names:
+        return False
+    missing = dataset.select_columns("mask").with_format("arrow")[:]["mask"].null_count
+    if 0 < missing < len(dataset):
+        logger.warning(f"Pixels are not measured: {missing} of {len(dataset)} pictures have no mask.")
+    return missing == 0
 
 
 def drop_undecodable(dataset: datasets.Dataset, num_proc: int | None = None) -> datasets.Dataset:
@@ -178,4 +235,4 @@ def _is_decodable(image: dict) -> bool:
     return True
 
 
-__all__ = ["EMBEDDED_DATASET", "drop_undecodable", "has_boxes", "load_localization_dataset"]
+__all__ = ["EMBEDDED_DATASET", "drop_undecodable", "has_boxes", "in_schema", "load_localization_dataset"]

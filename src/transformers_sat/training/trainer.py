@@ -13,16 +13,24 @@
 # limitations under the License.
 """Transformers' Trainer with what SAT's recipe adds to it."""
 
+import json
+from pathlib import Path
+
 import torch
 from torch import nn
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_pt_utils import get_parameter_names
 
+from ..data.streaming import StreamedLocalizationDataset
+from ..hub import add_hub_files
 from ..modeling_sat import SATForWeaklySupervisedLocalization
 
 
 # Beside biases and normalizations, the recipe leaves tokens and position embeddings out of weight decay (section 4.1).
 NO_WEIGHT_DECAY = [r"bias", r"norm", r"lambda1", r"cls_token", r"spatial_token", r"position_embedding"]
+
+# What no ViT checkpoint fills: the spatial token with its position, and the classifier.
+NEW_PARAMETERS = ("vit.embeddings.spatial_token", "vit.embeddings.spatial_position_embedding", "classifier.")
 
 
 class EpochCallback(TrainerCallback):
@@ -39,17 +47,45 @@ class EpochCallback(TrainerCallback):
 class LocalizationTrainer(Trainer):
     """
     [`~transformers.Trainer`] that logs each term of the loss, keeps true boxes from the model, and leaves biases,
-    normalizations, tokens and position embeddings out of weight decay. Arguments are Trainer's.
+    normalizations, tokens and position embeddings out of weight decay.
+
+    Args:
+        new_parameters_learning_rate (`float`, *optional*):
+            Learning rate of the spatial token, its position and the classifier; that of the rest if not given. The
+            schedule scales both.
+        args, kwargs: Trainer's.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, new_parameters_learning_rate: float | None = None, **kwargs):
+        self.new_parameters_learning_rate = new_parameters_learning_rate
         super().__init__(*args, **kwargs)
         self.add_callback(EpochCallback())
         self._loss_terms = {}
         self._num_loss_terms = 0
 
+    def _get_train_sampler(self, train_dataset=None):
+        train_dataset = self.train_dataset if train_dataset is None else train_dataset
+        if isinstance(train_dataset, StreamedLocalizationDataset):
+            return train_dataset.sampler()
+        return super()._get_train_sampler(train_dataset)
+
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         return get_parameter_names(model, [nn.LayerNorm], NO_WEIGHT_DECAY)
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        is_made_here = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if is_made_here and self.new_parameters_learning_rate is not None:
+            named = (self.model if model is None else model).named_parameters()
+            new = {
+                id(parameter) for name, parameter in named if name.removeprefix("module.").startswith(NEW_PARAMETERS)
+            }
+            for group in list(optimizer.param_groups):
+                moved = [parameter for parameter in group["params"] if id(parameter) in new]
+                if moved:
+                    group["params"] = [parameter for parameter in group["params"] if id(parameter) not in new]
+                    optimizer.add_param_group(group | {"params": moved, "lr": self.new_parameters_learning_rate})
+        return optimizer
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = {name: value for name, value in inputs.items() if name != "boxes"}
@@ -68,6 +104,20 @@ class LocalizationTrainer(Trainer):
                 logs[f"{name}_loss"] = round(mean, 4)
             self._loss_terms, self._num_loss_terms = {}, 0
         super().log(logs, start_time)
+
+    def create_model_card(self, *args, **kwargs):
+        """
+        Writes the package's card in place of Trainer's, with the figures of `results.json` in the output folder once they are
+        there, and beside it the code that a model on the Hub needs. Trainer's arguments say nothing that is not in that file.
+        """
+        if not self.is_world_process_zero():
+            return
+        results = Path(self.args.output_dir, "results.json")
+        add_hub_files(
+            self.args.output_dir,
+            results=json.loads(results.read_text(encoding="utf-8")) if results.is_file() else None,
+            repo_id=self.hub_model_id,
+        )
 
 
 def freeze_encoder(model: SATForWeaklySupervisedLocalization, trainable_layers: int):
