@@ -34,26 +34,34 @@ import transformers
 import yaml
 from transformers import AutoConfig, AutoImageProcessor, HfArgumentParser, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import is_torchvision_available
 
 import transformers_sat
-from transformers_sat import SATConfig, SATForWeaklySupervisedLocalization, SATImageProcessor
+from transformers_sat import SATConfig, SATForWeaklySupervisedLocalization, SATImageProcessor, SATImageProcessorPil
 from transformers_sat.convert import load_backbone
 from transformers_sat.data import (
     EMBEDDED_DATASET,
     LocalizationDataset,
+    StreamedLocalizationDataset,
     TrainingAugmentation,
     collate_localization,
     decode_image,
     drop_undecodable,
     emblem_backbone_path,
     has_boxes,
+    has_masks,
     load_localization_dataset,
+    load_streaming_dataset,
+    read_class_names,
+    select_fraction,
+    select_samples_per_class,
 )
-from transformers_sat.evaluation import LocalizationEvaluation, evaluate_localization
+from transformers_sat.evaluation import LocalizationEvaluation, evaluate_localization, evaluate_pixels
 from transformers_sat.evaluation.engine import CALIBRATION_THRESHOLDS
 from transformers_sat.evaluation.report import write_report
 from transformers_sat.metrics import resized_side
 from transformers_sat.metrics.frames import check_protocol
+from transformers_sat.model_card import training_record
 from transformers_sat.training import (
     LocalizationMetrics,
     LocalizationTrainer,
@@ -84,6 +92,21 @@ class DataArguments:
     validation_fraction: float = field(
         default=0.1, metadata={"help": "Share of `train` set apart when there is no `validation` split."}
     )
+    classes: list[str] | None = field(
+        default=None, metadata={"help": "Use only the pictures of these classes: their names, or a file of names."}
+    )
+    samples_per_class: int | None = field(
+        default=None, metadata={"help": "Train on that many pictures of each class, chosen by `--seed`."}
+    )
+    train_fraction: float | None = field(
+        default=None, metadata={"help": "Train on that share of each class, chosen by `--seed`."}
+    )
+    streaming: bool = field(
+        default=False, metadata={"help": "Read the training pictures while they are used, from Parquet or the Hub."}
+    )
+    shuffle_buffer_size: int = field(
+        default=1000, metadata={"help": "Number of pictures among which the next is drawn, with `--streaming`."}
+    )
     skip_undecodable: bool = field(
         default=False, metadata={"help": "Leave out pictures that cannot be decoded, instead of stopping at them."}
     )
@@ -95,7 +118,39 @@ class DataArguments:
     channel_permutation: bool = field(
         default=False, metadata={"help": "Exchange the colour channels of training pictures at random."}
     )
+    min_crop_area: float | None = field(
+        default=None,
+        metadata={"help": "Train on random parts of at least this share of the picture, not the paper's crops."},
+    )
+    color_jitter: float = field(
+        default=0.0, metadata={"help": "Vary brightness, contrast and saturation by up to this share."}
+    )
+    grayscale_probability: float = field(
+        default=0.0, metadata={"help": "Share of the training pictures that lose their colours."}
+    )
+    max_rotation: float = field(default=0.0, metadata={"help": "Turn training pictures by up to that many degrees."})
+    erasing_probability: float = field(
+        default=0.0, metadata={"help": "Share of the training pictures of which a rectangle is erased."}
+    )
+    fast_decoding: bool = field(
+        default=False,
+        metadata={"help": "Decode large JPEG training pictures at a fraction of their size: faster, other pixels."},
+    )
     contact_sheet_samples: int = field(default=24, metadata={"help": "Pictures on the contact sheet; 0 for none."})
+
+    def __post_init__(self):
+        if self.samples_per_class is not None and self.train_fraction is not None:
+            raise ValueError("`--samples_per_class` and `--train_fraction` are two ways to choose: give one of them.")
+        if self.classes is not None:
+            self.classes = read_class_names(self.classes)
+        refused = ("samples_per_class", "train_fraction", "max_train_samples", "skip_undecodable")
+        given = [f"`--{name}`" for name in refused if getattr(self, name)]
+        if self.streaming and given:
+            raise ValueError(
+                f"{' and '.join(given)} cannot be had with `--streaming`, as all of the training pictures would have to be "
+                "looked at first. `--max_steps` ends the training earlier; `transformers-sat prepare --skip_invalid` leaves "
+                "out what cannot be decoded."
+            )
 
 
 @dataclass
@@ -132,8 +187,15 @@ class ModelArguments:
         default=None, metadata={"help": "Stochastic depth of the last block. The model's own, or 0.1."}
     )
     trainable_layers: int | None = field(default=None, metadata={"help": "Train only that many last blocks; all."})
+    new_parameters_learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "Learning rate of the spatial token and the classifier; `learning_rate` as the others."},
+    )
     attn_implementation: str | None = field(default=None, metadata={"help": "eager, sdpa, flash_attention_2, ..."})
     token: str | None = field(default=None, metadata={"help": "Access token for the Hub."})
+    hub_license: str | None = field(
+        default=None, metadata={"help": "Licence of the weights for the model card, such as apache-2.0."}
+    )
 
     def config_fields(self) -> dict:
         """The fields of the configuration that were given."""
@@ -191,25 +253,72 @@ def set_up_logging(training_args: TrainingArguments):
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
-def load_splits(data_args: DataArguments, model_args: ModelArguments, training_args: TrainingArguments):
+def load_splits(
+    data_args: DataArguments, model_args: ModelArguments, training_args: TrainingArguments
+) -> tuple[dict[str, datasets.Dataset | datasets.IterableDataset], int | None]:
+    """The splits by name, and the number of training pictures, which is not always known of a stream."""
+    source = {
+        "name": data_args.dataset_name,
+        "config_name": data_args.dataset_config_name,
+        "image_column": data_args.image_column_name,
+        "label_column": data_args.label_column_name,
+        "objects_column": data_args.objects_column_name,
+        "classes": data_args.classes,
+        "token": model_args.token,
+    }
     # the main process writes the cache, the others read it
     with training_args.main_process_first(desc="loading the data set"):
-        splits = load_localization_dataset(
-            data_args.dataset_name,
-            config_name=data_args.dataset_config_name,
-            image_column=data_args.image_column_name,
-            label_column=data_args.label_column_name,
-            objects_column=data_args.objects_column_name,
-            validation_fraction=data_args.validation_fraction,
-            token=model_args.token,
-        )
+        if data_args.streaming:
+            rows, others, num_rows = load_streaming_dataset(**source)
+            splits = {"train": rows, **others}
+        else:
+            splits = dict(load_localization_dataset(**source, validation_fraction=data_args.validation_fraction))
+            if data_args.samples_per_class is not None:
+                splits["train"] = select_samples_per_class(
+                    splits["train"], data_args.samples_per_class, training_args.seed
+                )
+            if data_args.train_fraction is not None:
+                splits["train"] = select_fraction(splits["train"], data_args.train_fraction, training_args.seed)
         for split, dataset in splits.items():
+            if isinstance(dataset, datasets.IterableDataset):
+                continue
             limit = data_args.max_train_samples if split == "train" else data_args.max_eval_samples
             if limit is not None and limit < len(dataset):
                 # the first rows of a split are often of few classes
                 dataset = dataset.shuffle(seed=training_args.seed).select(range(limit))
             splits[split] = drop_undecodable(dataset) if data_args.skip_undecodable else dataset
-    return splits
+        if not data_args.streaming:
+            num_rows = len(splits["train"])
+    if num_rows is None and training_args.do_train and training_args.max_steps <= 0:
+        raise ValueError(
+            "The number of training pictures in the stream is not known: say with `--max_steps` how long to train."
+        )
+    return splits, num_rows
+
+
+def training_data(
+    rows: datasets.Dataset | datasets.IterableDataset,
+    num_rows: int | None,
+    image_processor: SATImageProcessor,
+    image_size: int,
+    data_args: DataArguments,
+    seed: int,
+) -> LocalizationDataset:
+    augmentation = TrainingAugmentation(
+        image_size,
+        horizontal_flip=data_args.horizontal_flip,
+        channel_permutation=data_args.channel_permutation,
+        min_crop_area=data_args.min_crop_area,
+        color_jitter=data_args.color_jitter,
+        grayscale_probability=data_args.grayscale_probability,
+        max_rotation=data_args.max_rotation,
+        erasing_probability=data_args.erasing_probability,
+    )
+    settings = {"augmentation": augmentation, "seed": seed, "fast_decoding": data_args.fast_decoding}
+    if data_args.streaming:
+        settings |= {"num_rows": num_rows, "buffer_size": data_args.shuffle_buffer_size}
+        return StreamedLocalizationDataset(rows, image_processor, **settings)
+    return LocalizationDataset(rows, image_processor, **settings)
 
 
 def backbone_name(data_args: DataArguments, model_args: ModelArguments) -> str:
@@ -224,17 +333,22 @@ def backbone_name(data_args: DataArguments, model_args: ModelArguments) -> str:
 
 
 def align_classes(
-    splits: datasets.DatasetDict, name: str, model_args: ModelArguments, training_args: TrainingArguments
-) -> datasets.DatasetDict:
+    splits: dict[str, datasets.Dataset], name: str, model_args: ModelArguments, training_args: TrainingArguments
+) -> dict[str, datasets.Dataset]:
     """Gives the data's classes the numbers that a SAT model knows them by."""
-    config = AutoConfig.from_pretrained(name, token=model_args.token, revision=model_args.model_revision)
+    config = AutoConfig.from_pretrained(
+        name, token=model_args.token, revision=model_args.model_revision, trust_remote_code=False
+    )
     class_names = splits["train"].features["label"].names
     if config.model_type != "sat" or list(config.id2label.values()) == class_names:
         return splits
     if sorted(config.label2id) == sorted(class_names):
-        return datasets.DatasetDict(
-            {split: data.align_labels_with_mapping(config.label2id, "label") for split, data in splits.items()}
-        )
+        if isinstance(splits["train"], datasets.IterableDataset):
+            raise ValueError(
+                f"{name} has the data's classes in another order, which cannot be changed with `--streaming`. Start from a "
+                "backbone, or give the data the model's order."
+            )
+        return {split: data.align_labels_with_mapping(config.label2id, "label") for split, data in splits.items()}
     if not training_args.do_train:
         raise ValueError(
             f"{name} was trained on other classes than the data has: {list(config.id2label.values())[:10]} against "
@@ -264,6 +378,7 @@ def load_image_processor(name: str, model_args: ModelArguments, image_size: int,
     A processor that shows the model what it is measured on, the protocol's resize and crop, with the normalization that
     the backbone is used to and, from a SAT model, its threshold.
     """
+    processor_class = SATImageProcessor if is_torchvision_available() else SATImageProcessorPil
     resized = resized_side(protocol, image_size)
     settings = {
         "size": {"height": resized, "width": resized},
@@ -271,12 +386,14 @@ def load_image_processor(name: str, model_args: ModelArguments, image_size: int,
         "crop_size": {"height": image_size, "width": image_size},
     }
     try:
-        source = AutoImageProcessor.from_pretrained(name, token=model_args.token, revision=model_args.model_revision)
+        source = AutoImageProcessor.from_pretrained(
+            name, token=model_args.token, revision=model_args.model_revision, trust_remote_code=False
+        )
     except OSError:
         logger.warning(f"{name} has no image processor: its mean and deviation are taken to be ImageNet's.")
-        return SATImageProcessor(**settings)
+        return processor_class(**settings)
     kept = {key: getattr(source, key, None) for key in ("image_mean", "image_std", "localization_threshold")}
-    return SATImageProcessor(**settings, **{key: value for key, value in kept.items() if value is not None})
+    return processor_class(**settings, **{key: value for key, value in kept.items() if value is not None})
 
 
 def checkpoint_to_resume(training_args: TrainingArguments) -> str | None:
@@ -322,17 +439,19 @@ class Measurement:
     """How the splits are measured: in training by the trainer, at the end as `transformers-sat evaluate` does."""
 
     def __init__(
-        self, splits: datasets.DatasetDict, image_processor: SATImageProcessor, arguments: EvaluationArguments
+        self, splits: dict[str, datasets.Dataset], image_processor: SATImageProcessor, arguments: EvaluationArguments
     ):
         self.image_processor = image_processor
         self.protocol, self.thresholds = arguments.protocol, arguments.thresholds
         self.splits = {split: splits[split] for split in ("validation", "test") if split in splits}
         self.with_boxes = {split: has_boxes(rows) for split, rows in self.splits.items()}
+        self.with_masks = {split: has_masks(rows) for split, rows in self.splits.items()}
         for split in self.splits:
             if not self.with_boxes[split]:
+                measured = "pixels and the classification" if self.with_masks[split] else "the classification"
                 logger.warning(
                     f"The {split} split has no boxes for all of its pictures: localization cannot be measured on it, "
-                    "only the classification."
+                    f"only {measured}."
                 )
         if not self.with_boxes["validation"]:
             logger.warning(
@@ -361,6 +480,8 @@ class Measurement:
             if self.with_boxes[split]:
                 evaluation = self._localize(trainer, split)
                 results[split] = evaluation.result
+            elif self.with_masks[split]:
+                results[split], evaluation = self._measure_pixels(trainer, split), None
             else:
                 metrics, evaluation = self.prepare(trainer, split), None
                 trainer.evaluate(metric_key_prefix=split)
@@ -370,6 +491,18 @@ class Measurement:
             trainer.log(dict(logged))
             trainer.save_metrics(split, logged)
         return results, evaluation
+
+    def _measure_pixels(self, trainer: LocalizationTrainer, split: str) -> dict:
+        result = evaluate_pixels(
+            trainer.accelerator.unwrap_model(trainer.model),
+            self.image_processor,
+            self.splits[split],
+            protocol=self.protocol,
+            batch_size=trainer.args.per_device_eval_batch_size,
+            num_workers=trainer.args.dataloader_num_workers,
+            show_progress=not trainer.args.disable_tqdm,
+        ).result
+        return result | {"pxap": result["pixel_average_precision"]["pxap"]}
 
     def _localize(self, trainer: LocalizationTrainer, split: str) -> LocalizationEvaluation:
         chooses = split == "validation"
@@ -394,8 +527,9 @@ class Measurement:
 def print_results(results: dict[str, dict]):
     rows = {f"SAT, {split}": result for split, result in results.items()}
     split, result = list(results.items())[-1]
-    if "protocol" not in result:
-        print(f"\n{format_table(rows)}\n\npercent; {result['num_images']} pictures in {split}")
+    if "whole_image" not in result:
+        pixels = f"; PxAP {result['pxap']:.2f} in the frame of {result['protocol']}" if "pxap" in result else ""
+        print(f"\n{format_table(rows)}\n\npercent; {result['num_images']} pictures in {split}{pixels}")
         return
     rows |= {f"whole image, {split}": result["whole_image"], f"best centre box, {split}": result["center_box"]}
     choice = {"oracle": f"the best on {split} itself", "validation": "the best on validation", "fixed": "given"}
@@ -413,7 +547,7 @@ def main():
     name = backbone_name(data_args, model_args)
     set_seed(training_args.seed)
 
-    splits = load_splits(data_args, model_args, training_args)
+    splits, num_rows = load_splits(data_args, model_args, training_args)
     splits = align_classes(splits, name, model_args, training_args)
     class_names = splits["train"].features["label"].names
     model = load_model(name, model_args, class_names)
@@ -432,16 +566,14 @@ def main():
     trainer = LocalizationTrainer(
         model=model,
         args=training_args,
-        train_dataset=LocalizationDataset(
-            splits["train"],
-            image_processor,
-            augmentation=TrainingAugmentation(image_size, data_args.horizontal_flip, data_args.channel_permutation),
-            seed=training_args.seed,
+        train_dataset=training_data(
+            splits["train"], num_rows, image_processor, image_size, data_args, training_args.seed
         ),
         # a place holder for its checks; `prepare` sets the examples and what is computed on them
         eval_dataset=splits["validation"],
         processing_class=image_processor,
         data_collator=collate_localization,
+        new_parameters_learning_rate=model_args.new_parameters_learning_rate,
     )
     measurement.prepare(trainer, "validation")
 
@@ -451,7 +583,9 @@ def main():
         "seed": training_args.seed,
         "num_processes": training_args.world_size,
         "transformers_sat": transformers_sat.__version__,
+        "license": model_args.hub_license,
         "arguments": {"data": asdict(data_args), "model": asdict(model_args) | {"token": None}},
+        **training_record(training_args),
     }
     if training_args.do_train:
         train_result = trainer.train(resume_from_checkpoint=resumed)
@@ -468,6 +602,9 @@ def main():
     if trainer.is_world_process_zero():
         with open(os.path.join(output_dir, "results.json"), "w", encoding="utf-8") as file:
             json.dump(record | results, file, indent=2)
+        if training_args.push_to_hub:
+            # for the widget of the model's page
+            decode_image(splits[list(results)[-1]][0]["image"]).save(os.path.join(output_dir, "example.png"))
         print_results(results)
         print(f"results: {os.path.join(output_dir, 'results.json')}")
         split = list(results)[-1]
@@ -495,7 +632,8 @@ def main():
         )
 
     if training_args.push_to_hub:
-        trainer.push_to_hub(dataset=data_args.dataset_name, tasks="object-detection")
+        # the card of this model, with the figures just written, in place of the automatic one
+        trainer.push_to_hub()
     trainer.end()
 
 

@@ -109,6 +109,20 @@ def test_plots_and_drawings(report, protocol):
     assert len(list(report.iterdir())) == 1 + 2 * 7
 
 
+def test_only_a_test_split(report, saved_model, saved_data, tmp_path, capsys):
+    """What there is is measured, as with the other splits beside it; a threshold cannot be calibrated on it."""
+    test = datasets.load_from_disk(str(saved_data))["test"]
+    datasets.DatasetDict(test=test).save_to_disk(tmp_path / "test alone")
+    assert run(saved_model, tmp_path / "test alone", "--output", tmp_path / "report") == 1
+    assert "neither a `validation` split nor a `train` split" in capsys.readouterr().err
+    expected = results_of(report)["results"]["sat"]
+    arguments = ("--ten_crop", "--threshold", expected["threshold"], "--output", tmp_path / "report")
+    assert run(saved_model, tmp_path / "test alone", *arguments) == 0
+    result = results_of(tmp_path / "report")["results"]["sat"]
+    for name in ("num_images", "top1_cls", "gt_known_loc", "top1_loc"):
+        assert result[name] == expected[name]
+
+
 def test_what_is_printed(saved_model, saved_data, capsys):
     assert run(saved_model, saved_data, "--threshold", 0.4, "--protocol", "both", "--max_samples", 5) == 0
     printed = capsys.readouterr().out

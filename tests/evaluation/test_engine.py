@@ -279,13 +279,25 @@ def test_what_is_not_black_is_foreground(mode, foreground):
     np.testing.assert_array_equal(read_mask(image), [[False, False, False], [False, False, True]])
 
 
-def test_a_missing_mask_is_named(split):
+def test_pixels_are_not_measured_where_a_mask_is_missing(split, caplog):
     masked = with_masks(split)
     masked = masked.map(
         lambda row, index: {"mask": None if index == 5 else row["mask"]}, with_indices=True, features=masked.features
     )
-    with pytest.raises(ValueError, match="`mask` of row 5"):
-        evaluated(masked, threshold=0.4)
+    assert "pixel_average_precision" not in evaluated(masked, threshold=0.4).result
+
+
+def test_without_an_ignore_mask_nothing_is_left_out(split):
+    def with_ignore_mask(content) -> float:
+        masked = with_masks(split)
+        masked = masked.map(lambda row: {"ignore_mask": content}, features=masked.features)
+        return evaluated(masked, threshold=0.4).result["pixel_average_precision"]["pxap"]
+
+    assert (
+        with_ignore_mask(None)
+        == with_ignore_mask(np.zeros((64, 64), dtype=np.uint8))
+        != with_ignore_mask(ignored_row())
+    )
 
 
 # Data that cannot be measured.

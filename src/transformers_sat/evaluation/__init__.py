@@ -14,7 +14,15 @@
 """Measuring localization: a model on a data set, or score maps that others made."""
 
 from .engine import LocalizationEvaluation, evaluate_localization
+from .pixels import PixelEvaluation, evaluate_pixels
 from .score_maps import WsolMetadata, evaluate_score_maps
 
 
-__all__ = ["LocalizationEvaluation", "WsolMetadata", "evaluate_localization", "evaluate_score_maps"]
+__all__ = [
+    "LocalizationEvaluation",
+    "PixelEvaluation",
+    "WsolMetadata",
+    "evaluate_localization",
+    "evaluate_pixels",
+    "evaluate_score_maps",
+]

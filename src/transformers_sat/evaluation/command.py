@@ -26,10 +26,13 @@ from transformers import AutoConfig, AutoImageProcessor
 
 from ..configuration_sat import SATConfig
 from ..data import EMBEDDED_DATASET, load_localization_dataset
+from ..data.loading import has_boxes, has_masks
+from ..loading import refuse_pickled_weights
 from ..metrics.frames import PROTOCOLS
 from ..modeling_sat import SATForWeaklySupervisedLocalization
 from ..training.metrics import format_table
 from .engine import check_boxes, evaluate_localization
+from .pixels import PixelEvaluation, evaluate_pixels
 from .plots import plot_precision_recall, plot_thresholds
 from .report import caption, summary, versions, write_json, write_report
 from .score_maps import WsolMetadata, evaluate_score_maps
@@ -90,11 +93,44 @@ def evaluate_model(
     # the main process writes the cache, the others read it
     with state.main_process_first():
         splits = load_localization_dataset(
-            dataset, config_name, image_column, label_column, objects_column, validation_fraction
+            dataset,
+            config_name,
+            image_column,
+            label_column,
+            objects_column,
+            validation_fraction,
+            model_classes=list(network.config.id2label.values()),
         )
         if split not in splits:
             raise ValueError(f"The data set {dataset} has no split `{split}`, but {list(splits)}.")
-        splits = {name: with_row_numbers(splits[name], max_samples) for name in {split, "validation"}}
+        # masks alone are measured at all thresholds
+        pixels_only = not has_boxes(splits[split]) and has_masks(splits[split])
+        if threshold == "validation" and "validation" not in splits and not pixels_only:
+            raise ValueError(
+                f"The data set {dataset} has neither a `validation` split nor a `train` split to set one apart from, so the "
+                "threshold cannot be calibrated: give `--threshold` a number, or `oracle`."
+            )
+        measured = {split, "validation"} & set(splits)
+        splits = {name: with_row_numbers(splits[name], max_samples) for name in measured}
+    record = {
+        "model": model,
+        "dataset": dataset,
+        "config_name": config_name,
+        "split": split,
+        "num_processes": state.num_processes,
+        "versions": versions(),
+    }
+    if pixels_only:
+        evaluations = {
+            name: evaluate_pixels(
+                network, image_processor, splits[split], name, batch_size, num_workers, show_progress=True
+            )
+            for name in protocols
+        }
+        record["results"] = {name: evaluation.result for name, evaluation in evaluations.items()}
+        if state.is_main_process:
+            report_pixels(evaluations, record, output)
+        return record
     check_boxes(splits[split], split)
     if threshold == "validation":
         check_calibration(splits["validation"], split)
@@ -115,15 +151,7 @@ def evaluate_model(
             with_images=output is not None,
             show_progress=True,
         )
-    record = {
-        "model": model,
-        "dataset": dataset,
-        "config_name": config_name,
-        "split": split,
-        "num_processes": state.num_processes,
-        "versions": versions(),
-        "results": {name: evaluation.result for name, evaluation in evaluations.items()},
-    }
+    record["results"] = {name: evaluation.result for name, evaluation in evaluations.items()}
     if state.is_main_process:
         print(summary(evaluations))
         if save_threshold:
@@ -136,6 +164,26 @@ def evaluate_model(
                 write_report(evaluation, network, image_processor, splits[split], output)
             print(f"results, pictures and plots: {output}")
     return record
+
+
+def report_pixels(evaluations: dict[str, PixelEvaluation], record: dict, output: Path | None):
+    """Prints the figures of data with masks and no boxes and, with `output`, writes them with their curves."""
+    for protocol, evaluation in evaluations.items():
+        result = evaluation.result
+        pixels = result["pixel_average_precision"]
+        print(
+            f"PxAP {pixels['pxap']:.2f} percent; constant map {pixels['whole_image']['pxap']:.2f}, centred map "
+            f"{pixels['center']['pxap']:.2f}; Top-1 Cls {result['top1_cls']:.1f}; frame of {protocol}; "
+            f"{result['num_images']} pictures with masks and without boxes"
+        )
+        if output is not None:
+            title = f"protocol {protocol}, {result['num_images']} pictures"
+            path = output / f"precision_recall_{protocol}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            plot_precision_recall(evaluation.precision_recall, pixels["pxap"], title, path)
+    if output is not None:
+        write_json(record, output / "results.json")
+        print(f"results and plots: {output}")
 
 
 def evaluate_maps(
@@ -218,14 +266,15 @@ def start_processes() -> PartialState:
 
 def load_model(name: str, device: torch.device):
     """A SAT model on a device, and its processor."""
-    config = AutoConfig.from_pretrained(name)
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     if not isinstance(config, SATConfig):
         raise ValueError(
             f"{name} is a `{config.model_type}` model and has no localization map: give a SAT model, such as "
             "`transformers-sat convert backbone` makes one to train."
         )
+    refuse_pickled_weights(name)
     model = SATForWeaklySupervisedLocalization.from_pretrained(name).to(device).eval()
-    return model, AutoImageProcessor.from_pretrained(name)
+    return model, AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
 
 
 def with_row_numbers(dataset: datasets.Dataset, max_samples: int | None) -> datasets.Dataset:

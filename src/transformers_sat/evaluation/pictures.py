@@ -19,8 +19,8 @@ import torch
 from transformers import BaseImageProcessor, PreTrainedConfig
 from transformers.utils import logging
 
-from ..data.dataset import LocalizationDataset, collate_localization, decode_image
-from ..data.loading import MASK_COLUMNS
+from ..data.dataset import LocalizationDataset, collate_localization, decode_image, read_mask
+from ..data.loading import MASK_COLUMNS, has_masks
 from ..metrics import resized_side
 from ..metrics.contours import load_opencv
 
@@ -48,6 +48,7 @@ class EvaluationPictures(LocalizationDataset):
             The model's number for each class of the data set; the same numbers by default.
         ten_crop (`bool`, *optional*, defaults to `False`):
             Whether `pixel_values` are ten crops, of shape `(10, num_channels, image_size, image_size)`.
+        with_boxes (`bool`, *optional*, defaults to `True`): whether the rows have boxes.
 
     Raises:
         `ValueError`: if ten crops are asked of `"wsoleval"`, which crops nothing.
@@ -61,15 +62,16 @@ class EvaluationPictures(LocalizationDataset):
         image_size: int,
         class_numbers: list[int] | None = None,
         ten_crop: bool = False,
+        with_boxes: bool = True,
     ):
         if ten_crop and protocol != "sat":
             raise ValueError(f'`ten_crop` is of the "sat" protocol; {protocol!r} shows the whole picture once.')
-        super().__init__(dataset, image_processor, protocol=protocol, with_boxes=True)
+        super().__init__(dataset, image_processor, protocol=protocol, with_boxes=with_boxes)
         self.image_size = image_size
         self.class_numbers = class_numbers
         self.ten_crop = ten_crop
         masks = [column for column in MASK_COLUMNS if column in dataset.column_names]
-        self.masks = dataset.select_columns(masks) if "mask" in masks else None
+        self.masks = dataset.select_columns(masks) if has_masks(dataset) else None
 
     def __getitem__(self, index: int) -> dict:
         example = super().__getitem__(index)
@@ -91,7 +93,10 @@ class EvaluationPictures(LocalizationDataset):
         settings = super()._protocol_settings() | {"do_resize": True}
         return settings | {"do_center_crop": False} if self.ten_crop else settings
 
-    def _mask(self, column: str, image: dict, index: int) -> np.ndarray:
+    def _mask(self, column: str, image: dict | None, index: int) -> np.ndarray:
+        if image is None and column == "ignore_mask":
+            # nothing is left out
+            return np.zeros((self.image_size, self.image_size), dtype=bool)
         try:
             mask = read_mask(decode_image(image))
         except ValueError as error:
@@ -115,13 +120,6 @@ def ten_crops(image: torch.Tensor, size: int) -> torch.Tensor:
     corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
     crops = torch.stack([image[:, top : top + size, left : left + size] for top, left in corners])
     return torch.cat([crops, crops.flip(-1)])
-
-
-def read_mask(image) -> np.ndarray:
-    """A mask of shape `(height, width)`, boolean: the pixels of a PIL picture that are not black."""
-    # modes that hold numbers keep them: the usual conversion would cut 16 bits off at 255
-    plain = image if image.mode in ("1", "L", "F") or image.mode.startswith("I") else image.convert("L")
-    return np.asarray(plain) > 0
 
 
 def mask_in_frame(mask: np.ndarray, protocol: str, image_size: int) -> np.ndarray:
@@ -148,11 +146,12 @@ def collate_pictures(examples: list[dict]) -> dict:
     Batches examples of [`EvaluationPictures`].
 
     Returns:
-        `dict` with the tensors `pixel_values` and `labels`, and the lists `boxes`, `rows` and, where the examples have
-        them, `mask` and `ignore_mask`.
+        `dict` with the tensors `pixel_values` and `labels`, and the lists `rows` and, where the examples have them, `boxes`,
+        `mask` and `ignore_mask`.
     """
     batch = collate_localization(examples)
-    batch["boxes"] = [example["boxes"].numpy() for example in examples]
+    if "boxes" in examples[0]:
+        batch["boxes"] = [example["boxes"].numpy() for example in examples]
     batch["rows"] = [example["row"] for example in examples]
     for column in MASK_COLUMNS:
         if column in examples[0]:

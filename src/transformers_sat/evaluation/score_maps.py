@@ -28,6 +28,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..metrics import BoxAccuracy, PixelAveragePrecision, ground_truth_boxes
+from ..post_processing_sat import check_picture_size
 from .engine import thresholds_to_count
 from .pictures import mask_in_frame, read_mask
 from .processes import gather_lists, process_count, share_of_process
@@ -234,6 +235,7 @@ class _PixelCounter:
             raise _UnusableFile(f"missing mask: {path}")
         try:
             with PIL.Image.open(path) as image:
+                check_picture_size(image, path.name)
                 mask = read_mask(image)
         except Exception as error:  # on damaged files Pillow's readers raise errors of any kind
             raise _UnusableFile(f"unreadable mask: {path} ({error})") from error

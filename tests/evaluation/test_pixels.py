@@ -1,0 +1,69 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+import json
+
+import datasets
+import pytest
+from small_evaluation import small_model, small_processor, two_box_split, with_masks
+from square_pictures import square_split
+
+from transformers_sat.cli import main
+from transformers_sat.evaluation import evaluate_localization, evaluate_pixels
+
+
+@pytest.fixture(scope="module")
+def split() -> datasets.Dataset:
+    return with_masks(two_box_split(11, first=200))
+
+
+@pytest.fixture(scope="module")
+def masks_alone(split) -> datasets.Dataset:
+    return split.remove_columns("objects")
+
+
+@pytest.mark.parametrize("protocol", ["sat", "wsoleval"])
+def test_the_same_figures_as_beside_boxes(split, masks_alone, protocol):
+    model, processor = small_model(), small_processor()
+    expected = evaluate_localization(model, processor, split, protocol, threshold=0.4, batch_size=4).result
+    result = evaluate_pixels(model, processor, masks_alone, protocol, batch_size=4).result
+    for name in ("top1_cls", "top5_cls", "num_images", "image_size", "protocol", "pixel_average_precision"):
+        assert result[name] == pytest.approx(expected[name]), name
+
+
+def test_not_all_pictures_have_masks(masks_alone):
+    some = masks_alone.map(
+        lambda row, index: {"mask": None if index == 3 else row["mask"]},
+        with_indices=True,
+        features=masks_alone.features,
+    )
+    with pytest.raises(ValueError, match="not all pictures have a `mask`"):
+        evaluate_pixels(small_model(), small_processor(), some)
+
+
+def test_command(saved_model, masks_alone, tmp_path, capsys):
+    """A data set like OpenImages30k: no boxes, and no threshold to choose."""
+    datasets.DatasetDict(train=square_split(6).remove_columns("objects"), test=masks_alone).save_to_disk(
+        tmp_path / "data"
+    )
+    output = tmp_path / "report"
+    options = ["--protocol", "both", "--output", str(output), "--validation_fraction", "0.5"]
+    assert main(["evaluate", str(saved_model), str(tmp_path / "data"), *options]) == 0
+    results = json.loads((output / "results.json").read_text(encoding="utf-8"))["results"]
+    expected = evaluate_pixels(small_model(), small_processor(), masks_alone, "wsoleval").result
+    assert results["wsoleval"]["pixel_average_precision"]["pxap"] == pytest.approx(
+        expected["pixel_average_precision"]["pxap"], abs=1e-3
+    )
+    assert "PxAP" in capsys.readouterr().out
+    assert (output / "precision_recall_sat.png").is_file() and (output / "precision_recall_wsoleval.png").is_file()
