@@ -24,6 +24,7 @@ from transformers.conversion_mapping import get_checkpoint_conversion_mapping, r
 from transformers.core_model_loading import rename_source_key
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.auto import modeling_auto
 from transformers.models.vit.modeling_vit import (
     ViTAttention,
     ViTEmbeddings,
@@ -660,6 +661,19 @@ def rename_saved_weights(module: nn.Module, state_dict: dict[str, torch.Tensor],
 # ViT checkpoints written before Transformers 5 have other names for the same weights. `overwrite` because a copy of this
 # file that came with a checkpoint may be imported beside the installed package.
 register_checkpoint_conversion_mapping("SATModel", get_checkpoint_conversion_mapping("ViTModel"), overwrite=True)
+
+# The stock pipelines recognise the models they can run by these tables of class names, to which registering a model with an
+# Auto class adds nothing: they would log an error at each use. Here, so that it also holds for a copy that came with a checkpoint.
+modeling_auto.MODEL_MAPPING_NAMES["sat"] = SATModel.__name__
+for names in (
+    modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+    modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES,
+    modeling_auto.MODEL_FOR_IMAGE_SEGMENTATION_MAPPING_NAMES,
+    modeling_auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES,
+    modeling_auto.MODEL_FOR_INSTANCE_SEGMENTATION_MAPPING_NAMES,
+    modeling_auto.MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES,
+):
+    names["sat"] = SATForWeaklySupervisedLocalization.__name__
 
 
 __all__ = [

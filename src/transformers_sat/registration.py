@@ -24,7 +24,6 @@ from transformers import (
     AutoModelForSemanticSegmentation,
     AutoModelForUniversalSegmentation,
 )
-from transformers.models.auto import modeling_auto
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_sat import SATConfig
@@ -34,16 +33,14 @@ from .modeling_sat import SATForWeaklySupervisedLocalization, SATModel
 from .pipeline_sat import WeaklySupervisedLocalizationPipeline
 
 
-# Each Auto class, and the table of class names by which its stock pipeline recognises the models it can run:
-# registering a model does not add it there, and the pipeline would log an error at each use.
-AUTO_CLASSES = {
-    AutoModelForImageClassification: modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
-    AutoModelForObjectDetection: modeling_auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES,
-    AutoModelForImageSegmentation: modeling_auto.MODEL_FOR_IMAGE_SEGMENTATION_MAPPING_NAMES,
-    AutoModelForSemanticSegmentation: modeling_auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES,
-    AutoModelForInstanceSegmentation: modeling_auto.MODEL_FOR_INSTANCE_SEGMENTATION_MAPPING_NAMES,
-    AutoModelForUniversalSegmentation: modeling_auto.MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES,
-}
+HEAD_AUTO_CLASSES = (
+    AutoModelForImageClassification,
+    AutoModelForObjectDetection,
+    AutoModelForImageSegmentation,
+    AutoModelForSemanticSegmentation,
+    AutoModelForInstanceSegmentation,
+    AutoModelForUniversalSegmentation,
+)
 
 
 def register():
@@ -51,10 +48,8 @@ def register():
     model_type = SATConfig.model_type
     AutoConfig.register(model_type, SATConfig, exist_ok=True)
     AutoModel.register(SATConfig, SATModel, exist_ok=True)
-    modeling_auto.MODEL_MAPPING_NAMES[model_type] = SATModel.__name__
-    for auto_class, names in AUTO_CLASSES.items():
+    for auto_class in HEAD_AUTO_CLASSES:
         auto_class.register(SATConfig, SATForWeaklySupervisedLocalization, exist_ok=True)
-        names[model_type] = SATForWeaklySupervisedLocalization.__name__
 
     image_processor_classes = {"torchvision": SATImageProcessor, "pil": SATImageProcessorPil}
     AutoImageProcessor.register(SATConfig, image_processor_classes=image_processor_classes, exist_ok=True)
@@ -64,6 +59,11 @@ def register():
         pipeline_class=WeaklySupervisedLocalizationPipeline,
         pt_model=AutoModelForObjectDetection,
         type="image",
+    )
+    # A published configuration names the pipeline's code, for those who have only Transformers. `pipeline()` would ask for
+    # `trust_remote_code` because of that, though the pipeline is registered here: so it reads as empty, and is saved as it is.
+    SATConfig.custom_pipelines = property(
+        lambda config: {}, lambda config, pipelines: config.__dict__.update(custom_pipelines=pipelines)
     )
 
 

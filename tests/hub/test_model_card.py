@@ -1,0 +1,299 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Model cards: their YAML under the Hub's rules, and where each of their numbers comes from."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from card_rules import card_problems
+from huggingface_hub import EvalResultEntry, ModelCard
+from huggingface_hub._eval_results import parse_eval_result_entries
+from local_hub import card_data
+from PIL import Image
+from sat_testing import tiny_config, tiny_model
+
+from transformers_sat import SATImageProcessor
+from transformers_sat.hub import CODE_FILES, REQUIREMENTS, add_hub_files, save_with_remote_code
+from transformers_sat.model_card import METRICS, eval_result_entries, model_card
+
+
+ROOT = Path(__file__).parents[2]
+CARDS = ROOT / "model_cards"
+PROCESSOR = {"size": {"height": 72, "width": 72}, "do_center_crop": True, "crop_size": {"height": 64, "width": 64}}
+PROCESSOR |= {"localization_threshold": 0.35}
+
+FIGURES = {
+    "gt_known_loc": 96.83333333333333,
+    "top1_loc": 93.16666666666667,
+    "top5_loc": None,
+    "iou70": 77.83333333333333,
+}
+RESULTS = {
+    "model": "facebook/deit-small-patch16-224",
+    "dataset": "somebody/insects",
+    "license": "cc-by-4.0",
+    "transformers_sat": "0.1.0",
+    "arguments": {"data": {}, "model": {}},
+    "training": {"learning_rate": 0.0001, "batch_size": 96, "num_train_epochs": 12.0, "seed": 6},
+    "hardware": "2 x NVIDIA A100",
+    "train_seconds": 757.5951,
+    "co2_eq_emissions": {"emissions": 41.5, "source": "codecarbon"},
+    "validation": {
+        "protocol": "sat",
+        "image_size": 64,
+        "num_images": 300,
+        "threshold_choice": "oracle",
+        "threshold": 0.35,
+    }
+    | {"gt_known_loc": 95.0, "top1_loc": 92.66666666666667},
+    "test": {
+        "protocol": "sat",
+        "image_size": 64,
+        "num_images": 600,
+        "threshold_choice": "validation",
+        "threshold": 0.35,
+        **FIGURES,
+        "pixel_average_precision": {"pxap": 84.125, "whole_image": 20.0, "center": 30.0},
+        "whole_image": {"gt_known_loc": 1.1666666666666667, "top1_loc": 1.1666666666666667, "iou70": 0.0},
+        "center_box": {"side": 40, "gt_known_loc": 30.166666666666668, "top1_loc": 29.833333333333332, "iou70": 5.333},
+    },
+}
+
+
+def card_for(results: dict | None, **arguments) -> str:
+    config = tiny_config(image_size=64, num_labels=3).to_dict() | {"id2label": {"0": "ant", "1": "bee", "2": "cat"}}
+    return str(model_card(config, PROCESSOR, results, **arguments))
+
+
+def numbers_in(text: str) -> set[str]:
+    """Numbers that stand alone: not in names (`CUB-200-2011`, `Top-1`), addresses or the words of a metric."""
+    for name in METRICS.values():
+        text = text.replace(name, "")
+    text = re.sub(r"https?://\S+|ICCV 2023|Apache-2\.0", "", text)
+    return set(re.findall(r"(?<![\w.^-])\d+(?:\.\d+)*(?:e-?\d+)?(?![\w-]|\.\d)", text))
+
+
+def unexplained_numbers(card: str, *sources: dict) -> set[str]:
+    """The numbers of a card that are in none of the sources, as rounded there, nor in a passage marked as another's."""
+    _, head, body = card.split("---\n", 2)
+    body = re.sub(
+        r"<!-- figures of another source -->.*?<!-- end of the figures of another source -->",
+        "",
+        body,
+        flags=re.DOTALL,
+    )
+    body = re.sub(r"```.*?```", "", body, flags=re.DOTALL)
+    results = (yaml.safe_load(head).get("model-index") or [{"results": []}])[0]["results"]
+    figures = [str(metric["value"]) for each in results if "source" not in each for metric in each["metrics"]]
+
+    known, texts = [], set()
+    for source in sources:
+        texts |= set(re.findall(r"[\w.+-]+", json.dumps(source)))
+        known += [
+            float(each) for each in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?(?![\w.])", json.dumps(source))
+        ]
+    unexplained = set()
+    for number in numbers_in(body) | set(figures):
+        digits = len(number.partition(".")[2]) if "e" not in number else 0
+        rounded = {f"{each:.{digits}f}" for each in known}
+        if number not in texts and number not in rounded:
+            unexplained.add(number)
+    return unexplained
+
+
+def test_yaml():
+    card = card_for(RESULTS, repo_id="somebody/sat-insects", example_image="example.jpg")
+    assert card_problems(card) == ([], [])
+    data = card_data(card.encode())
+    assert data["library_name"] == "transformers"
+    assert data["pipeline_tag"] == "object-detection"
+    assert "weakly-supervised-localization" in data["tags"]
+    assert data["base_model"] == "facebook/deit-small-patch16-224"
+    assert data["datasets"] in ("somebody/insects", ["somebody/insects"])
+    assert data["license"] == "cc-by-4.0"
+    assert data["co2_eq_emissions"]["emissions"] == 41.5
+    (example,) = data["widget"]
+    assert example["src"] == "https://huggingface.co/somebody/sat-insects/resolve/main/example.jpg"
+    (index,) = data["model-index"]
+    (result,) = index["results"]
+    assert (index["name"], result["task"]["type"]) == ("sat-insects", "object-detection")
+    assert result["dataset"] == {"name": "somebody/insects", "type": "somebody/insects", "split": "test"}
+    figures = {metric["type"]: metric["value"] for metric in result["metrics"]}
+    assert figures == {"gt_known_loc": 96.83, "top1_loc": 93.17, "iou70": 77.83, "pxap": 84.12}
+    for metric in result["metrics"]:
+        assert metric["args"] == {
+            "protocol": "sat",
+            "image_size": 64,
+            "threshold": 0.35,
+            "threshold_choice": "validation",
+        }
+        assert "protocol sat, threshold chosen on the validation split" in metric["name"]
+
+
+def test_text():
+    card = card_for(RESULTS, repo_id="somebody/sat-insects")
+    assert unexplained_numbers(card, RESULTS, tiny_config(image_size=64).to_dict(), PROCESSOR, {"classes": 3}) == set()
+    assert "| SAT | 96.83 | 93.17 | 77.83 | 84.12 |" in card
+    assert "| whole image | 1.17 | 1.17 | 0.00 | - |" in card
+    assert "| best centre box | 30.17 | 29.83 | 5.33 | - |" in card
+    assert "600 pictures in `test`, protocol `sat` at 64 px, threshold 0.35 (chosen on the validation split)" in card
+    assert "Trained with 2 x NVIDIA A100 in 758 seconds." in card
+    assert "Emissions: 41.5 g" in card
+    assert "| learning rate | 0.0001 |" in card
+    assert "3: ant, bee, cat" in card
+    assert "resized to 72 x 72, its centre 64 x 64" in card
+    for section in ("Use", "Intended use and limits", "Training", "Results", "Reproduce", "Licence", "Citation"):
+        assert f"\n## {section}\n" in card
+
+
+def test_a_number_from_nowhere_is_found():
+    """The check itself: a figure changed in text or YAML, another precision, a note that nobody measured."""
+    sources = (RESULTS, tiny_config(image_size=64).to_dict(), PROCESSOR, {"classes": 3})
+    card = card_for(RESULTS)
+    for wrong, number in (
+        (card.replace("| 96.83 |", "| 98.83 |"), "98.83"),
+        (card.replace("value: 93.17", "value: 93.71"), "93.71"),
+        (card.replace("## Licence", "It runs at 120 pictures a second.\n\n## Licence"), "120"),
+    ):
+        assert unexplained_numbers(wrong, *sources) == {number}
+
+
+def test_what_is_not_known_is_not_said():
+    card = card_for(None)
+    assert card_problems(card) == ([], [])
+    assert not {"license", "base_model", "datasets", "widget", "model-index"} & card_data(card.encode()).keys()
+    assert "None were recorded." in card
+    assert "named no licence" in card
+    assert unexplained_numbers(card, tiny_config(image_size=64).to_dict(), PROCESSOR, {"classes": 3}) == set()
+
+
+def test_names_of_this_machine_stay_here(tmp_path):
+    """Folders are no names of repositories."""
+    results = RESULTS | {"model": str(tmp_path), "dataset": str(tmp_path / "my insects")}
+    card = card_for(results)
+    assert card_problems(card) == ([], [])
+    data = card_data(card.encode())
+    assert "base_model" not in data and "datasets" not in data
+    assert data["model-index"][0]["results"][0]["dataset"]["type"] == "my-insects"
+    assert eval_result_entries(results) == []
+    assert str(tmp_path) not in card
+
+
+def test_the_rules_find_what_the_hub_refuses():
+    card = card_for(RESULTS)
+    for old, new, complaint in (
+        ("license: cc-by-4.0", "license: free", "license"),
+        ("license: cc-by-4.0", "license: other", "license_name"),
+        ("pipeline_tag: object-detection", "pipeline_tag: localization", "pipeline_tag"),
+        ("base_model: facebook/", "base_model: /home/me/", "base_model"),
+        ("value: 96.83", "value: high", "without a number"),
+        ("- sat\n", "- 1\n", "tags"),
+        ("  results:", "  figures:", "model-index"),
+    ):
+        assert old in card
+        errors, _ = card_problems(card.replace(old, new))
+        assert len(errors) == 1 and complaint in errors[0]
+    assert card_problems("no yaml")[1]
+
+
+def test_eval_results():
+    entries = eval_result_entries(RESULTS)
+    assert [(entry.task_id, entry.value) for entry in entries] == [
+        ("gt_known_loc", 96.83),
+        ("top1_loc", 93.17),
+        ("iou70", 77.83),
+        ("pxap", 84.12),
+    ]
+    assert {entry.dataset_id for entry in entries} == {"somebody/insects"}
+    assert all("protocol sat" in entry.notes and "threshold 0.35" in entry.notes for entry in entries)
+
+
+@pytest.mark.parametrize("name", ["sat-deit-s-cub", "sat-deit-s-ilsvrc"])
+def test_cards_of_the_papers_checkpoints(name):
+    card = (CARDS / f"{name}.md").read_text(encoding="utf-8")
+    assert card_problems(card) == ([], [])
+    source = json.loads((CARDS / f"{name}.json").read_text(encoding="utf-8"))
+    # the sizes of the model; every figure is in a marked passage
+    config = {key: value for key, value in source["config"].items() if isinstance(value, int)}
+    assert unexplained_numbers(card, config, source["image_processor"], {"ViT": [12, 16]}) == set()
+    (result,) = card_data(card.encode())["model-index"][0]["results"]
+    assert result["source"]["url"] == "https://arxiv.org/abs/2303.10438"
+    figures = {metric["type"]: metric["value"] for metric in result["metrics"]}
+    expected = {"sat-deit-s-cub": (98.45, 80.96), "sat-deit-s-ilsvrc": (73.13, 60.15)}[name]
+    assert (figures["gt_known_loc"], figures["top1_loc"]) == expected
+    assert "were not measured with this code" in card
+    assert "carry no licence" in card
+    assert card_data(card.encode())["license"] == "unknown"
+
+
+def test_cards_are_rendered_from_the_one_template():
+    spec = importlib.util.spec_from_file_location("render_cards", CARDS / "render.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for path in CARDS.glob("*.json"):
+        assert path.with_suffix(".md").read_text(encoding="utf-8") == module.render(path) + "\n"
+    assert "{{ card_data }}" in (CARDS / "template.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "sat-insects"
+    model, processor = tiny_model(), SATImageProcessor(size={"height": 32, "width": 32})
+    picture = Image.new("RGB", (40, 30), "red")
+    save_with_remote_code(model, processor, folder, results=RESULTS, example_image=picture, max_shard_size="60KB")
+    return folder
+
+
+def test_a_saved_folder(saved):
+    assert {path.name for path in saved.iterdir()} >= {*CODE_FILES, "README.md", "requirements.txt", "example.png"}
+    for name in CODE_FILES:
+        assert (saved / name).read_bytes() == (ROOT / "src" / "transformers_sat" / name).read_bytes()
+    assert len(list(saved.glob("model-*-of-*.safetensors"))) > 1
+    card = ModelCard.load(saved / "README.md")
+    assert card_problems(str(card)) == ([], [])
+    assert card.data.widget == [{"src": "example.png", "example_title": "Example"}]
+    entries = parse_eval_result_entries(yaml.safe_load((saved / ".eval_results" / "insects.yaml").read_text("utf-8")))
+    assert [entry.value for entry in entries] == [96.83, 93.17, 77.83, 84.12]
+    assert all(isinstance(entry, EvalResultEntry) for entry in entries)
+
+
+def test_code_files_import_one_another_only():
+    """What Transformers needs to copy and import them: flat, one leading dot, nothing of the package."""
+    for name in CODE_FILES:
+        text = (ROOT / "src" / "transformers_sat" / name).read_text(encoding="utf-8")
+        for module in re.findall(r"^\s*from\s+\.(\S*)\s+import", text, flags=re.MULTILINE):
+            assert f"{module}.py" in CODE_FILES
+        assert not re.search(r"^\s*(from|import)\s+transformers_sat", text, flags=re.MULTILINE)
+
+
+def test_requirements_are_the_packages():
+    text = (ROOT / "setup.cfg").read_text(encoding="utf-8")
+    required = re.search(r"^install_requires =\n((?:    .+\n)+)", text, flags=re.MULTILINE).group(1).split()
+    assert set(REQUIREMENTS) <= set(required)
+
+
+def test_refusals(tmp_path, saved):
+    other = tmp_path / "vit"
+    other.mkdir()
+    (other / "config.json").write_text('{"model_type": "vit"}', encoding="utf-8")
+    with pytest.raises(ValueError, match="got a model of type `vit`"):
+        add_hub_files(other)
+    picture = tmp_path / "picture.gif"
+    picture.write_bytes(b"GIF89a")
+    with pytest.raises(ValueError, match="`example_image` must be a file of .jpeg, .jpg"):
+        save_with_remote_code(tiny_model(), SATImageProcessor(), tmp_path / "out", example_image=picture)
