@@ -130,6 +130,24 @@ def test_predict_draws(model_folder, pictures, tmp_path, capsys):
         assert red.sum() > 50
 
 
+def test_predict_draws_pictures_of_one_name(model_folder, pictures, tmp_path, capsys):
+    """Each picture keeps its drawing, though pictures in different folders have the same name."""
+    paths = []
+    for index, name in enumerate(["a/bird.png", "b/bird.png", "c/BIRD.png", "bird.png_2"]):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        PIL.Image.open(pictures[index % 2]).save(path, format="PNG")
+        paths.append(str(path))
+    folder = tmp_path / "drawings"
+    # one of them twice: the same picture, the same drawing
+    assert main(["predict", model_folder, *paths, paths[0], "--output", str(folder)]) == 0
+    drawings = {path.name: PIL.Image.open(path).convert("RGB") for path in folder.iterdir()}
+    assert set(drawings) == {"bird.png_sat.png", "bird.png_2_sat.png", "BIRD.png_3_sat.png", "bird.png_2_2_sat.png"}
+    assert drawings["bird.png_sat.png"] == drawings["BIRD.png_3_sat.png"]
+    assert drawings["bird.png_sat.png"] != drawings["bird.png_2_sat.png"]
+    assert drawings["bird.png_2_sat.png"] == drawings["bird.png_2_2_sat.png"]
+
+
 def test_predict_goes_on(model_folder, pictures, tmp_path, capsys):
     """Pictures that cannot be read are named, the others are done, and the status says that something went wrong."""
     broken, floating = tmp_path / "broken.jpg", tmp_path / "floating.tiff"
@@ -202,7 +220,9 @@ def folders(tmp_path):
         (["predict", "{folders}/empty", "{picture}"], "empty"),
         (["predict", "{folders}/damaged", "{picture}"], "config"),
         (["predict", "no-such/model", "{picture}"], ""),
-        (["predict", "{vit}", "{picture}"], ""),
+        (["predict", "{vit}", "{picture}"], "`vit` model"),
+        (["serve", "{vit}"], "`vit` model"),
+        (["serve", "{model}", "--max_pixels", "0"], "`max_pixels` must be positive"),
         (["predict", "{model}", "{picture}", "--threshold", "2"], "threshold"),
         (["predict", "{model}", "{picture}", "--top_k", "6"], "top_k.* between 1 and 5"),
         (["predict", "{model}", "{picture}", "--device", "toaster"], "toaster"),

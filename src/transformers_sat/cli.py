@@ -31,6 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
     add_convert(commands)
     add_evaluate(commands)
     add_evaluate_maps(commands)
+    add_prepare(commands)
+    add_export(commands)
+    add_demo(commands)
+    add_serve(commands)
     options = parser.parse_args(arguments)
     try:
         return options.run(options) or 0
@@ -49,28 +53,26 @@ def add_predict(commands):
     parser.add_argument("--top_k", type=int, default=1, help="number of classes (1)")
     parser.add_argument("--multiple_boxes", action="store_true", help="a box for every connected component")
     parser.add_argument("--device", help="where to run, such as cuda:0; Transformers chooses by default")
-    parser.add_argument("--output", type=Path, help="folder for a drawing of each picture, `<file name>_sat.png`")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder for a drawing of each picture, `<file name>_sat.png` (`<file name>_2_sat.png` where a name comes twice)",
+    )
     parser.set_defaults(run=predict)
 
 
 def predict(options: argparse.Namespace) -> int:
     """Prints one line of JSON per picture. A picture that cannot be read is named, and the others go on."""
-    from transformers import pipeline
-
-    from . import WeaklySupervisedLocalizationPipeline
+    from .loading import load_localizer
     from .visualization import Localization, contact_sheet
 
-    localizer = pipeline(
-        "weakly-supervised-localization",
-        model=options.model,
-        pipeline_class=WeaklySupervisedLocalizationPipeline,
-        device=options.device,
-    )
+    localizer = load_localizer(options.model, device=options.device)
     if options.threshold is not None and not 0 <= options.threshold <= 1:
         raise ValueError(f"--threshold must be between 0 and 1, got {options.threshold}.")
     if not 1 <= options.top_k <= localizer.model.config.num_labels:
         raise ValueError(f"--top_k must be between 1 and {localizer.model.config.num_labels}, got {options.top_k}.")
     failures = 0
+    drawings = drawing_names(options.images)
     for path in options.images:
         try:
             if not Path(path).is_file():
@@ -92,8 +94,24 @@ def predict(options: argparse.Namespace) -> int:
                 predicted_boxes=[tuple(entry["box"].values()) for entry in found],
                 title=f"{found[0]['label']} {found[0]['score']:.2f}",
             )
-            contact_sheet([tile], options.output / f"{Path(path).name}_sat.png", columns=1)
+            contact_sheet([tile], options.output / drawings[path], columns=1)
     return 1 if failures else 0
+
+
+def drawing_names(paths: list[str]) -> dict[str, str]:
+    """The file name of each picture's drawing; pictures of one name in different folders get numbers."""
+    names = {}
+    taken = set()
+    for path in dict.fromkeys(paths):
+        name, number = Path(path).name, 1
+        drawing = f"{name}_sat.png"
+        # without regard to case, as some file systems are
+        while drawing.lower() in taken:
+            number += 1
+            drawing = f"{name}_{number}_sat.png"
+        taken.add(drawing.lower())
+        names[path] = drawing
+    return names
 
 
 def add_convert(commands):
@@ -212,6 +230,135 @@ def evaluate_maps(options: argparse.Namespace):
     from .evaluation.command import evaluate_maps
 
     evaluate_maps(**{name: value for name, value in vars(options).items() if name not in ("command", "run")})
+
+
+def add_prepare(commands):
+    parser = commands.add_parser("prepare", help="make a data set in the schema from its official files")
+    parser.add_argument("name", help="its form, such as cub, ilsvrc or imagefolder (docs/datasets.md has all)")
+    parser.add_argument(
+        "--source",
+        help="folder, .tar, .tar.gz or .zip with the official files; for the stamps Debian packages or their contents, fetched "
+        "with apt-get by default",
+    )
+    parser.add_argument("--output", help="folder to write; an interrupted run goes on where it was")
+    parser.add_argument("--push_to_hub", metavar="ORG/NAME", help="data set on the Hub to upload the result to")
+    parser.add_argument("--private", action="store_true", help="make it private, if it is not there yet")
+    parser.add_argument("--token", help="access token for the Hub; the stored one by default")
+    parser.add_argument("--num_proc", type=int, default=1, help="number of processes (1)")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="write nothing, report all problems by kind; exit status 1 if there are any",
+    )
+    parser.add_argument(
+        "--skip_invalid", action="store_true", help="leave out pictures with a problem, listed in OUTPUT/skipped.jsonl"
+    )
+    parser.add_argument("--max_shard_size", default="500MB", help="size of a Parquet file, at most (500MB)")
+    stamps = parser.add_argument_group("stamps", argument_default=argparse.SUPPRESS)
+    stamps.add_argument(
+        "--variant", choices=["group", "species"], help="twelve groups of things, or kinds of animals (group)"
+    )
+    stamps.add_argument(
+        "--cluttered_fraction", type=float, help="share of the pictures with other things in them (0.5)"
+    )
+    stamps.add_argument("--num_train", type=int, help="pictures for training (4800)")
+    stamps.add_argument("--num_validation", type=int, help="pictures for validation (360)")
+    stamps.add_argument("--num_test", type=int, help="pictures for testing (720)")
+    stamps.add_argument("--seed", type=int, help="seed of the drawing (0)")
+    parser.set_defaults(run=prepare)
+
+
+def prepare(options: argparse.Namespace) -> int:
+    from .data.prepare import prepare
+
+    return prepare(**{name: value for name, value in vars(options).items() if name not in ("command", "run")})
+
+
+def add_export(commands):
+    parser = commands.add_parser("export", help="write a model as ONNX, for browsers and other runtimes")
+    parser.add_argument("model", help="SAT model: repository on the Hub or folder")
+    parser.add_argument("output", help="folder to write: onnx/model.onnx and the configurations")
+    parser.add_argument("--opset", type=int, default=18, help="version of ONNX's operators, 18 to 23 (18)")
+    parser.add_argument(
+        "--image_size",
+        type=int,
+        nargs="+",
+        metavar="PIXELS",
+        help="side, or height and width, of the pictures; the image processor's by default",
+    )
+    parser.add_argument("--dynamic_size", action="store_true", help="take pictures of any size that the patch divides")
+    parser.add_argument(
+        "--quantize", action="store_true", help="also write onnx/model_quantized.onnx, with weights of 8 bits"
+    )
+    parser.set_defaults(run=export)
+
+
+def export(options: argparse.Namespace):
+    try:
+        from .export import export_model
+    except ModuleNotFoundError as error:
+        raise ImportError(f"{error}: pip install 'transformers-sat[export]'") from error
+
+    written = export_model(
+        options.model, options.output, options.opset, options.image_size, options.dynamic_size, options.quantize
+    )
+    files = [(written.path, written.largest_difference), (written.quantized_path, written.quantized_difference)]
+    for path, difference in files:
+        if path is not None:
+            size = path.stat().st_size / 1e6
+            print(f"wrote {path}: {size:.1f} MB, largest difference from PyTorch {difference:.1e}")
+
+
+def add_demo(commands):
+    parser = commands.add_parser("demo", help="try a model in the browser: pictures, maps, boxes and the threshold")
+    parser.add_argument("model", help="SAT model: repository on the Hub or folder")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 127.0.0.1, this machine only")
+    parser.add_argument("--port", type=int, help="port to listen at; a free one from 7860 by default")
+    parser.add_argument(
+        "--share", action="store_true", help="open a public link through Gradio's relay for three days"
+    )
+    parser.add_argument("--device", help="where to run, such as cuda:0; Transformers chooses by default")
+    parser.add_argument(
+        "--pictures", type=Path, help="folder of example pictures; drawn emblems for a model of the embedded data"
+    )
+    parser.set_defaults(run=demo)
+
+
+def demo(options: argparse.Namespace):
+    try:
+        from .demo import launch_demo
+    except ModuleNotFoundError as error:
+        raise ImportError(f"{error}: pip install 'transformers-sat[demo]'") from error
+
+    launch_demo(options.model, options.host, options.port, options.share, options.device, options.pictures)
+
+
+def add_serve(commands):
+    parser = commands.add_parser("serve", help="answer over HTTP, as the Hub's inference API does")
+    parser.add_argument("model", help="SAT model: repository on the Hub or folder")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1: this machine alone)")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen at, 0 for any free one (8000)")
+    parser.add_argument("--device", help="where to run, such as cuda:0; Transformers chooses by default")
+    parser.add_argument("--max_batch_size", type=int, default=8, help="most pictures in one forward pass (8)")
+    parser.add_argument(
+        "--max_wait_ms", type=float, default=5, help="how long a picture waits for others in its batch (5)"
+    )
+    parser.add_argument("--max_request_mb", type=float, default=10, help="largest request, in megabytes (10)")
+    parser.add_argument(
+        "--max_pixels", type=int, default=25_000_000, help="most pixels of a picture, width x height (25000000)"
+    )
+    parser.add_argument("--max_requests", type=int, default=256, help="most requests at a time, others get 429 (256)")
+    parser.add_argument("--timeout_s", type=float, default=30, help="longest time for a request, in seconds (30)")
+    parser.set_defaults(run=serve)
+
+
+def serve(options: argparse.Namespace):
+    try:
+        from .serving import serve
+    except ModuleNotFoundError as error:
+        raise ImportError(f"{error}: pip install 'transformers-sat[serve]'") from error
+
+    serve(**{name: value for name, value in vars(options).items() if name not in ("command", "run")})
 
 
 def threshold_choice(text: str) -> str | float:

@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModel, Dinov2Config, PreTrainedConfig
 
 from .configuration_sat import SATConfig
 from .image_processing_sat import SATImageProcessor
+from .loading import refuse_pickled_weights
 from .metrics import resized_side
 from .modeling_sat import SATForWeaklySupervisedLocalization
 
@@ -143,15 +144,16 @@ def load_backbone(
         [`SATForWeaklySupervisedLocalization`]
 
     Raises:
-        `ValueError`: if the repository holds another kind of model, or weights that do not fit.
+        `ValueError`: if the repository holds another kind of model, weights that do not fit, or pickled weights only.
     """
     hub_kwargs = {"token": token, "revision": revision}
-    source_config = AutoConfig.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
+    source_config = AutoConfig.from_pretrained(pretrained_model_name_or_path, trust_remote_code=False, **hub_kwargs)
     if source_config.model_type not in ("vit", "deit", "dinov2", "sat"):
         raise ValueError(
             f"{pretrained_model_name_or_path} holds a model of type `{source_config.model_type}`; a backbone for SAT "
             "must be one of `vit`, `deit`, `dinov2` (or a `sat` model to go on with)."
         )
+    refuse_pickled_weights(pretrained_model_name_or_path, **hub_kwargs)
 
     fields = _shared_fields(source_config)
     if "num_labels" in overrides:

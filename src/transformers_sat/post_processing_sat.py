@@ -15,7 +15,9 @@
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
+from typing import BinaryIO
 
 import numpy as np
 import PIL.Image
@@ -30,6 +32,14 @@ from .localization_sat import locate, map_in_picture, normalize_map
 
 
 logger = logging.get_logger(__name__)
+
+
+# Where Pillow begins to warn of decompression bombs; a picture of that many pixels takes 256 MiB as RGB.
+MAX_PICTURE_PIXELS = 1024 * 1024 * 1024 // 12
+
+
+class PictureTooLargeError(ValueError):
+    """A picture with more pixels than are decoded."""
 
 
 class SATImageProcessorKwargs(ImagesKwargs, total=False):
@@ -57,19 +67,54 @@ class SATPostProcessingMixin:
         Loads paths and URLs as upright PIL images (the EXIF orientation is applied); other pictures pass unchanged.
 
         Raises:
+            `PictureTooLargeError`: if a picture has more than `MAX_PICTURE_PIXELS` pixels.
             `ValueError`: if a file cannot be decoded; the message has its path.
         """
         if isinstance(image_url_or_urls, (list, tuple)):
             return [self.fetch_images(image) for image in image_url_or_urls]
         if isinstance(image_url_or_urls, str) and os.path.isfile(image_url_or_urls):
-            try:
-                with PIL.Image.open(image_url_or_urls) as image:
-                    return PIL.ImageOps.exif_transpose(image)
-            except Exception as error:  # on damaged files Pillow's readers raise errors of any kind
-                raise ValueError(f"The picture {image_url_or_urls} cannot be decoded: {error}") from error
+            return self.decode_picture(image_url_or_urls, image_url_or_urls)
         if isinstance(image_url_or_urls, str):
-            return load_image(image_url_or_urls)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
+                try:
+                    return load_image(image_url_or_urls)
+                except (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError) as error:
+                    raise PictureTooLargeError(
+                        f"The picture {image_url_or_urls[:100]} is too large: {error}"
+                    ) from error
         return super().fetch_images(image_url_or_urls)
+
+    def decode_picture(
+        self,
+        file: str | os.PathLike | BinaryIO,
+        name: str,
+        formats: Sequence[str] | None = None,
+        max_pixels: int = MAX_PICTURE_PIXELS,
+    ) -> PIL.Image.Image:
+        """
+        Reads an upright PIL image (the EXIF orientation is applied). Its size is looked at before it is decoded.
+
+        Args:
+            file (`str`, `os.PathLike` or binary file): the picture.
+            name (`str`): what errors call it.
+            formats (`Sequence[str]`, *optional*): formats to accept, as Pillow names them; all that it reads by default.
+            max_pixels (`int`, *optional*, defaults to `MAX_PICTURE_PIXELS`): width times height, at most.
+
+        Raises:
+            `PictureTooLargeError`: if the picture has more pixels.
+            `ValueError`: if it cannot be decoded.
+        """
+        try:
+            with PIL.Image.open(file, formats=formats) as image:
+                check_picture_size(image, name, max_pixels)
+                return PIL.ImageOps.exif_transpose(image)
+        except PictureTooLargeError:
+            raise
+        except (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError) as error:
+            raise PictureTooLargeError(f"The picture {name} is too large: {error}") from error
+        except Exception as error:  # on damaged files Pillow's readers raise errors of any kind
+            raise ValueError(f"The picture {name} cannot be decoded: {error}") from error
 
     def process_image(self, image, **kwargs):
         """As the back end does it, after bringing pictures of 16 bits to the 8 bits that `rescale_factor` is for."""
@@ -345,6 +390,25 @@ class SATPostProcessingMixin:
         )
 
 
+def check_picture_size(image: PIL.Image.Image, name: str, max_pixels: int = MAX_PICTURE_PIXELS):
+    """
+    Stops before a picture that was opened, and not decoded yet, fills the memory.
+
+    Args:
+        image (`PIL.Image.Image`): the picture.
+        name (`str`): what the error calls it.
+        max_pixels (`int`, *optional*, defaults to `MAX_PICTURE_PIXELS`): width times height, at most.
+
+    Raises:
+        `PictureTooLargeError`: if it has more.
+    """
+    if image.width * image.height > max_pixels:
+        raise PictureTooLargeError(
+            f"The picture {name} has {image.width} x {image.height} pixels, more than the {max_pixels} that are decoded; "
+            "make it smaller first."
+        )
+
+
 def _to_eight_bits(image):
     """Pictures of 16 bits per channel as 8 bits, others unchanged. Floating-point PIL images have no known range."""
     if isinstance(image, PIL.Image.Image):
@@ -367,4 +431,10 @@ def _to_eight_bits(image):
     return image
 
 
-__all__ = ["SATImageProcessorKwargs", "SATPostProcessingMixin"]
+__all__ = [
+    "MAX_PICTURE_PIXELS",
+    "PictureTooLargeError",
+    "SATImageProcessorKwargs",
+    "SATPostProcessingMixin",
+    "check_picture_size",
+]

@@ -1,0 +1,290 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+What an Inference Endpoint of the Hub runs: pictures and parameters in, JSON out, for three tasks of the Hub's API.
+
+The file lies beside the weights and is imported on its own, so it imports nothing from the package.
+"""
+
+import base64
+import binascii
+import io
+import math
+import os
+
+import PIL.Image
+import torch
+from transformers import Pipeline, pipeline
+
+
+# Pillow reads many more; some of its readers run other programs, which strangers' pictures should not reach.
+PICTURE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+MAX_PICTURES = 32
+BATCH_SIZE = 8
+
+COMMON_PARAMETERS = ("task", "threshold", "top_k")
+PLACE_PARAMETERS = ("localization_threshold", "multiple_boxes")
+# The parameters of each task; those of a task in the Hub's API are among them.
+PARAMETERS = {
+    "object-detection": (*COMMON_PARAMETERS, *PLACE_PARAMETERS),
+    "image-segmentation": (
+        *COMMON_PARAMETERS,
+        *PLACE_PARAMETERS,
+        "mask_threshold",
+        "overlap_mask_area_threshold",
+        "subtask",
+    ),
+    "image-classification": (*COMMON_PARAMETERS, "function_to_apply"),
+}
+TASKS = tuple(PARAMETERS)
+
+
+class EndpointHandler:
+    """
+    A SAT model behind the Hub's inference API.
+
+    Args:
+        path (`str`, *optional*):
+            Folder of the model; the one that holds this file by default. Its code is run: it is where this code is from.
+        localizer ([`WeaklySupervisedLocalizationPipeline`], *optional*):
+            The pipeline to use instead of loading one.
+        max_pixels (`int`, *optional*):
+            Largest width times height of a picture; the image processor's limit by default.
+
+    Example:
+
+    ```python
+    >>> handler = EndpointHandler("sat-deit-s-cub")
+    >>> handler({"inputs": picture, "parameters": {"localization_threshold": 0.5}})
+    [{'score': 0.93, 'label': 'Sooty Albatross', 'box': {'xmin': 17, 'ymin': 40, 'xmax': 203, 'ymax': 188}}]
+    ```"""
+
+    def __init__(self, path: str = "", localizer: Pipeline | None = None, max_pixels: int | None = None):
+        if localizer is None:
+            folder = path or os.path.dirname(os.path.abspath(__file__))
+            localizer = pipeline("weakly-supervised-localization", model=folder, trust_remote_code=True)
+        self.localizer = localizer
+        self.limits = {} if max_pixels is None else {"max_pixels": max_pixels}
+
+    def __call__(self, data: dict) -> list:
+        """
+        Answers one request.
+
+        Args:
+            data (`dict`): its entries are
+
+                - **inputs** (`PIL.Image.Image`, `bytes`, `str`, or a list of at most 32): pictures, decoded, as the bytes
+                  of a file (BMP, GIF, JPEG, PNG, TIFF, WebP), or those as base64 with or without a `data:` header. Nothing
+                  is fetched: addresses are refused.
+                - **parameters** (`dict`, *optional*), all optional:
+                    - **task** (`str`): `object-detection` (default), `image-segmentation` or `image-classification`.
+                    - **threshold** (`float` in [0, 1]): results with a smaller score are left out; none by default. It is
+                      the `threshold` of the Hub's API, not the one of the `weakly-supervised-localization` pipeline.
+                    - **top_k** (`int`): most classes to return; 5 for classification and 1 otherwise by default.
+                    - **localization_threshold** (`float` in [0, 1]): cut of the localization map, the pipeline's
+                      `threshold`; the one saved with the model by default. Not for classification.
+                    - **multiple_boxes** (`bool`, defaults to `False`): whether to return every connected component,
+                      instead of the largest alone. Not for classification.
+                    - **mask_threshold** (`float` in [0, 1]): the name that the Hub's API has for `localization_threshold`
+                      in segmentation.
+                    - **subtask**, **overlap_mask_area_threshold**: the Hub's, for segmentation. Only `"instance"` fits,
+                      and masks never overlap, so neither changes anything.
+                    - **function_to_apply** (`str`): `"softmax"` (default), `"sigmoid"` or `"none"`, for classification.
+
+        Returns:
+            `list[dict]` for one picture, a list of them for a list; the most probable class comes first, then the
+            largest component:
+
+            - detection: **score** (`float`), **label** (`str`), **box** (`dict[str, int]`: `xmin`, `ymin`, `xmax`, `ymax`
+              in pixels of the upright picture, far ends exclusive).
+            - segmentation: **score**, **label**, **mask** (`str`: a PNG as base64, foreground 255, background 0).
+            - classification: **score**, **label**.
+
+        Raises:
+            `ValueError`: if the request is not as described; the message says what is wrong with which part.
+        """
+        pictures, parameters = self.read(data)
+        answers = []
+        for start in range(0, len(pictures), BATCH_SIZE):
+            prepared = [self.prepare(picture) for picture in pictures[start : start + BATCH_SIZE]]
+            answers += [self.answer(output, parameters) for output in self.forward(prepared)]
+        return answers if isinstance(data["inputs"], (list, tuple)) else answers[0]
+
+    def read(self, data: dict) -> tuple[list, dict]:
+        """The pictures of a request, not decoded yet, and its parameters, checked and completed."""
+        if not isinstance(data, dict) or "inputs" not in data:
+            raise ValueError("A request must be an object with `inputs` (a picture) and, if wanted, `parameters`.")
+        unknown = set(data) - {"inputs", "parameters"}
+        if unknown:
+            raise ValueError(f"Unknown entries in the request: {_short(unknown)}; expected `inputs` and `parameters`.")
+        inputs = data["inputs"]
+        pictures = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        if not 1 <= len(pictures) <= MAX_PICTURES:
+            raise ValueError(f"`inputs` must hold between 1 and {MAX_PICTURES} pictures, got {len(pictures)}.")
+        return pictures, check_parameters(data.get("parameters"))
+
+    def prepare(self, picture) -> dict:
+        """Decodes one picture: its size and the model's input."""
+        if isinstance(picture, str):
+            picture = decode_base64(picture)
+        if isinstance(picture, (bytes, bytearray)):
+            if not picture:
+                raise ValueError("The picture in `inputs` is empty (0 bytes).")
+            picture = self.localizer.image_processor.decode_picture(
+                io.BytesIO(picture), "in `inputs`", formats=PICTURE_FORMATS, **self.limits
+            )
+        elif not isinstance(picture, PIL.Image.Image):
+            raise ValueError(
+                "A picture in `inputs` must be base64, the bytes of a file or a PIL image, got "
+                f"{type(picture).__name__}."
+            )
+        return self.localizer.preprocess(picture)
+
+    def forward(self, prepared: list[dict]) -> list[dict]:
+        """Runs the model on what `prepare` made of some pictures, as one batch."""
+        outputs = self.localizer.forward(
+            {
+                "target_size": [inputs["target_size"] for inputs in prepared],
+                "pixel_values": torch.cat([inputs["pixel_values"] for inputs in prepared]),
+            }
+        )
+        return [
+            {
+                "target_size": size,
+                "logits": outputs["logits"][row : row + 1],
+                "localization_map": outputs["localization_map"][row : row + 1],
+            }
+            for row, size in enumerate(outputs["target_size"])
+        ]
+
+    def answer(self, output: dict, parameters: dict) -> list[dict]:
+        """What one request is told of one picture."""
+        task = parameters["task"]
+        logits = output["logits"][0].float()
+        top_k = min(parameters["top_k"], len(logits))
+        id2label = self.localizer.model.config.id2label
+        if task == "image-classification":
+            scores, labels = SCORES[parameters["function_to_apply"]](logits).topk(top_k)
+            found = [
+                {"score": score, "label": id2label[label]} for score, label in zip(scores.tolist(), labels.tolist())
+            ]
+        else:
+            places = self.localizer.postprocess(
+                output,
+                threshold=parameters["localization_threshold"],
+                top_k=1,
+                multiple_boxes=parameters["multiple_boxes"],
+            )
+            # every class has the same places: located, and encoded, once
+            name = "box" if task == "object-detection" else "mask"
+            drawn = [place["box"] if name == "box" else encode_mask(place["mask"]) for place in places]
+            probabilities, labels = logits.softmax(-1).topk(top_k)
+            relative = (probabilities / probabilities[0]).tolist()
+            found = [
+                {"score": place["score"] * share, "label": id2label[label], name: shape}
+                for share, label in zip(relative, labels.tolist())
+                for place, shape in zip(places, drawn)
+            ]
+        return [entry for entry in found if entry["score"] >= parameters["threshold"]]
+
+
+SCORES = {"softmax": lambda logits: logits.softmax(-1), "sigmoid": torch.sigmoid, "none": lambda logits: logits}
+
+
+def check_parameters(parameters: dict | None) -> dict:
+    """
+    The parameters of a request with their defaults filled in; `None` stands for one that is not given.
+
+    Raises:
+        `ValueError`: if one is unknown to the task, or of the wrong type or range.
+    """
+    if parameters is None:
+        parameters = {}
+    if not isinstance(parameters, dict):
+        raise ValueError(f"`parameters` must be an object, got {type(parameters).__name__}.")
+    given = {name: value for name, value in parameters.items() if value is not None}
+    task = given.get("task", "object-detection")
+    if not isinstance(task, str) or task not in TASKS:
+        raise ValueError(f"`task` must be one of {list(TASKS)}, got {_short(task)}.")
+    unknown = set(given) - set(PARAMETERS[task])
+    if unknown:
+        raise ValueError(f"Unknown parameters for {task}: {_short(unknown)}; there are {sorted(PARAMETERS[task])}.")
+
+    for name in ("threshold", "localization_threshold", "mask_threshold", "overlap_mask_area_threshold"):
+        if name in given and not (_is_number(given[name]) and 0 <= given[name] <= 1):
+            raise ValueError(f"`{name}` must be a number between 0 and 1, got {_short(given[name])}.")
+    top_k = given.get("top_k", 5 if task == "image-classification" else 1)
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
+        raise ValueError(f"`top_k` must be a whole number from 1, got {_short(top_k)}.")
+    multiple_boxes = given.get("multiple_boxes", False)
+    if not isinstance(multiple_boxes, bool):
+        raise ValueError(f"`multiple_boxes` must be true or false, got {_short(multiple_boxes)}.")
+    if given.get("subtask", "instance") != "instance":
+        raise ValueError(f"`subtask` must be 'instance', the only one this model has, got {_short(given['subtask'])}.")
+    function_to_apply = given.get("function_to_apply", "softmax")
+    if not isinstance(function_to_apply, str) or function_to_apply not in SCORES:
+        raise ValueError(f"`function_to_apply` must be one of {list(SCORES)}, got {_short(function_to_apply)}.")
+    if {"localization_threshold", "mask_threshold"} <= set(given):
+        raise ValueError("`localization_threshold` and `mask_threshold` are the same parameter; give one of them.")
+    return {
+        "task": task,
+        # with "none" a score is a logit, of any size
+        "threshold": given.get("threshold", -math.inf),
+        "top_k": top_k,
+        "localization_threshold": given.get("localization_threshold", given.get("mask_threshold")),
+        "multiple_boxes": multiple_boxes,
+        "function_to_apply": function_to_apply,
+    }
+
+
+def decode_base64(text: str) -> bytes:
+    """
+    The bytes of base64 text, with or without a `data:` header and line breaks.
+
+    Raises:
+        `ValueError`: if it is something else, such as an address.
+    """
+    header, comma, content = text.partition(",")
+    if comma and header.startswith("data:"):
+        if not header.endswith(";base64"):
+            raise ValueError("A `data:` picture in `inputs` must be in base64 (`data:image/png;base64,...`).")
+        text = content
+    elif "://" in text[:20]:
+        raise ValueError(
+            f"`inputs` is an address ({text[:60]!r}), and nothing is fetched: send the picture itself, as base64."
+        )
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"The picture in `inputs` is not valid base64: {error}.") from error
+
+
+def encode_mask(mask: PIL.Image.Image) -> str:
+    """A mask as PNG in base64."""
+    file = io.BytesIO()
+    mask.save(file, format="PNG")
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _short(value) -> str:
+    """What was given, for an error; a request can hold megabytes of it."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+__all__ = ["MAX_PICTURES", "PARAMETERS", "TASKS", "EndpointHandler", "check_parameters"]

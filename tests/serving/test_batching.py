@@ -1,0 +1,120 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Requests in batches: together, in order, and each with its own fate."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from transformers_sat.serving.batching import Batcher
+
+
+def run_with(batcher: Batcher, main):
+    """What a coroutine returns while the batcher works."""
+
+    async def everything():
+        work = asyncio.create_task(batcher.work())
+        try:
+            return await asyncio.wait_for(main(), timeout=30)
+        finally:
+            work.cancel()
+            await asyncio.wait([work])
+
+    return asyncio.run(everything())
+
+
+class Squares:
+    """Squares numbers and remembers the batches and threads."""
+
+    def __init__(self, seconds: float = 0.0):
+        self.seconds = seconds
+        self.batches = []
+        self.threads = set()
+
+    def __call__(self, numbers: list[int]) -> list[int]:
+        self.batches.append(numbers)
+        self.threads.add(threading.current_thread())
+        time.sleep(self.seconds)
+        if 13 in numbers:
+            raise RuntimeError("unlucky")
+        return [number**2 for number in numbers]
+
+
+def test_items_share_batches():
+    squares = Squares()
+    batcher = Batcher(squares, max_batch_size=4, max_wait_ms=200)
+
+    async def main():
+        return await asyncio.gather(*(batcher(number) for number in range(10)))
+
+    assert run_with(batcher, main) == [number**2 for number in range(10)]
+    assert squares.batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert len(squares.threads) == 1 and threading.main_thread() not in squares.threads
+
+
+def test_a_full_batch_does_not_wait():
+    batcher = Batcher(Squares(), max_batch_size=2, max_wait_ms=20_000)
+
+    async def main():
+        return await asyncio.gather(batcher(2), batcher(3))
+
+    start = time.monotonic()
+    assert run_with(batcher, main) == [4, 9]
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("max_wait_ms", [0, 50])
+def test_a_lone_item_does_not_wait_for_ever(max_wait_ms):
+    batcher = Batcher(Squares(), max_batch_size=8, max_wait_ms=max_wait_ms)
+    assert run_with(batcher, lambda: batcher(5)) == 25
+
+
+def test_items_gather_while_the_function_works():
+    squares = Squares(seconds=0.2)
+    batcher = Batcher(squares, max_batch_size=8, max_wait_ms=0)
+
+    async def main():
+        first = asyncio.create_task(batcher(1))
+        await asyncio.sleep(0.05)
+        return [await first, *await asyncio.gather(*(batcher(number) for number in (2, 3, 4)))]
+
+    assert run_with(batcher, main) == [1, 4, 9, 16]
+    assert squares.batches == [[1], [2, 3, 4]]
+
+
+def test_an_error_reaches_its_batch_alone():
+    batcher = Batcher(Squares(), max_batch_size=2, max_wait_ms=50)
+
+    async def main():
+        return await asyncio.gather(*(batcher(number) for number in (12, 13, 14, 15)), return_exceptions=True)
+
+    first, second, *others = run_with(batcher, main)
+    assert str(first) == str(second) == "unlucky"
+    assert others == [196, 225]
+
+
+def test_what_nobody_waits_for_is_not_computed():
+    squares = Squares(seconds=0.2)
+    batcher = Batcher(squares, max_batch_size=1, max_wait_ms=0)
+
+    async def main():
+        tasks = [asyncio.create_task(batcher(number)) for number in (1, 2, 3)]
+        await asyncio.sleep(0.05)
+        tasks[1].cancel()
+        return [await tasks[0], await tasks[2]]
+
+    assert run_with(batcher, main) == [1, 9]
+    assert squares.batches == [[1], [3]]
