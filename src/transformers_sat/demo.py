@@ -1,0 +1,421 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A page to try a model with: pictures in, classes, maps and boxes out (Gradio)."""
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageOps
+import torch
+from transformers.utils import ModelOutput
+
+from .data.emblems import emblem_class_names
+from .loading import load_localizer
+from .pipeline_sat import WeaklySupervisedLocalizationPipeline
+
+
+# The map that the model's boxes are from; the others are shown to understand it.
+MEAN_MAP = "mean of the blocks"
+
+NUM_CLASSES_SHOWN = 5
+
+# Longest side of a drawing in pixels, so that the sliders stay quick; boxes are in the picture's own pixels.
+LONGEST_SIDE = 1280
+
+# Colours of the map at 0, 1/4, ... 1: dark to bright, so that they are told apart without seeing hues too.
+COLOURS = np.array([(20, 11, 53), (87, 15, 109), (187, 55, 84), (249, 142, 9), (252, 255, 164)], dtype=float)
+BOX_COLOUR = (0, 224, 164)
+
+PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+
+# What a visitor's session may leave on the server, and for how long.
+MAX_FILE_SIZE = "20mb"
+SECONDS_KEPT = 3600
+
+
+@dataclass
+class SeenPicture:
+    """
+    A picture and what the model made of it: all that is needed to move sliders without running the model again.
+
+    Args:
+        image (`PIL.Image.Image`): the picture, upright, in RGB.
+        logits (`torch.Tensor` of shape `(1, num_labels)`): class scores before softmax.
+        maps (`dict[str, torch.Tensor]`): raw localization maps `(1, grid_height, grid_width)`: their mean, and each block's.
+    """
+
+    image: PIL.Image.Image
+    logits: torch.Tensor
+    maps: dict[str, torch.Tensor]
+    folder: tempfile.TemporaryDirectory = field(default_factory=lambda: tempfile.TemporaryDirectory("_sat_demo"))
+
+
+@dataclass
+class Place:
+    """
+    What one setting of the sliders gives.
+
+    Args:
+        labels (`list[str]`): class of each box; the most probable one.
+        scores (`list[float]`): its probability, times the part's largest map value where there are several boxes.
+        boxes (`list[list[int]]`): corners `[x0, y0, x1, y1]` in the picture's pixels, far ends exclusive.
+        localization_map (`np.ndarray` of shape `(height, width)`): normalized map, in [0, 1].
+    """
+
+    labels: list[str]
+    scores: list[float]
+    boxes: list[list[int]]
+    localization_map: np.ndarray
+
+
+class Localizer:
+    """
+    Runs a model once per picture ([`see`]), and reads its maps as often as one likes ([`locate`]).
+
+    Args:
+        pipeline ([`WeaklySupervisedLocalizationPipeline`]): model and image processor.
+    """
+
+    def __init__(self, pipeline: WeaklySupervisedLocalizationPipeline):
+        self.model = pipeline.model.eval()
+        self.image_processor = pipeline.image_processor
+
+    @property
+    def threshold(self) -> float:
+        """The threshold that is stored with the model."""
+        return float(self.image_processor.localization_threshold)
+
+    @property
+    def map_names(self) -> list[str]:
+        """The maps that [`see`] gives: the mean first, then the spatial blocks, counted from 1."""
+        last, count = self.model.config.num_hidden_layers, self.model.config.num_spatial_layers
+        return [MEAN_MAP, *(f"block {block}" for block in range(last - count + 1, last + 1))]
+
+    @property
+    def class_names(self) -> list[str]:
+        id2label = self.model.config.id2label
+        return [id2label[label] for label in range(len(id2label))]
+
+    @torch.inference_mode()
+    def see(self, image: PIL.Image.Image) -> SeenPicture:
+        """The one forward pass."""
+        image = PIL.ImageOps.exif_transpose(image).convert("RGB")
+        inputs = self.image_processor(image, return_tensors="pt").to(self.model.device, self.model.dtype)
+        outputs = self.model(**inputs, output_spatial_maps=True)
+        maps = [outputs.localization_map, *outputs.spatial_maps]
+        named = dict(zip(self.map_names, (map_.float().cpu() for map_ in maps), strict=True))
+        return SeenPicture(image, outputs.logits.float().cpu(), named)
+
+    def class_scores(self, seen: SeenPicture) -> dict[str, float]:
+        """Probability of each class."""
+        return dict(zip(self.class_names, seen.logits[0].softmax(-1).tolist(), strict=True))
+
+    def locate(
+        self,
+        seen: SeenPicture,
+        threshold: float | None = None,
+        multiple_boxes: bool = False,
+        map_name: str = MEAN_MAP,
+    ) -> Place:
+        """
+        Cuts a map at a threshold; the model is not run.
+
+        Args:
+            seen ([`SeenPicture`]): result of [`see`].
+            threshold (`float`, *optional*): from 0 to 1; the one stored with the model by default.
+            multiple_boxes (`bool`, *optional*, defaults to `False`): a box for every connected part, not the largest only.
+            map_name (`str`, *optional*, defaults to the mean): one of `map_names`.
+
+        Returns:
+            [`Place`]
+        """
+        result = self.image_processor.post_process_localization(
+            ModelOutput(logits=seen.logits, localization_map=seen.maps[map_name]),
+            target_sizes=[(seen.image.height, seen.image.width)],
+            threshold=threshold,
+            multiple_boxes=multiple_boxes,
+        )[0]
+        return Place(
+            labels=[self.class_names[label] for label in result["labels"].tolist()],
+            scores=result["scores"].tolist(),
+            boxes=result["boxes"].round().int().tolist(),
+            localization_map=result["localization_map"].numpy(),
+        )
+
+
+def draw_place(image: PIL.Image.Image, place: Place, opacity: float) -> PIL.Image.Image:
+    """
+    The picture under its map in colours, with the boxes, made smaller if its longest side has more than 1280 pixels.
+
+    Args:
+        image (`PIL.Image.Image`): the picture, in RGB.
+        place ([`Place`]): what to draw.
+        opacity (`float`): of the map, from 0 (the picture alone) to 1 (the map alone).
+
+    Returns:
+        `PIL.Image.Image`
+    """
+    scale = min(1.0, LONGEST_SIDE / max(image.size))
+    size = tuple(max(round(side * scale), 1) for side in image.size)
+    localization_map = PIL.Image.fromarray(place.localization_map)
+    if scale < 1:
+        image, localization_map = image.resize(size), localization_map.resize(size)
+    position = np.asarray(localization_map).ravel() * (len(COLOURS) - 1)
+    colours = [np.interp(position, np.arange(len(COLOURS)), channel) for channel in COLOURS.T]
+    colours = np.stack(colours, axis=-1).reshape(size[1], size[0], 3)
+    blended = (1 - opacity) * np.asarray(image) + opacity * colours
+    drawing = PIL.Image.fromarray(blended.round().astype(np.uint8))
+
+    pen = PIL.ImageDraw.Draw(drawing)
+    width = max(max(size) // 160, 2)
+    # the largest last, on top
+    for x0, y0, x1, y1 in reversed(place.boxes):
+        corners = [round(x0 * scale), round(y0 * scale), round(x1 * scale) - 1, round(y1 * scale) - 1]
+        corners[2:] = [max(corners[2], corners[0]), max(corners[3], corners[1])]
+        pen.rectangle(corners, outline=BOX_COLOUR, width=width)
+    return drawing
+
+
+def place_as_json(seen: SeenPicture, place: Place, threshold: float, map_name: str) -> str:
+    """What the download holds: the boxes, and how they came about."""
+    names = ("xmin", "ymin", "xmax", "ymax")
+    objects = [
+        {"label": label, "score": score, "box": dict(zip(names, box, strict=True))}
+        for label, score, box in zip(place.labels, place.scores, place.boxes, strict=True)
+    ]
+    content = {
+        "width": seen.image.width,
+        "height": seen.image.height,
+        "threshold": threshold,
+        "map": map_name,
+        "objects": objects,
+    }
+    return json.dumps(content, indent=2)
+
+
+def example_pictures(
+    localizer: Localizer, folder: str | os.PathLike | None = None
+) -> list[str] | list[PIL.Image.Image]:
+    """
+    Pictures to begin with.
+
+    Args:
+        localizer ([`Localizer`]): the model.
+        folder (`str` or `os.PathLike`, *optional*): where pictures lie.
+
+    Returns:
+        `list`: the folder's pictures by path, in the order of their names. Without a folder three freshly drawn emblems if
+        those are what the model knows and the packages with their photographs are installed, else nothing.
+
+    Raises:
+        `ValueError`: if there is no picture in the folder.
+    """
+    if folder is not None:
+        paths = sorted(str(path) for path in Path(folder).glob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+        if not paths:
+            raise ValueError(f"There is no picture ({', '.join(PICTURE_SUFFIXES)}) in the folder {folder}.")
+        return paths
+    if localizer.class_names != emblem_class_names():
+        return []
+    from .data.emblems import draw_emblem, load_photographs, pattern_of_class
+
+    try:
+        photographs = load_photographs("test")
+    except ImportError:
+        return []
+    pictures = []
+    for label in (9, 5, 1):
+        random = np.random.default_rng([5, label])
+        pixels, _ = draw_emblem(random, label, pattern_of_class(label), photographs, image_size=560)
+        pictures.append(PIL.Image.fromarray(pixels))
+    return pictures
+
+
+def build_demo(localizer: Localizer, examples: Sequence[str | PIL.Image.Image] = ()) -> gr.Blocks:
+    """
+    The page.
+
+    Args:
+        localizer ([`Localizer`]): the model.
+        examples (`Sequence`, *optional*): paths of pictures, or pictures, to begin with.
+
+    Returns:
+        `gradio.Blocks`: to `launch`.
+    """
+
+    def show(seen: SeenPicture | None, threshold: float, opacity: float, multiple_boxes: bool, map_name: str):
+        """Drawing, table of boxes and their file, for the sliders' setting; no forward pass."""
+        if seen is None:
+            return None, None, gr.DownloadButton(interactive=False)
+        place = localizer.locate(seen, threshold, multiple_boxes, map_name)
+        rows = [
+            [label, round(score, 3), *box]
+            for label, score, box in zip(place.labels, place.scores, place.boxes, strict=True)
+        ]
+        path = Path(seen.folder.name, "boxes.json")
+        path.write_text(place_as_json(seen, place, threshold, map_name), encoding="utf-8")
+        return draw_place(seen.image, place, opacity), rows, gr.DownloadButton(value=str(path), interactive=True)
+
+    def look(path: str | None, *settings):
+        """The forward pass, and what it shows."""
+        if path is None:
+            return None, None, [], *show(None, *settings)
+        try:
+            seen = localizer.see(localizer.image_processor.decode_picture(path, Path(path).name))
+        except ValueError as error:
+            raise gr.Error(str(error)) from error
+        maps = [(draw_place(seen.image, map_alone(seen, name), 0.7), name) for name in localizer.map_names]
+        return seen, localizer.class_scores(seen), maps, *show(seen, *settings)
+
+    def map_alone(seen: SeenPicture, name: str) -> Place:
+        place = localizer.locate(seen, map_name=name)
+        place.boxes = []
+        return place
+
+    with gr.Blocks(
+        title="What is in the picture, and where", analytics_enabled=False, delete_cache=(SECONDS_KEPT, SECONDS_KEPT)
+    ) as demo:
+        gr.Markdown(
+            "# What is in the picture, and where\n"
+            "SAT learns from image labels alone. Its spatial token tells foreground from background; "
+            "cut at a threshold, that map gives the box."
+        )
+        seen = gr.State(time_to_live=SECONDS_KEPT)
+        with gr.Row():
+            with gr.Column():
+                # by path and in its own mode, so that it is decoded here, with a limit on its pixels
+                picture = gr.Image(
+                    type="filepath",
+                    image_mode=None,
+                    label="Picture",
+                    sources=["upload", "clipboard"],
+                    elem_id="picture",
+                )
+                if examples:
+                    gr.Examples([[example] for example in examples], inputs=picture, label="Example pictures")
+                threshold = gr.Slider(
+                    0,
+                    1,
+                    value=localizer.threshold,
+                    step=0.01,
+                    label="Threshold",
+                    info=f"Foreground is where the map is greater. The model's own is {localizer.threshold:g}.",
+                    elem_id="threshold",
+                )
+                opacity = gr.Slider(0, 1, value=0.5, step=0.05, label="Opacity of the map", elem_id="opacity")
+                multiple_boxes = gr.Checkbox(label="A box for every part, not the largest only", elem_id="multiple")
+                map_name = gr.Radio(
+                    localizer.map_names, value=MEAN_MAP, label="Map that the boxes are from", elem_id="map"
+                )
+            with gr.Column():
+                drawing = gr.Image(
+                    label="Place",
+                    format="png",
+                    interactive=False,
+                    buttons=["download", "fullscreen"],
+                    elem_id="drawing",
+                )
+                table = gr.Dataframe(
+                    headers=["class", "score", "x0", "y0", "x1", "y1"],
+                    label="Boxes, in pixels of the picture",
+                    interactive=False,
+                    elem_id="boxes",
+                )
+                download = gr.DownloadButton("Download the boxes (JSON)", interactive=False, elem_id="download")
+                classes = gr.Label(num_top_classes=NUM_CLASSES_SHOWN, label="Classes", elem_id="classes")
+        maps = gr.Gallery(
+            label="Maps of the spatial blocks, and their mean",
+            columns=len(localizer.map_names),
+            height="auto",
+            interactive=False,
+            elem_id="maps",
+        )
+        settings = [threshold, opacity, multiple_boxes, map_name]
+        shown = [drawing, table, download]
+        picture.change(look, [picture, *settings], [seen, classes, maps, *shown], api_name="localize")
+        for setting in settings:
+            # the newest setting counts, those that came while the last was drawn are passed over
+            setting.change(
+                show,
+                [seen, *settings],
+                shown,
+                show_progress="hidden",
+                trigger_mode="always_last",
+                api_visibility="private",
+            )
+    return demo
+
+
+def launch_demo(
+    model_name_or_path: str,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    share: bool = False,
+    device: str | None = None,
+    pictures: str | os.PathLike | None = None,
+    block: bool = True,
+) -> gr.Blocks:
+    """
+    Loads a model and serves the page until it is interrupted.
+
+    Args:
+        model_name_or_path (`str`): repository or folder of a SAT model.
+        host (`str`, *optional*, defaults to `"127.0.0.1"`): address to listen at.
+        port (`int`, *optional*): port to listen at; a free one from 7860 by default.
+        share (`bool`, *optional*, defaults to `False`): whether to open a public link through Gradio's relay.
+        device (`str`, *optional*): where to run; Transformers chooses by default.
+        pictures (`str` or `os.PathLike`, *optional*): folder of example pictures, see [`example_pictures`].
+        block (`bool`, *optional*, defaults to `True`): whether to wait for the end.
+
+    Returns:
+        `gradio.Blocks`: the page, served.
+
+    Raises:
+        `ValueError`: as [`~transformers_sat.loading.load_localizer`] and [`example_pictures`].
+        `OSError`: if the port is taken.
+    """
+    localizer = Localizer(load_localizer(model_name_or_path, device=device))
+    demo = build_demo(localizer, example_pictures(localizer, pictures))
+    demo.launch(
+        server_name=host,
+        server_port=port,
+        share=share,
+        prevent_thread_lock=not block,
+        max_file_size=MAX_FILE_SIZE,
+        # fonts of the visitor's machine: nothing is fetched from a third party
+        theme=gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        footer_links=[],
+        ssr_mode=False,
+    )
+    return demo
+
+
+__all__ = [
+    "Localizer",
+    "Place",
+    "SeenPicture",
+    "build_demo",
+    "draw_place",
+    "example_pictures",
+    "launch_demo",
+    "place_as_json",
+]
