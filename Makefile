@@ -2,6 +2,7 @@
 #   make quickstart   train, measure and draw on the embedded data set (2 CPU cores, minutes)
 #   make test         the project's own tests            make test-slow   those marked slow
 #   make test-hf      Hugging Face's own suites on our classes
+#   make test-web     the demo, the browser page and the JavaScript client (Node >= 18 and Chromium)
 #   make quality      check style                        make style       repair it
 #   make bench        measure the figures kept in benchmarks/results
 # `make PYTHON=python3.12 ...` picks another interpreter, `make VENV=... ...` another environment folder.
@@ -16,7 +17,7 @@ STAMP := $(VENV)/.installed-for-development
 # One thread a worker: the workers share the cores, and small tensors gain nothing from a thread pool.
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: quickstart test test-slow test-hf style quality bench clean
+.PHONY: quickstart test test-slow test-hf test-web style quality bench clean
 
 quickstart: $(STAMP)
 	$(BIN)/python examples/run_wsol.py examples/recipes/emblems.yaml
@@ -30,6 +31,13 @@ test-slow: $(STAMP)
 test-hf: $(STAMP)
 	$(BIN)/python tests/hf_common/fetch_suite.py
 	$(PYTEST) tests/hf_common --junitxml=.cache/hf_suite/report.xml
+
+test-web: $(STAMP)
+	@command -v chromium >/dev/null && command -v npm >/dev/null || { \
+		echo "make test-web needs Node with npm, and Chromium: on Debian, 'apt-get install nodejs npm chromium'." >&2; exit 1; }
+	$(BIN)/python -m pip install --progress-bar off --quiet --editable '.[web]'
+	cd tests/web && npm ci --no-audit --no-fund
+	$(PYTEST) tests/web
 
 style: $(STAMP)
 	$(BIN)/ruff check --fix .
