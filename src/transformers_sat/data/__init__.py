@@ -15,7 +15,7 @@
 
 from .dataset import LocalizationDataset, collate_localization, decode_image
 from .emblems import emblem_backbone_path, emblem_class_names, load_emblems
-from .loading import EMBEDDED_DATASET, drop_undecodable, has_boxes, load_localization_dataset
+from .loading import EMBEDDED_DATASET, drop_undecodable, has_boxes, has_masks, load_localization_dataset
 from .streaming import StreamedLocalizationDataset, load_streaming_dataset
 from .subsets import read_class_names, select_classes, select_fraction, select_samples_per_class
 from .transforms import TrainingAugmentation
@@ -32,6 +32,7 @@ __all__ = [
     "emblem_backbone_path",
     "emblem_class_names",
     "has_boxes",
+    "has_masks",
     "load_emblems",
     "load_localization_dataset",
     "load_streaming_dataset",

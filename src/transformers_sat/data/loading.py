@@ -235,4 +235,4 @@ def _is_decodable(image: dict) -> bool:
     return True
 
 
-__all__ = ["EMBEDDED_DATASET", "drop_undecodable", "has_boxes", "in_schema", "load_localization_dataset"]
+__all__ = ["EMBEDDED_DATASET", "drop_undecodable", "has_boxes", "has_masks", "in_schema", "load_localization_dataset"]
