@@ -13,6 +13,7 @@
 # limitations under the License.
 
 """Every official form: prepared, pushed, and streamed back by a machine that has never seen it."""
+
 import sys
 from pathlib import Path
 
