@@ -124,8 +124,9 @@ def table(record: dict, seed: str) -> str:
         found = record["runs"][heading][seed]
         rows[heading], areas[heading] = found, found["pxap"]
         rows |= {f"{heading}, {part}": found[part] for part in ("clean", "cluttered")}
-    rows |= found["baselines"]
-    areas["whole image"] = found["baselines"]["whole image"]["pxap"]
+    baselines = record["runs"][next(iter(ROWS))][seed]["baselines"]
+    rows |= baselines
+    areas["whole image"] = baselines["whole image"]["pxap"]
     return format_table(rows) + "\n\nPxAP: " + ", ".join(f"{heading} {value:.1f}" for heading, value in areas.items())
 
 
