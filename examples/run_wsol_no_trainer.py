@@ -34,7 +34,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import nn
 from tqdm.auto import tqdm
-from transformers import get_scheduler
+from transformers import AutoImageProcessor, get_scheduler
 from transformers.trainer_pt_utils import get_parameter_names
 
 from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor
@@ -59,7 +59,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--dataset_name", default=EMBEDDED_DATASET, help="`emblems` (embedded), on the Hub, or a folder"
     )
-    parser.add_argument("--model_name_or_path", help="ViT, DeiT, DINOv2 or SAT; needed unless the data are embedded")
+    parser.add_argument("--model_name_or_path", help="ViT, DeiT or DINOv2; needed unless the data are embedded")
     parser.add_argument("--output_dir", type=Path, required=True, help="folder for the model and results.json")
     parser.add_argument("--image_size", type=int, help="side of the model's pictures; the backbone's own")
     parser.add_argument("--area_target", type=float, default=0.25, help="mean share of the picture that is foreground")
@@ -103,6 +103,15 @@ def parameter_groups(model: SATForWeaklySupervisedLocalization, options: argpars
             )
             groups.setdefault(settings, []).append(parameter)
     return [{"params": params, "weight_decay": decay, "lr": rate} for (decay, rate), params in groups.items()]
+
+
+def normalization_of(name: str) -> dict:
+    """Mean and deviation that the backbone is used to; ImageNet's, the image processor's own, where it says nothing."""
+    try:
+        source = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+    except OSError:
+        return {}
+    return {"image_mean": source.image_mean, "image_std": source.image_std}
 
 
 def train(accelerator: Accelerator, model, image_processor, rows, options: argparse.Namespace):
@@ -179,7 +188,10 @@ def main():
         freeze_encoder(model, options.trainable_layers)
     side, resized = model.config.image_size, resized_side("sat", model.config.image_size)
     image_processor = SATImageProcessor(
-        size={"height": resized, "width": resized}, do_center_crop=True, crop_size={"height": side, "width": side}
+        size={"height": resized, "width": resized},
+        do_center_crop=True,
+        crop_size={"height": side, "width": side},
+        **normalization_of(options.model_name_or_path),
     )
     total, trainable = count_parameters(model)
     accelerator.print(f"{total / 1e6:.2f} M parameters, {trainable / 1e6:.2f} M to train; {len(class_names)} classes")

@@ -25,7 +25,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from safetensors.torch import load_file
 from square_pictures import save_tiny_vit, square_split
-from transformers import AutoImageProcessor, AutoModelForObjectDetection, TrainingArguments
+from transformers import AutoImageProcessor, AutoModelForObjectDetection, TrainingArguments, ViTImageProcessor
 
 from transformers_sat.convert import load_backbone
 from transformers_sat.data import LocalizationDataset
@@ -95,6 +95,14 @@ def test_trains_measures_and_saves(run, flags, tmp_path):
     assert AutoImageProcessor.from_pretrained(output).localization_threshold == results["validation"]["threshold"]
     model = AutoModelForObjectDetection.from_pretrained(output)
     assert sorted(model.config.id2label.values()) == sorted(square_split(3).features["label"].names)
+
+
+def test_the_backbones_normalization_is_kept(script, tmp_path):
+    ViTImageProcessor(image_mean=[0.5, 0.4, 0.3], image_std=[0.1, 0.2, 0.3]).save_pretrained(tmp_path)
+    found = {name: list(value) for name, value in script.normalization_of(str(tmp_path)).items()}
+    assert found == {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.1, 0.2, 0.3]}
+    (tmp_path / "bare").mkdir()
+    assert script.normalization_of(str(tmp_path / "bare")) == {}
 
 
 def test_goes_on_after_an_interruption(run, flags, tmp_path, monkeypatch):
