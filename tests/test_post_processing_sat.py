@@ -23,7 +23,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from transformers_sat import SATForWeaklySupervisedLocalizationOutput, SATImageProcessor, SATImageProcessorPil
-from transformers_sat.localization_sat import map_in_picture
+from transformers_sat.localization_sat import map_in_image
 
 
 BACKENDS = [SATImageProcessor, SATImageProcessorPil]
@@ -55,7 +55,7 @@ def rectangle_map(top, left, bottom, right, grid=(14, 14)) -> torch.Tensor:
 def test_a_map_of_the_whole_picture_is_resized_bilinearly(grid, size, seed):
     cells = torch.rand(grid, generator=torch.Generator().manual_seed(seed))
     expected = torch.nn.functional.interpolate(cells[None, None], size=size, mode="bilinear", align_corners=False)
-    in_pixels, pixels = map_in_picture(cells, size)
+    in_pixels, pixels = map_in_image(cells, size)
     assert pixels == (0, 0, size[1], size[0])
     torch.testing.assert_close(in_pixels, expected[0, 0], atol=1e-5, rtol=0)
 
@@ -73,7 +73,7 @@ def test_a_map_of_a_part_lies_on_the_pixels_whose_centres_it_covers(size, corner
     assume(rows and columns)
     # a ramp from left to right, whose value in a cell is the cell's centre
     centres = x0 + (torch.arange(9) + 0.5) / 9 * (x1 - x0)
-    in_pixels, pixels = map_in_picture(centres.float().expand(7, 9), size, (x0, y0, x1, y1))
+    in_pixels, pixels = map_in_image(centres.float().expand(7, 9), size, (x0, y0, x1, y1))
     assert pixels == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
     expected = (torch.tensor(columns) + 0.5).clamp(centres[0], centres[-1]).float()
     torch.testing.assert_close(in_pixels, expected.expand(len(rows), -1), atol=1e-3, rtol=1e-4)

@@ -63,6 +63,7 @@ def add_predict(commands):
 
 def predict(options: argparse.Namespace) -> int:
     """Prints one line of JSON per picture. A picture that cannot be read is named, and the others go on."""
+    from .images_sat import one_line
     from .loading import load_localizer
     from .visualization import Localization, contact_sheet
 
@@ -81,8 +82,8 @@ def predict(options: argparse.Namespace) -> int:
             found = localizer(
                 image, threshold=options.threshold, top_k=options.top_k, multiple_boxes=options.multiple_boxes
             )
-        except ValueError as error:
-            print(f"transformers-sat: {path}: {error}", file=sys.stderr)
+        except Exception as error:  # whatever it is, the other images can be fine
+            print(f"transformers-sat: {path}: {one_line(error)}", file=sys.stderr)
             failures += 1
             continue
         objects = [{name: entry[name] for name in ("label", "score", "box")} for entry in found]

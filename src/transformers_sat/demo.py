@@ -24,11 +24,11 @@ import gradio as gr
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
-import PIL.ImageOps
 import torch
 from transformers.utils import ModelOutput
 
 from .data.emblems import emblem_class_names
+from .images_sat import IMAGE_SUFFIXES, read_image, upright
 from .loading import load_localizer
 from .pipeline_sat import WeaklySupervisedLocalizationPipeline
 
@@ -44,8 +44,6 @@ LONGEST_SIDE = 1280
 # Colours of the map at 0, 1/4, ... 1: dark to bright, so that they are told apart without seeing hues too.
 COLOURS = np.array([(20, 11, 53), (87, 15, 109), (187, 55, 84), (249, 142, 9), (252, 255, 164)], dtype=float)
 BOX_COLOUR = (0, 224, 164)
-
-PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
 # What a visitor's session may leave on the server, and for how long.
 MAX_FILE_SIZE = "20mb"
@@ -118,7 +116,7 @@ class Localizer:
     @torch.inference_mode()
     def see(self, image: PIL.Image.Image) -> SeenPicture:
         """The one forward pass."""
-        image = PIL.ImageOps.exif_transpose(image).convert("RGB")
+        image = upright(image).convert("RGB")
         inputs = self.image_processor(image, return_tensors="pt").to(self.model.device, self.model.dtype)
         outputs = self.model(**inputs, output_spatial_maps=True)
         maps = [outputs.localization_map, *outputs.spatial_maps]
@@ -230,9 +228,9 @@ def example_pictures(
         `ValueError`: if there is no picture in the folder.
     """
     if folder is not None:
-        paths = sorted(str(path) for path in Path(folder).glob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+        paths = sorted(str(path) for path in Path(folder).glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
         if not paths:
-            raise ValueError(f"There is no picture ({', '.join(PICTURE_SUFFIXES)}) in the folder {folder}.")
+            raise ValueError(f"There is no picture ({', '.join(IMAGE_SUFFIXES)}) in the folder {folder}.")
         return paths
     if localizer.class_names != emblem_class_names():
         return []
@@ -280,7 +278,7 @@ def build_demo(localizer: Localizer, examples: Sequence[str | PIL.Image.Image] =
         if path is None:
             return None, None, [], *show(None, *settings)
         try:
-            seen = localizer.see(localizer.image_processor.decode_picture(path, Path(path).name))
+            seen = localizer.see(read_image(path, Path(path).name))
         except ValueError as error:
             raise gr.Error(str(error)) from error
         maps = [(draw_place(seen.image, map_alone(seen, name), 0.7), name) for name in localizer.map_names]
@@ -302,7 +300,7 @@ def build_demo(localizer: Localizer, examples: Sequence[str | PIL.Image.Image] =
         seen = gr.State(time_to_live=SECONDS_KEPT)
         with gr.Row():
             with gr.Column():
-                # by path and in its own mode, so that it is decoded here, with a limit on its pixels
+                # by path, so that it is decoded here
                 picture = gr.Image(
                     type="filepath",
                     image_mode=None,
@@ -310,6 +308,7 @@ def build_demo(localizer: Localizer, examples: Sequence[str | PIL.Image.Image] =
                     sources=["upload", "clipboard"],
                     elem_id="picture",
                 )
+                picture.preprocess = path_of_upload
                 if examples:
                     gr.Examples([[example] for example in examples], inputs=picture, label="Example pictures")
                 threshold = gr.Slider(
@@ -363,6 +362,11 @@ def build_demo(localizer: Localizer, examples: Sequence[str | PIL.Image.Image] =
                 api_visibility="private",
             )
     return demo
+
+
+def path_of_upload(upload: gr.components.image.ImageData | None) -> str | None:
+    """In the place of Gradio's way, which opens the file to look at its mode: any format, and before any limit."""
+    return None if upload is None else upload.path
 
 
 def launch_demo(

@@ -35,6 +35,7 @@ CODE_FILES = (
     "handler.py",
     "image_processing_pil_sat.py",
     "image_processing_sat.py",
+    "images_sat.py",
     "localization_sat.py",
     "modeling_sat.py",
     "pipeline_sat.py",

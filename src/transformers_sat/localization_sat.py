@@ -185,51 +185,62 @@ def locate(
     return boxes, masks
 
 
-def map_in_picture(
+def map_in_image(
     localization_map: torch.Tensor,
-    picture_size: tuple[int, int],
+    image_size: tuple[int, int],
     seen: tuple[float, float, float, float] | None = None,
 ) -> tuple[torch.Tensor, tuple[int, int, int, int]]:
     """
-    Lays a map over the picture it was made from, undoing the resize and crop before the model: bilinear between the
+    Lays a map over the image it was made from, undoing the resize and crop before the model: bilinear between the
     centres of the grid's cells, constant beyond the outermost centres, as `resize_map` (which it equals when the model
-    saw the whole picture).
+    saw the whole image). It takes memory in proportion to the pixels, however long and narrow the image is.
 
     Args:
         localization_map (`torch.Tensor` of shape `(height, width)`):
             Map at the model's grid.
-        picture_size (`tuple[int, int]`):
-            Height and width of the picture, in pixels.
+        image_size (`tuple[int, int]`):
+            Height and width of the image, in pixels.
         seen (`tuple[float, float, float, float]`, *optional*):
-            The part of the picture that the grid covers, as `(x0, y0, x1, y1)` in the picture's pixels; it may reach
-            beyond the picture, where a crop was padded. The whole picture by default.
+            The part of the image that the grid covers, as `(x0, y0, x1, y1)` in the image's pixels; it may reach
+            beyond the image, where a crop was padded. The whole image by default.
 
     Returns:
         `tuple` of the map in pixels, a float32 tensor of shape `(y1 - y0, x1 - x0)`, and the pixels `(x0, y0, x1, y1)`
         that it lies on, far ends exclusive: those with their centre in `seen`, at least one.
 
     Raises:
-        ValueError: If the map has no cell, or if `picture_size` is not positive.
+        ValueError: If the map has no cell, or if `image_size` or the area of `seen` is not positive.
     """
     _check_grid(localization_map)
-    height, width = picture_size
+    height, width = image_size
     if height < 1 or width < 1:
-        raise ValueError(f"`picture_size` must be a positive (height, width), got {tuple(picture_size)}.")
+        raise ValueError(f"`image_size` must be a positive (height, width), got {tuple(image_size)}.")
     x0, y0, x1, y1 = seen if seen is not None else (0.0, 0.0, width, height)
-    localization_map = localization_map.float()
-    first_row, row_weights = _interpolation_weights(height, y0, y1, localization_map.shape[0])
-    first_column, column_weights = _interpolation_weights(width, x0, x1, localization_map.shape[1])
-    in_pixels = (
-        row_weights.to(localization_map.device) @ localization_map @ column_weights.T.to(localization_map.device)
+    if not (x0 < x1 and y0 < y1):
+        raise ValueError(f"`seen` must be (x0, y0, x1, y1) with a positive area, got {(x0, y0, x1, y1)}.")
+    first_row, row_positions = _positions(height, y0, y1, localization_map.shape[0])
+    first_column, column_positions = _positions(width, x0, x1, localization_map.shape[1])
+    # first the side that leaves less between the two: a strip must not be widened to the grid while it is long
+    sides = [(0, row_positions), (1, column_positions)]
+    if len(row_positions) > localization_map.shape[0]:
+        sides.reverse()
+    in_pixels = localization_map.float()
+    for dim, positions in sides:
+        in_pixels = _interpolate(in_pixels, dim, positions)
+    pixels = (
+        first_column,
+        first_row,
+        first_column + len(column_positions),
+        first_row + len(row_positions),
     )
-    pixels = (first_column, first_row, first_column + len(column_weights), first_row + len(row_weights))
     return in_pixels, pixels
 
 
-def _interpolation_weights(length: int, start: float, stop: float, num_cells: int) -> tuple[int, torch.Tensor]:
+def _positions(length: int, start: float, stop: float, num_cells: int) -> tuple[int, torch.Tensor]:
     """
-    Along one side of a picture of `length` pixels: the first pixel whose centre lies in `[start, stop)`, and the weights
-    `(num_pixels, num_cells)` that interpolate such pixels from cells of equal size between `start` and `stop`.
+    Along one side of an image of `length` pixels: the first pixel whose centre lies in `[start, stop)`, and where on the
+    grid such pixels lie, as float64: 0 is the centre of the first of `num_cells` cells of equal size between `start` and
+    `stop`. Beyond the outermost centres the position is theirs.
     """
     first, last = max(math.ceil(start - 0.5), 0), min(math.ceil(stop - 0.5), length)
     if last <= first:
@@ -238,8 +249,17 @@ def _interpolation_weights(length: int, start: float, stop: float, num_cells: in
         last = first + 1
     centres = torch.arange(first, last, dtype=torch.float64) + 0.5
     position = (centres - start) / (stop - start) * num_cells - 0.5
-    distance = (position.clamp(0, num_cells - 1)[:, None] - torch.arange(num_cells)).abs()
-    return first, (1 - distance).clamp(min=0).float()
+    return first, position.clamp_(0, num_cells - 1)
+
+
+def _interpolate(cells: torch.Tensor, dim: int, positions: torch.Tensor) -> torch.Tensor:
+    """Values at `positions` along one dimension of `cells`, each from the two cells around it."""
+    lower = positions.long()
+    share = (positions - lower).to(cells)
+    lower = lower.to(cells.device)
+    upper = (lower + 1).clamp_(max=cells.shape[dim] - 1)
+    interpolated = cells.index_select(dim, lower)
+    return interpolated.lerp_(cells.index_select(dim, upper), share[:, None] if dim == 0 else share)
 
 
 def _check_grid(localization_map: torch.Tensor):
@@ -263,7 +283,7 @@ __all__ = [
     "connected_components",
     "largest_component",
     "locate",
-    "map_in_picture",
+    "map_in_image",
     "mask_to_box",
     "normalize_map",
     "resize_map",

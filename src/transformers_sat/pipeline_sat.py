@@ -15,8 +15,9 @@
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 from transformers import Pipeline
+
+from .images_sat import upright
 
 
 class WeaklySupervisedLocalizationPipeline(Pipeline):
@@ -70,7 +71,7 @@ class WeaklySupervisedLocalizationPipeline(Pipeline):
 
     def preprocess(self, image):
         # upright, as the stock pipelines do; the boxes are in the upright picture's pixels
-        image = PIL.ImageOps.exif_transpose(self.image_processor.fetch_images(image))
+        image = upright(self.image_processor.fetch_images(image))
         inputs = self.image_processor(image, return_tensors="pt").to(self.dtype)
         return {"target_size": (image.height, image.width), **inputs}
 

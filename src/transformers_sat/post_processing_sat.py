@@ -15,31 +15,21 @@
 
 import math
 import os
-import warnings
 from collections.abc import Sequence
 from typing import BinaryIO
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 import torch
 from transformers.image_processing_outputs import SemanticSegmentationPostProcessorOutput
-from transformers.image_utils import load_image
 from transformers.processing_utils import ImagesKwargs
 from transformers.utils import ModelOutput, logging
 
-from .localization_sat import locate, map_in_picture, normalize_map
+from .images_sat import IMAGE_FORMATS, MAX_IMAGE_PIXELS, ImageTooLargeError, fetch_file, read_image
+from .localization_sat import locate, map_in_image, normalize_map
 
 
 logger = logging.get_logger(__name__)
-
-
-# Where Pillow begins to warn of decompression bombs; a picture of that many pixels takes 256 MiB as RGB.
-MAX_PICTURE_PIXELS = 1024 * 1024 * 1024 // 12
-
-
-class PictureTooLargeError(ValueError):
-    """A picture with more pixels than are decoded."""
 
 
 class SATImageProcessorKwargs(ImagesKwargs, total=False):
@@ -64,61 +54,58 @@ class SATPostProcessingMixin:
 
     def fetch_images(self, image_url_or_urls):
         """
-        Loads paths and URLs as upright PIL images (the EXIF orientation is applied); other pictures pass unchanged.
+        Loads paths and URLs as upright PIL images (the EXIF orientation is applied); other images pass unchanged.
 
         Raises:
-            `PictureTooLargeError`: if a picture has more than `MAX_PICTURE_PIXELS` pixels.
-            `ValueError`: if a file cannot be decoded; the message has its path.
+            [`ImageTooLargeError`]: if an image has more pixels, or a longer side, than is decoded.
+            `ValueError`: if a file cannot be decoded, or an address not be fetched; the message has its path or address.
         """
         if isinstance(image_url_or_urls, (list, tuple)):
             return [self.fetch_images(image) for image in image_url_or_urls]
-        if isinstance(image_url_or_urls, str) and os.path.isfile(image_url_or_urls):
-            return self.decode_picture(image_url_or_urls, image_url_or_urls)
         if isinstance(image_url_or_urls, str):
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-                try:
-                    return load_image(image_url_or_urls)
-                except (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError) as error:
-                    raise PictureTooLargeError(
-                        f"The picture {image_url_or_urls[:100]} is too large: {error}"
-                    ) from error
+            is_file = os.path.isfile(image_url_or_urls)
+            return self.decode_picture(
+                image_url_or_urls if is_file else fetch_file(image_url_or_urls), image_url_or_urls
+            )
         return super().fetch_images(image_url_or_urls)
 
     def decode_picture(
         self,
-        file: str | os.PathLike | BinaryIO,
+        file: str | os.PathLike | bytes | BinaryIO,
         name: str,
         formats: Sequence[str] | None = None,
-        max_pixels: int = MAX_PICTURE_PIXELS,
+        max_pixels: int = MAX_IMAGE_PIXELS,
     ) -> PIL.Image.Image:
         """
         Reads an upright PIL image (the EXIF orientation is applied). Its size is looked at before it is decoded.
 
         Args:
-            file (`str`, `os.PathLike` or binary file): the picture.
+            file (`str`, `os.PathLike`, `bytes` or binary file): path or content.
             name (`str`): what errors call it.
-            formats (`Sequence[str]`, *optional*): formats to accept, as Pillow names them; all that it reads by default.
-            max_pixels (`int`, *optional*, defaults to `MAX_PICTURE_PIXELS`): width times height, at most.
+            formats (`Sequence[str]`, *optional*): those of `IMAGE_FORMATS` to accept; all by default.
+            max_pixels (`int`, *optional*, defaults to `MAX_IMAGE_PIXELS`): width times height, at most.
 
         Raises:
-            `PictureTooLargeError`: if the picture has more pixels.
+            [`ImageTooLargeError`]: if the image has more pixels, or a longer side, than is decoded.
             `ValueError`: if it cannot be decoded.
         """
-        try:
-            with PIL.Image.open(file, formats=formats) as image:
-                check_picture_size(image, name, max_pixels)
-                return PIL.ImageOps.exif_transpose(image)
-        except PictureTooLargeError:
-            raise
-        except (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError) as error:
-            raise PictureTooLargeError(f"The picture {name} is too large: {error}") from error
-        except Exception as error:  # on damaged files Pillow's readers raise errors of any kind
-            raise ValueError(f"The picture {name} cannot be decoded: {error}") from error
+        return read_image(file, name, max_pixels, IMAGE_FORMATS if formats is None else formats)
 
     def process_image(self, image, **kwargs):
         """As the back end does it, after bringing pictures of 16 bits to the 8 bits that `rescale_factor` is for."""
         return super().process_image(_to_eight_bits(image), **kwargs)
+
+    def resize(self, image, size, **kwargs):
+        """As the back end does it, unless a strip would fill the memory once its shorter side is as long as wanted."""
+        shorter, longer = sorted(image.shape[-2:])
+        if size.shortest_edge and not size.longest_edge:
+            resized = size.shortest_edge * longer // shorter
+            if size.shortest_edge * resized > MAX_IMAGE_PIXELS:
+                raise ImageTooLargeError(
+                    f"An image with sides of {longer} and {shorter} pixels would have {resized} x {size.shortest_edge} after "
+                    f"the resize to `shortest_edge`, more than {MAX_IMAGE_PIXELS} pixels; cut it up first."
+                )
+        return super().resize(image, size, **kwargs)
 
     def post_process_localization(
         self,
@@ -352,7 +339,7 @@ class SATPostProcessingMixin:
         """Normalized map `(height, width)`, boxes `(n, 4)` and masks `(n, height, width)` of one picture."""
         if not localization_map.isfinite().all():
             logger.warning("A localization map has NaN or infinite values; the whole picture is returned for it.")
-        seen_map, (x0, y0, x1, y1) = map_in_picture(normalize_map(localization_map), size, seen)
+        seen_map, (x0, y0, x1, y1) = map_in_image(normalize_map(localization_map), size, seen)
         seen_boxes, seen_masks = locate(seen_map, threshold, multiple=multiple)
         in_pixels = torch.zeros(size)
         in_pixels[y0:y1, x0:x1] = seen_map
@@ -390,25 +377,6 @@ class SATPostProcessingMixin:
         )
 
 
-def check_picture_size(image: PIL.Image.Image, name: str, max_pixels: int = MAX_PICTURE_PIXELS):
-    """
-    Stops before a picture that was opened, and not decoded yet, fills the memory.
-
-    Args:
-        image (`PIL.Image.Image`): the picture.
-        name (`str`): what the error calls it.
-        max_pixels (`int`, *optional*, defaults to `MAX_PICTURE_PIXELS`): width times height, at most.
-
-    Raises:
-        `PictureTooLargeError`: if it has more.
-    """
-    if image.width * image.height > max_pixels:
-        raise PictureTooLargeError(
-            f"The picture {name} has {image.width} x {image.height} pixels, more than the {max_pixels} that are decoded; "
-            "make it smaller first."
-        )
-
-
 def _to_eight_bits(image):
     """Pictures of 16 bits per channel as 8 bits, others unchanged. Floating-point PIL images have no known range."""
     if isinstance(image, PIL.Image.Image):
@@ -431,10 +399,4 @@ def _to_eight_bits(image):
     return image
 
 
-__all__ = [
-    "MAX_PICTURE_PIXELS",
-    "PictureTooLargeError",
-    "SATImageProcessorKwargs",
-    "SATPostProcessingMixin",
-    "check_picture_size",
-]
+__all__ = ["SATImageProcessorKwargs", "SATPostProcessingMixin"]

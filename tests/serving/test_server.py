@@ -26,7 +26,7 @@ import huggingface_hub.constants
 import numpy as np
 import psutil
 import pytest
-from hostile_pictures import png_without_pixels
+from hostile_images import png_without_pixels
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 from serving_testing import noise_picture, png, save_tiny_localizer, served

@@ -32,7 +32,7 @@ from transformers.utils import ModelOutput
 
 from transformers_sat import SATImageProcessor
 from transformers_sat.export import export_onnx
-from transformers_sat.localization_sat import locate, map_in_picture, normalize_map
+from transformers_sat.localization_sat import locate, map_in_image, normalize_map
 
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -330,11 +330,11 @@ def square(side: int) -> dict[str, int]:
     "size, seen",
     [((30, 40), None), ((33, 20), (-3.2, 4.1, 25.0, 31.7)), ((9, 5), (2.6, 0.0, 2.9, 9.0)), ((3, 2), None)],
 )
-def test_map_in_picture_and_box(watched, address, size, seen):
+def test_map_in_image_and_box(watched, address, size, seen):
     """Against the Python functions, on maps with several components and with ties."""
     height, width = size
     localization_map = torch.randn(6, 7, generator=torch.Generator().manual_seed(3))
-    expected, (x0, y0, x1, y1) = map_in_picture(normalize_map(localization_map), size, seen)
+    expected, (x0, y0, x1, y1) = map_in_image(normalize_map(localization_map), size, seen)
     corners = dict(zip(("x0", "y0", "x1", "y1"), seen or (0, 0, width, height)))
     found = in_page(
         watched,

@@ -13,18 +13,15 @@
 # limitations under the License.
 """From rows of a data set in the schema to the model's inputs."""
 
-import io
-
 import datasets
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 import torch
 from transformers import BaseImageProcessor
 
+from ..images_sat import read_image
 from ..metrics import ground_truth_boxes, resized_side
 from ..metrics.frames import check_protocol
-from ..post_processing_sat import check_picture_size
 from .transforms import TrainingAugmentation, apply_draw, apply_draw_to_boxes
 
 
@@ -46,19 +43,14 @@ def decode_image(image: dict | None, min_side: int | None = None) -> PIL.Image.I
         `PIL.Image.Image` in the file's own mode.
 
     Raises:
-        `ValueError`: if it cannot be decoded; the message has its path.
+        `ValueError`: if it is missing or cannot be decoded, as [`~transformers_sat.images_sat.read_image`]; the message has
+            its path.
     """
     if image is None or (image["bytes"] is None and image["path"] is None):
-        raise ValueError("A picture is missing: its entry in the data set is empty.")
-    try:
-        source = io.BytesIO(image["bytes"]) if image["bytes"] is not None else image["path"]
-        with PIL.Image.open(source) as opened:
-            check_picture_size(opened, image_name(image))
-            if min_side is not None:
-                opened.draft(None, (min_side, min_side))
-            return PIL.ImageOps.exif_transpose(opened)
-    except Exception as error:  # on damaged files Pillow's readers raise errors of any kind
-        raise ValueError(f"The picture {image_name(image)} cannot be decoded: {error}") from error
+        raise ValueError("An image is missing: its entry in the data set is empty.")
+    return read_image(
+        image["path"] if image["bytes"] is None else image["bytes"], image_name(image), min_side=min_side
+    )
 
 
 def image_name(image: dict) -> str:

@@ -33,6 +33,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from ..images_sat import opened_image
+
 
 if TYPE_CHECKING:
     from datasets import DatasetDict, Features
@@ -302,7 +304,8 @@ def load_photographs(split: str) -> tuple[Image.Image, ...]:
                 f"The photograph {path} is missing: the installed {PACKAGE_DISTRIBUTIONS[package]} does not ship it. "
                 f"Install the wheel from PyPI: `pip install --force-reinstall {PACKAGE_DISTRIBUTIONS[package]}`."
             )
-        photograph = Image.open(path).convert("RGB")
+        with opened_image(path, file_name) as image:
+            photograph = image.convert("RGB")
         scale = PHOTOGRAPH_SHORT_SIDE / min(photograph.size)
         if scale < 1:
             size = tuple(round(side * scale) for side in photograph.size)

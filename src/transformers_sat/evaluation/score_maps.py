@@ -23,12 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 import torch
 from tqdm.auto import tqdm
 
+from ..images_sat import read_image
 from ..metrics import BoxAccuracy, PixelAveragePrecision, ground_truth_boxes
-from ..post_processing_sat import check_picture_size
 from .engine import thresholds_to_count
 from .pictures import mask_in_frame, read_mask
 from .processes import gather_lists, process_count, share_of_process
@@ -234,10 +233,8 @@ class _PixelCounter:
         if not path.is_file():
             raise _UnusableFile(f"missing mask: {path}")
         try:
-            with PIL.Image.open(path) as image:
-                check_picture_size(image, path.name)
-                mask = read_mask(image)
-        except Exception as error:  # on damaged files Pillow's readers raise errors of any kind
+            mask = read_mask(read_image(path, path.name))
+        except ValueError as error:
             raise _UnusableFile(f"unreadable mask: {path} ({error})") from error
         return mask_in_frame(mask, self.protocol, self.metric.image_size)
 

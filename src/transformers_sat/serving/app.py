@@ -28,8 +28,8 @@ from starlette.routing import Route
 from transformers.utils import logging
 
 from ..handler import TASKS, EndpointHandler
+from ..images_sat import ImageTooLargeError
 from ..pipeline_sat import WeaklySupervisedLocalizationPipeline
-from ..post_processing_sat import PictureTooLargeError
 from .batching import Batcher
 from .bodies import BodyTooLargeError, parse_body, read_body
 
@@ -157,7 +157,7 @@ class Service:
             async with asyncio.timeout(self.limits.timeout_s):
                 body = await read_body(request, int(self.limits.max_request_mb * 1e6))
                 return await self._answer(body, request.headers.get("content-type", ""), task)
-        except (BodyTooLargeError, PictureTooLargeError) as error:
+        except (BodyTooLargeError, ImageTooLargeError) as error:
             return failure(413, str(error))
         except BadRequestError as error:
             return failure(400, str(error))
@@ -198,7 +198,7 @@ def bad_requests():
     """Errors of a request as such; the same kinds of error are the server's fault elsewhere."""
     try:
         yield
-    except PictureTooLargeError:
+    except ImageTooLargeError:
         raise
     except ValueError as error:
         raise BadRequestError(str(error)) from error

@@ -20,21 +20,12 @@ from pathlib import PurePosixPath
 import datasets
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 
-from ...post_processing_sat import check_picture_size
+from ...images_sat import opened_image, orientation_of, read_image
 from .records import Picture, Reader
 from .validation import InvalidPicture, check_boxes, check_classes
 
 
-# What pictures may be, as far as this Pillow reads it. Its other readers are for documents, and one of them runs a program
-# on the file.
-PIL.Image.init()
-PICTURE_FORMATS = [
-    name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "AVIF") if name in PIL.Image.OPEN
-]
-
-EXIF_ORIENTATION = 0x0112
 # The orientations that exchange width and height, and what brings the picture upright.
 QUARTER_TURNS = {
     5: PIL.Image.Transpose.TRANSPOSE,
@@ -148,36 +139,36 @@ def turn_box(
 
 def _read_picture(picture: Picture, reader: Reader) -> tuple[bytes, tuple[int, int], int]:
     """Bytes, size as stored and EXIF orientation of a picture that can be decoded to its end."""
+    content = _read_file(picture, reader, picture.image)
     try:
-        content = reader.source.read(picture.image)
-        with PIL.Image.open(io.BytesIO(content), formats=PICTURE_FORMATS) as image:
-            check_picture_size(image, picture.image)
+        with opened_image(content, picture.image) as image:
             size = image.size
             # An eighth of a JPEG's pixels: all of its data are read, at a fraction of the time.
             image.draft(None, (1, 1))
             image.load()
-            orientation = image.getexif().get(EXIF_ORIENTATION, 1)
-    except Exception as error:  # on damaged files Pillow's readers raise errors of any kind
-        reason = _without_place(error, reader)
-        raise InvalidPicture.of(picture, "undecodable", f"{picture.image} cannot be decoded: {reason}") from error
-    return content, size, orientation
+            return content, size, orientation_of(image)
+    except ValueError as error:
+        raise InvalidPicture.of(picture, "undecodable", str(error)) from error
 
 
 def _read_mask(picture: Picture, reader: Reader, file: str, pixels_of) -> np.ndarray:
+    content = _read_file(picture, reader, file)
     try:
-        content = reader.source.read(file)
-        with PIL.Image.open(io.BytesIO(content), formats=PICTURE_FORMATS) as image:
-            check_picture_size(image, file)
-            return pixels_of(PIL.ImageOps.exif_transpose(image))
-    except Exception as error:  # as above
+        return pixels_of(read_image(content, file))
+    except ValueError as error:
+        raise InvalidPicture.of(picture, "undecodable", str(error)) from error
+
+
+def _read_file(picture: Picture, reader: Reader, file: str) -> bytes:
+    try:
+        return reader.source.read(file)
+    except Exception as error:  # of the disk or of a damaged archive, whose readers raise errors of any kind
         reason = _without_place(error, reader)
-        raise InvalidPicture.of(picture, "undecodable", f"the mask {file} cannot be decoded: {reason}") from error
+        raise InvalidPicture.of(picture, "undecodable", f"The image {file} cannot be read: {reason}") from error
 
 
 def _without_place(error: Exception, reader: Reader) -> str:
     """The message of an error without what is only so on this machine: `skipped.jsonl` is given to others."""
-    if isinstance(error, PIL.UnidentifiedImageError):
-        return f"it is none of {', '.join(PICTURE_FORMATS)}"
     return str(error).replace(str(reader.source.path), reader.source.path.name)
 
 
@@ -248,4 +239,4 @@ def _objects(picture: Picture, class_numbers: dict[str, int]) -> dict | None:
     }
 
 
-__all__ = ["PICTURE_FORMATS", "Example", "features_of", "read_example", "turn_box"]
+__all__ = ["Example", "features_of", "read_example", "turn_box"]

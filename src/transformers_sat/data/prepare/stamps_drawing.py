@@ -19,13 +19,13 @@ show no thing of their own. `stamps_catalog.json` says which files are used and 
 split's backgrounds, and with group classes none of its cut-outs, is in any picture of the others.
 """
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
 import PIL.Image
 import PIL.ImageEnhance
 
+from ...images_sat import opened_image
 from .stamps_files import catalog_paths, read_catalog
 
 
@@ -171,15 +171,16 @@ class StampCollection:
 
     def _cutout(self, path: str) -> PIL.Image.Image:
         if path not in self._opened:
-            cutout = PIL.Image.open(io.BytesIO(self.files[path])).convert("RGBA")
+            with opened_image(self.files[path], path) as image:
+                cutout = image.convert("RGBA")
             visible = PIL.Image.fromarray(np.asarray(cutout)[..., 3] > ALPHA_OF_MASK)
             self._opened[path] = cutout.crop(visible.getbbox())
         return self._opened[path]
 
     def _opened_photograph(self, path: str) -> PIL.Image.Image:
         if path not in self._opened:
-            photograph = PIL.Image.open(io.BytesIO(self.files[path]))
-            photograph = photograph.convert("RGB")
+            with opened_image(self.files[path], path) as image:
+                photograph = image.convert("RGB")
             photograph.thumbnail((PHOTOGRAPH_SIDE, PHOTOGRAPH_SIDE), PIL.Image.Resampling.LANCZOS)
             self._opened[path] = photograph
         return self._opened[path]

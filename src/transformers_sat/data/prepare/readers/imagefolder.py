@@ -21,6 +21,7 @@ from pathlib import PurePosixPath
 
 from transformers.utils import logging
 
+from ....images_sat import IMAGE_SUFFIXES
 from ..records import Picture, Reader
 from ..sources import Source
 
@@ -41,10 +42,8 @@ SPLIT_FOLDERS = {
     "evaluation": "test",
 }
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
-PICTURE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
-    *(".jp2", ".ppm", ".pgm", ".pbm", ".avif", ".mpo"),
-)
+# JPEG 2000 is not read: such files are named as a problem, rather than passed over.
+PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".jp2")
 
 
 class ImageFolderReader(Reader):
