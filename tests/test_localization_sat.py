@@ -12,6 +12,10 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
+import math
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -23,6 +27,7 @@ from transformers_sat.localization_sat import (
     connected_components,
     largest_component,
     locate,
+    map_in_image,
     mask_to_box,
     normalize_map,
     resize_map,
@@ -96,6 +101,68 @@ class TestResizeMap:
             resize_map(torch.zeros(0, 4), (8, 8))
         with pytest.raises(ValueError, match="`size` must be a positive"):
             resize_map(torch.zeros(4, 4), (8, 0))
+
+
+def dense_weights(length: int, start: float, stop: float, num_cells: int) -> tuple[list[int], np.ndarray]:
+    """Pixels whose centres lie in `[start, stop)`, and the weight of every cell for each, one by one."""
+    pixels = [pixel for pixel in range(length) if start <= pixel + 0.5 < stop]
+    if not pixels:
+        pixels = [min(max(math.floor((start + stop) / 2), 0), length - 1)]
+    weights = np.zeros((len(pixels), num_cells))
+    for row, pixel in enumerate(pixels):
+        position = (pixel + 0.5 - start) / (stop - start) * num_cells - 0.5
+        position = min(max(position, 0), num_cells - 1)
+        for cell in range(num_cells):
+            weights[row, cell] = max(1 - abs(position - cell), 0)
+    return pixels, weights
+
+
+class TestMapInImage:
+    @settings(max_examples=150, deadline=None)
+    @given(
+        grid=st.tuples(st.integers(1, 16), st.integers(1, 16)),
+        size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+        corner=st.tuples(st.floats(-20, 80), st.floats(-20, 80)),
+        extent=st.tuples(st.floats(0.01, 120), st.floats(0.01, 120)),
+        seed=st.integers(0, 100),
+    )
+    def test_equals_the_dense_weights(self, grid, size, corner, extent, seed):
+        cells = torch.rand(grid, generator=torch.Generator().manual_seed(seed))
+        seen = (corner[1], corner[0], corner[1] + extent[1], corner[0] + extent[0])
+        rows, row_weights = dense_weights(size[0], seen[1], seen[3], grid[0])
+        columns, column_weights = dense_weights(size[1], seen[0], seen[2], grid[1])
+        in_pixels, pixels = map_in_image(cells, size, seen)
+        assert pixels == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+        assert in_pixels.dtype == torch.float32
+        np.testing.assert_allclose(
+            in_pixels.numpy(), row_weights @ cells.double().numpy() @ column_weights.T, atol=1e-6
+        )
+
+    @pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1), (3, 40_000), (40_000, 3)])
+    def test_strips(self, size):
+        cells = torch.rand(14, 14, generator=torch.Generator().manual_seed(0))
+        in_pixels, _ = map_in_image(cells, size)
+        torch.testing.assert_close(in_pixels, resize_map(cells, size), atol=1e-4, rtol=0)
+
+    def test_memory_is_proportional_to_the_pixels(self):
+        """Weights for all cells of each pixel took hundreds of bytes a pixel of a strip, and more with a finer grid."""
+        script = (
+            "import resource, torch\n"
+            "from transformers_sat.localization_sat import map_in_image\n"
+            "map_in_image(torch.rand(37, 37), (30, 30))\n"
+            "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+            "for size in (1, 5_000_000), (5_000_000, 1):\n"
+            "    in_pixels, _ = map_in_image(torch.rand(37, 37), size)\n"
+            "    assert in_pixels.shape == size\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+        )
+        printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+        assert int(printed) * 1024 < 100 * 5_000_000
+
+    @pytest.mark.parametrize("seen", [(0, 0, 0, 5), (0, 5, 5, 5), (3, 0, 2, 5), (math.nan, 0, 5, 5)])
+    def test_rejects_a_part_without_area(self, seen):
+        with pytest.raises(ValueError, match="`seen` must be .* positive area"):
+            map_in_image(torch.rand(3, 3), (5, 5), seen)
 
 
 class TestComponents:
