@@ -16,6 +16,7 @@
 import asyncio
 import base64
 import json
+import os
 import signal
 import socket
 import threading
@@ -157,6 +158,8 @@ def test_health(client):
         "model": "tiny-sat",
         "tasks": ["object-detection", "image-segmentation", "image-classification"],
         "requests": 0,
+        "threads": {"at_work": 0, "of": min(4, os.cpu_count()), "longest_s": 0.0},
+        "model_worker": {"alive": True, "at_work_s": 0.0, "restarts": 0},
     }
 
 
