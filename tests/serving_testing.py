@@ -65,9 +65,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def served(model: Path, log: Path, *flags: str) -> Iterator[Server]:
-    """`transformers-sat serve` at a free port, until the end of the block."""
-    command = [sys.executable, "-m", "transformers_sat.cli", "serve", str(model), "--port", "0", *flags]
+def served(model: Path, log: Path, *flags: str, before: str = "") -> Iterator[Server]:
+    """`transformers-sat serve` at a free port, until the end of the block; `before` is Python code to run first."""
+    code = f"{before}\nimport sys\nfrom transformers_sat.cli import main\nsys.exit(main())"
+    command = [sys.executable, "-c", code, "serve", str(model), "--port", "0", *flags]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "HF_HUB_OFFLINE": "1",

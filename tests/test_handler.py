@@ -18,9 +18,11 @@ import io
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 
 import numpy as np
 import PIL.Image
@@ -30,7 +32,14 @@ from sat_testing import tiny_model
 from transformers import pipeline
 
 from transformers_sat import SATImageProcessor, WeaklySupervisedLocalizationPipeline
-from transformers_sat.handler import TASKS, EndpointHandler
+from transformers_sat.handler import (
+    PARAMETERS,
+    TASKS,
+    EndpointHandler,
+    RequestError,
+    clean_message,
+    decode_base64,
+)
 from transformers_sat.hub import save_with_remote_code
 
 
@@ -184,15 +193,45 @@ def test_classification(handler, localizer, function):
     assert len(handler({"inputs": picture(1), "parameters": {"task": "image-classification"}})) == 5
 
 
-def test_no_number_is_left_of_a_broken_model():
-    """NaN is no JSON: a model of NaNs finds nothing."""
+# What a model must hold.
+
+
+def localizer_of(model, **settings) -> WeaklySupervisedLocalizationPipeline:
+    size = {"height": 32, "width": 32}
+    return WeaklySupervisedLocalizationPipeline(model, image_processor=SATImageProcessor(**{"size": size} | settings))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["classifier.convolution.bias", "vit.layers.3.attention.k_proj.weight"])
+def test_a_model_whose_values_are_not_finite(name, value):
+    """It does not start; where its weights go wrong later, there is an error and no answer."""
     model = tiny_model()
+    handler = EndpointHandler(localizer=localizer_of(model))
     with torch.no_grad():
-        model.classifier.convolution.bias.fill_(float("nan"))
-    processor = SATImageProcessor(size={"height": 32, "width": 32})
-    handler = EndpointHandler(localizer=WeaklySupervisedLocalizationPipeline(model, image_processor=processor))
+        model.get_parameter(name).fill_(value)
+    with pytest.raises(ValueError, match=r"first image ended in RuntimeError: .* not finite \(NaN or infinite\)"):
+        EndpointHandler(localizer=localizer_of(model))
     for task in TASKS:
-        assert handler({"inputs": picture(0), "parameters": {"task": task}}) == []
+        with pytest.raises(RuntimeError, match="not finite"):
+            handler({"inputs": picture(0), "parameters": {"task": task}})
+
+
+@pytest.mark.parametrize(
+    "size",
+    # not the model's 32; no multiple of the patches' 8; 32 for square images alone
+    [{"height": 64, "width": 64}, {"height": 30, "width": 30}, {"shortest_edge": 32}],
+)
+def test_model_and_image_processor_that_do_not_fit(size):
+    with pytest.raises(ValueError, match="The model does not answer: .* sizes of its image processor") as raised:
+        EndpointHandler(localizer=localizer_of(tiny_model(), size=size))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_class_without_a_name():
+    model = tiny_model(id2label=dict(enumerate(NAMES)), label2id={name: i for i, name in enumerate(NAMES)})
+    del model.config.id2label[4]
+    with pytest.raises(ValueError, match="The model does not answer: a first image ended in KeyError: 4"):
+        EndpointHandler(localizer=localizer_of(model))
 
 
 # What is refused.
@@ -218,9 +257,9 @@ def test_no_number_is_left_of_a_broken_model():
         ({"inputs": "n\u00e4h"}, "not valid base64"),
         ({"inputs": "data:image/png,abc"}, "must be in base64"),
         ({"inputs": "data:image/svg+xml;base64,PHN2Zy8+"}, "cannot be decoded"),
-        ({"inputs": b"x", "treshold": 0.5}, "Unknown entries in the request: {'treshold'}"),
+        ({"inputs": b"x", "treshold": 0.5}, "Unknown entries in the request: 'treshold';"),
         ({"inputs": b"x", "parameters": [1]}, "`parameters` must be an object, got list"),
-        ({"inputs": b"x", "parameters": {"treshold": 0.5}}, "Unknown parameters for object-detection: {'treshold'}"),
+        ({"inputs": b"x", "parameters": {"treshold": 0.5}}, "Unknown parameters for object-detection: 'treshold';"),
         ({"inputs": b"x", "parameters": {"mask_threshold": 0.5}}, "Unknown parameters for object-detection"),
         (
             {"inputs": b"x", "parameters": {"task": "image-classification", "multiple_boxes": True}},
@@ -257,10 +296,87 @@ def test_wrong_requests(handler, data, message):
     assert len(str(raised.value)) < 400
 
 
-def test_errors_stay_short(handler):
-    with pytest.raises(ValueError) as raised:
-        handler({"inputs": b"x", "parameters": {"threshold": "9" * 10**6}})
-    assert len(str(raised.value)) < 400
+LARGE = [
+    "9" * 10**6,
+    "\U000e0001" * 10**6,
+    10**100_000,
+    -(10**5000),
+    [[0] * 1000] * 1000,
+    {str(number): number for number in range(1000)},
+    object(),
+    io.BytesIO(b"x"),
+    PIL.Image.new("L", (1, 1)),
+    "\ud800",
+    float("inf"),
+    "<b>" * 100,
+]
+# What Python calls its objects, such as `<_io.BytesIO object at 0x7f...>`.
+OBJECT = re.compile(r" at 0x[0-9a-f]+|<[A-Za-z_]+[. >]")
+
+
+@pytest.mark.parametrize("value", LARGE, ids=range(len(LARGE)))
+def test_errors_are_short_and_clean(handler, value):
+    """Whatever was given, an error is one line of some length, in UTF-8, without the names of objects."""
+    parameters = [{name: value} for name in sorted(set().union(*PARAMETERS.values()))]
+    parameters += [{"task": "image-classification", "function_to_apply": value}, value]
+    requests = [{"inputs": picture(0), "parameters": given} for given in parameters]
+    requests += [{"inputs": value}, {"inputs": [value]}, value, {"inputs": picture(0), "treshold": value}]
+    refused = 0
+    for request in requests:
+        try:
+            handler(request)
+        except RequestError as error:
+            message = str(error)
+            assert 10 < len(message.encode("utf-8")) <= 1600 and len(message) <= 400
+            assert "\n" not in message and not OBJECT.search(message), message
+            refused += 1
+    # a PIL image is no error as `inputs`
+    assert refused >= len(requests) - 2
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("cannot identify image file <_io.BytesIO object at 0x7f3a2b>", "cannot identify image file"),
+        ("got <PIL.Image.Image image mode=RGB size=70x50 at 0x7F12> here", "got here"),
+        ("must be <class 'int'>, not <bytes>.", "must be, not."),
+        ("<functools.partial <function f at 0x1> at 0x2> failed", "failed"),
+        ("one\n  line\tonly", "one line only"),
+        ("cut <_io.Bytes", "cut"),
+        ("1 < 2 <= 3 > 2", "1 < 2 <= 3 > 2"),
+        ("half of a pair: \ud83d", "half of a pair: \\ud83d"),
+        ("a" * 1000, "a" * 397 + "..."),
+    ],
+)
+def test_messages_are_cleaned(text, expected):
+    assert clean_message(text) == expected
+    assert str(RequestError(text)) == expected
+
+
+def test_work_on_base64_is_proportional():
+    """White space, of which base64 may have any amount, does not become objects."""
+    text = " A" * 10**6
+    tracemalloc.start()
+    try:
+        assert len(decode_base64(text)) == 750_000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * len(text)
+
+
+def test_masks_that_would_fill_the_memory(monkeypatch):
+    """Every class has the masks again: their sum is limited, not what one of them may be."""
+    model = tiny_model(num_labels=1000)
+    handler = EndpointHandler(localizer=localizer_of(model))
+    noise = PIL.Image.effect_noise((300, 300), 100).convert("RGB")
+    parameters = {"task": "image-segmentation", "top_k": 1000}
+    (found,) = handler({"inputs": noise, "parameters": {**parameters, "top_k": 1}})
+    assert len(handler({"inputs": noise, "parameters": parameters})) == 1000
+    monkeypatch.setattr("transformers_sat.handler.MAX_MASK_BYTES", 1000 * len(found["mask"]) - 1)
+    with pytest.raises(RequestError, match=f"would take {1000 * len(found['mask'])} bytes"):
+        handler({"inputs": noise, "parameters": parameters})
+    assert len(handler({"inputs": noise, "parameters": {**parameters, "top_k": 999}})) == 999
 
 
 def test_truncated_picture(handler):

@@ -22,6 +22,8 @@ import binascii
 import io
 import math
 import os
+import re
+import string
 
 import PIL.Image
 import torch
@@ -32,6 +34,10 @@ from transformers import Pipeline, pipeline
 PICTURE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PICTURES = 32
 BATCH_SIZE = 8
+# Each class of an answer has all masks of the image again.
+MAX_MASK_BYTES = 4_000_000
+MAX_MESSAGE = 400
+WHITESPACE = string.whitespace.encode()
 
 COMMON_PARAMETERS = ("task", "threshold", "top_k")
 PLACE_PARAMETERS = ("localization_threshold", "multiple_boxes")
@@ -50,6 +56,13 @@ PARAMETERS = {
 TASKS = tuple(PARAMETERS)
 
 
+class RequestError(ValueError):
+    """A request that is not answered, through its own fault. Its message goes to whoever sent it."""
+
+    def __init__(self, message: str):
+        super().__init__(clean_message(message))
+
+
 class EndpointHandler:
     """
     A SAT model behind the Hub's inference API.
@@ -61,6 +74,9 @@ class EndpointHandler:
             The pipeline to use instead of loading one.
         max_pixels (`int`, *optional*):
             Largest width times height of a picture; the image processor's limit by default.
+
+    Raises:
+        `ValueError`: if the model does not answer for a first image, or with values that are not finite.
 
     Example:
 
@@ -76,6 +92,7 @@ class EndpointHandler:
             localizer = pipeline("weakly-supervised-localization", model=folder, trust_remote_code=True)
         self.localizer = localizer
         self.limits = {} if max_pixels is None else {"max_pixels": max_pixels}
+        self.check_model()
 
     def __call__(self, data: dict) -> list:
         """
@@ -112,7 +129,9 @@ class EndpointHandler:
             - classification: **score**, **label**.
 
         Raises:
-            `ValueError`: if the request is not as described; the message says what is wrong with which part.
+            `RequestError`, a `ValueError`: if the request is not as described; the message says what is wrong with which
+                part.
+            `RuntimeError`: if the model's values are not finite.
         """
         pictures, parameters = self.read(data)
         answers = []
@@ -124,15 +143,41 @@ class EndpointHandler:
     def read(self, data: dict) -> tuple[list, dict]:
         """The pictures of a request, not decoded yet, and its parameters, checked and completed."""
         if not isinstance(data, dict) or "inputs" not in data:
-            raise ValueError("A request must be an object with `inputs` (a picture) and, if wanted, `parameters`.")
+            raise RequestError("A request must be an object with `inputs` (a picture) and, if wanted, `parameters`.")
         unknown = set(data) - {"inputs", "parameters"}
         if unknown:
-            raise ValueError(f"Unknown entries in the request: {_short(unknown)}; expected `inputs` and `parameters`.")
+            raise RequestError(
+                f"Unknown entries in the request: {_names(unknown)}; expected `inputs` and `parameters`."
+            )
         inputs = data["inputs"]
         pictures = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         if not 1 <= len(pictures) <= MAX_PICTURES:
-            raise ValueError(f"`inputs` must hold between 1 and {MAX_PICTURES} pictures, got {len(pictures)}.")
+            raise RequestError(f"`inputs` must hold between 1 and {MAX_PICTURES} pictures, got {len(pictures)}.")
         return pictures, check_parameters(data.get("parameters"))
+
+    def check_model(self):
+        """
+        Answers a first image for each task, before there are requests.
+
+        Raises:
+            `ValueError`: if that fails, as where model and image processor do not fit, or if logits or map are not finite.
+        """
+        try:
+            (output,) = self.forward([self.prepare(self.first_image())])
+            for task in TASKS:
+                self.answer(output, check_parameters({"task": task}))
+            # every class has a name
+            every_class = {"task": "image-classification", "top_k": self.localizer.model.config.num_labels}
+            self.answer(output, check_parameters(every_class))
+        except Exception as error:
+            raise ValueError(
+                f"The model does not answer: a first image ended in {type(error).__name__}: {clean_message(str(error))} "
+                "Check its weights, and that the sizes of its image processor are those of its config."
+            ) from error
+
+    def first_image(self) -> PIL.Image.Image:
+        """An image to try the model with; not square, as some image processors leave images their shape."""
+        return PIL.Image.linear_gradient("L").resize((320, 240)).convert("RGB")
 
     def prepare(self, picture) -> dict:
         """Decodes one picture: its size and the model's input."""
@@ -140,16 +185,22 @@ class EndpointHandler:
             picture = decode_base64(picture)
         if isinstance(picture, (bytes, bytearray)):
             if not picture:
-                raise ValueError("The picture in `inputs` is empty (0 bytes).")
-            picture = self.localizer.image_processor.decode_picture(
-                io.BytesIO(picture), "in `inputs`", formats=PICTURE_FORMATS, **self.limits
-            )
+                raise RequestError("The picture in `inputs` is empty (0 bytes).")
+            try:
+                picture = self.localizer.image_processor.decode_picture(
+                    io.BytesIO(picture), "in `inputs`", formats=PICTURE_FORMATS, **self.limits
+                )
+            except ValueError as error:
+                raise RequestError(str(error)) from error
         elif not isinstance(picture, PIL.Image.Image):
-            raise ValueError(
+            raise RequestError(
                 "A picture in `inputs` must be base64, the bytes of a file or a PIL image, got "
                 f"{type(picture).__name__}."
             )
-        return self.localizer.preprocess(picture)
+        try:
+            return self.localizer.preprocess(picture)
+        except ValueError as error:
+            raise RequestError(str(error)) from error
 
     def forward(self, prepared: list[dict]) -> list[dict]:
         """Runs the model on what `prepare` made of some pictures, as one batch."""
@@ -170,6 +221,8 @@ class EndpointHandler:
 
     def answer(self, output: dict, parameters: dict) -> list[dict]:
         """What one request is told of one picture."""
+        if not all(output[name].isfinite().all() for name in ("logits", "localization_map")):
+            raise RuntimeError("The model's values for an image are not finite (NaN or infinite).")
         task = parameters["task"]
         logits = output["logits"][0].float()
         top_k = min(parameters["top_k"], len(logits))
@@ -196,7 +249,14 @@ class EndpointHandler:
                 for share, label in zip(relative, labels.tolist())
                 for place, shape in zip(places, drawn)
             ]
-        return [entry for entry in found if entry["score"] >= parameters["threshold"]]
+        found = [entry for entry in found if entry["score"] >= parameters["threshold"]]
+        mask_bytes = sum(len(entry.get("mask", "")) for entry in found)
+        if mask_bytes > MAX_MASK_BYTES:
+            raise RequestError(
+                f"The masks of an image would take {mask_bytes} bytes, more than the {MAX_MASK_BYTES} that are sent; ask "
+                "for fewer classes (`top_k`), a larger `threshold` or no `multiple_boxes`."
+            )
+        return found
 
 
 SCORES = {"softmax": lambda logits: logits.softmax(-1), "sigmoid": torch.sigmoid, "none": lambda logits: logits}
@@ -207,36 +267,38 @@ def check_parameters(parameters: dict | None) -> dict:
     The parameters of a request with their defaults filled in; `None` stands for one that is not given.
 
     Raises:
-        `ValueError`: if one is unknown to the task, or of the wrong type or range.
+        `RequestError`: if one is unknown to the task, or of the wrong type or range.
     """
     if parameters is None:
         parameters = {}
     if not isinstance(parameters, dict):
-        raise ValueError(f"`parameters` must be an object, got {type(parameters).__name__}.")
+        raise RequestError(f"`parameters` must be an object, got {type(parameters).__name__}.")
     given = {name: value for name, value in parameters.items() if value is not None}
     task = given.get("task", "object-detection")
     if not isinstance(task, str) or task not in TASKS:
-        raise ValueError(f"`task` must be one of {list(TASKS)}, got {_short(task)}.")
+        raise RequestError(f"`task` must be one of {list(TASKS)}, got {_short(task)}.")
     unknown = set(given) - set(PARAMETERS[task])
     if unknown:
-        raise ValueError(f"Unknown parameters for {task}: {_short(unknown)}; there are {sorted(PARAMETERS[task])}.")
+        raise RequestError(f"Unknown parameters for {task}: {_names(unknown)}; there are {sorted(PARAMETERS[task])}.")
 
     for name in ("threshold", "localization_threshold", "mask_threshold", "overlap_mask_area_threshold"):
         if name in given and not (_is_number(given[name]) and 0 <= given[name] <= 1):
-            raise ValueError(f"`{name}` must be a number between 0 and 1, got {_short(given[name])}.")
+            raise RequestError(f"`{name}` must be a number between 0 and 1, got {_short(given[name])}.")
     top_k = given.get("top_k", 5 if task == "image-classification" else 1)
     if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
-        raise ValueError(f"`top_k` must be a whole number from 1, got {_short(top_k)}.")
+        raise RequestError(f"`top_k` must be a whole number from 1, got {_short(top_k)}.")
     multiple_boxes = given.get("multiple_boxes", False)
     if not isinstance(multiple_boxes, bool):
-        raise ValueError(f"`multiple_boxes` must be true or false, got {_short(multiple_boxes)}.")
+        raise RequestError(f"`multiple_boxes` must be true or false, got {_short(multiple_boxes)}.")
     if given.get("subtask", "instance") != "instance":
-        raise ValueError(f"`subtask` must be 'instance', the only one this model has, got {_short(given['subtask'])}.")
+        raise RequestError(
+            f"`subtask` must be 'instance', the only one this model has, got {_short(given['subtask'])}."
+        )
     function_to_apply = given.get("function_to_apply", "softmax")
     if not isinstance(function_to_apply, str) or function_to_apply not in SCORES:
-        raise ValueError(f"`function_to_apply` must be one of {list(SCORES)}, got {_short(function_to_apply)}.")
+        raise RequestError(f"`function_to_apply` must be one of {list(SCORES)}, got {_short(function_to_apply)}.")
     if {"localization_threshold", "mask_threshold"} <= set(given):
-        raise ValueError("`localization_threshold` and `mask_threshold` are the same parameter; give one of them.")
+        raise RequestError("`localization_threshold` and `mask_threshold` are the same parameter; give one of them.")
     return {
         "task": task,
         # with "none" a score is a logit, of any size
@@ -253,21 +315,25 @@ def decode_base64(text: str) -> bytes:
     The bytes of base64 text, with or without a `data:` header and line breaks.
 
     Raises:
-        `ValueError`: if it is something else, such as an address.
+        `RequestError`: if it is something else, such as an address.
     """
     header, comma, content = text.partition(",")
     if comma and header.startswith("data:"):
         if not header.endswith(";base64"):
-            raise ValueError("A `data:` picture in `inputs` must be in base64 (`data:image/png;base64,...`).")
+            raise RequestError("A `data:` picture in `inputs` must be in base64 (`data:image/png;base64,...`).")
         text = content
     elif "://" in text[:20]:
-        raise ValueError(
-            f"`inputs` is an address ({text[:60]!r}), and nothing is fetched: send the picture itself, as base64."
+        raise RequestError(
+            f"`inputs` is an address ({_short(text)}), and nothing is fetched: send the picture itself, as base64."
         )
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ValueError(f"The picture in `inputs` is not valid base64: {error}.") from error
+        return base64.b64decode(text.encode("ascii").translate(None, WHITESPACE), validate=True)
+    except UnicodeEncodeError as error:
+        raise RequestError(
+            f"The picture in `inputs` is not valid base64: character {error.start} is none of ASCII."
+        ) from error
+    except binascii.Error as error:
+        raise RequestError(f"The picture in `inputs` is not valid base64: {error}.") from error
 
 
 def encode_mask(mask: PIL.Image.Image) -> str:
@@ -277,14 +343,50 @@ def encode_mask(mask: PIL.Image.Image) -> str:
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 
+def clean_message(text: str) -> str:
+    """
+    A message as a client may read it: a line of at most `MAX_MESSAGE` characters without Python's names for objects, such
+    as `<_io.BytesIO object at 0x7f3a...>` in what Pillow says.
+    """
+    text = text[: 4 * MAX_MESSAGE].encode("utf-8", "backslashreplace").decode("utf-8")
+    rest = None
+    while text != rest:  # one may hold another
+        rest, text = text, _OBJECT.sub("", text)
+    text = " ".join(_ADDRESS.sub("", text).split())
+    return text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE - 3]}..."
+
+
+_OBJECT = re.compile(r" ?<[A-Za-z_][^<>]*(?:>|$)")
+_ADDRESS = re.compile(r"\bat 0x[0-9A-Fa-f]+")
+
+
 def _short(value) -> str:
-    """What was given, for an error; a request can hold megabytes of it."""
-    text = repr(value)
+    """What was given, for an error: a plain value in at most 100 characters, of others their kind; it can be megabytes."""
+    if isinstance(value, str):
+        text = repr(value[:100])
+    elif value is None or isinstance(value, (bool, float)) or (isinstance(value, int) and abs(value) < 10**100):
+        text = repr(value)
+    else:
+        text = f"a value of type {type(value).__name__}"
     return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _names(names: set) -> str:
+    """A few of them, for an error."""
+    shown = sorted(_short(name) for name in names)
+    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")
 
 
 def _is_number(value) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-__all__ = ["MAX_PICTURES", "PARAMETERS", "TASKS", "EndpointHandler", "check_parameters"]
+__all__ = [
+    "MAX_PICTURES",
+    "PARAMETERS",
+    "TASKS",
+    "EndpointHandler",
+    "RequestError",
+    "check_parameters",
+    "clean_message",
+]

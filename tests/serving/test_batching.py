@@ -118,3 +118,73 @@ def test_what_nobody_waits_for_is_not_computed():
 
     assert run_with(batcher, main) == [1, 9]
     assert squares.batches == [[1], [3]]
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit, StopIteration]
+)
+def test_errors_of_any_kind_reach_their_batch_alone(error):
+    def run(items):
+        if "bad" in items:
+            raise error("bad")
+        return items
+
+    batcher = Batcher(run, max_batch_size=1, max_wait_ms=0)
+
+    async def main():
+        return await asyncio.gather(
+            *(batcher(item) for item in ("bad", "good", "bad", "good")), return_exceptions=True
+        )
+
+    first, second, third, fourth = run_with(batcher, main)
+    assert isinstance(first, RuntimeError) and error.__name__ in str(first)
+    assert isinstance(third, RuntimeError)
+    assert (second, fourth) == ("good", "good")
+    assert not batcher.failed
+
+
+def test_a_function_that_loses_items():
+    """Too few results are an error of the batch, and not the end of the worker."""
+    batcher = Batcher(lambda items: items[1:], max_batch_size=2, max_wait_ms=0)
+
+    async def main():
+        return [await asyncio.gather(batcher(number), return_exceptions=True) for number in range(3)]
+
+    assert all("0 results for 1 items" in str(error) for (error,) in run_with(batcher, main))
+    assert batcher.failed
+
+
+def test_a_worker_that_ends_is_replaced():
+    """Those whose batch it had get an error; those that waited in the queue are served by the next."""
+    squares = Squares(seconds=0.3)
+    batcher = Batcher(squares, max_batch_size=1, max_wait_ms=0)
+
+    async def main():
+        tasks = [asyncio.create_task(batcher(number)) for number in (2, 3)]
+        while not squares.batches:
+            await asyncio.sleep(0.01)
+        batcher.worker.cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    ended, served = run_with(batcher, main)
+    assert "worker ended" in str(ended) and served == 9
+    assert batcher.restarts == 1
+
+
+def test_what_nobody_waits_for_any_more():
+    squares = Squares(seconds=0.5)
+    batcher = Batcher(squares, max_batch_size=2, max_wait_ms=50)
+
+    async def main():
+        first, second = (asyncio.create_task(batcher(number)) for number in (2, 3))
+        while not squares.batches:
+            await asyncio.sleep(0.01)
+        states = [(batcher.given_up(), batcher.hopeless())]
+        for task in (first, second):
+            task.cancel()
+            await asyncio.wait([task])
+            states.append((batcher.given_up(), batcher.hopeless()))
+        await batcher(4)
+        return [*states, (batcher.given_up(), batcher.hopeless())]
+
+    assert run_with(batcher, main) == [(0, False), (1, False), (2, True), (0, False)]

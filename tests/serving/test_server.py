@@ -15,7 +15,9 @@
 
 import asyncio
 import base64
+import contextlib
 import json
+import os
 import signal
 import socket
 import threading
@@ -31,6 +33,7 @@ from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 from serving_testing import noise_picture, png, save_tiny_localizer, served
 
+from transformers_sat import SATImageProcessor
 from transformers_sat.loading import load_localizer
 
 
@@ -157,6 +160,8 @@ def test_health(client):
         "model": "tiny-sat",
         "tasks": ["object-detection", "image-segmentation", "image-classification"],
         "requests": 0,
+        "threads": {"at_work": 0, "of": min(4, os.cpu_count()), "longest_s": 0.0},
+        "model_worker": {"alive": True, "at_work_s": 0.0, "restarts": 0},
     }
 
 
@@ -302,3 +307,185 @@ def test_graceful_stop(folder, tmp_path, localizer):
     assert response.status_code == 200
     assert boxes(response.json()) == boxes(localizer(noise_picture(0)))
     assert "Traceback" not in (tmp_path / "log").read_text(encoding="utf-8")
+
+
+# Stops, whatever is at work.
+
+# In the server's process, before it starts: decoding and the model take as long as the test says.
+SLOW = """
+import time
+import torch
+from transformers_sat import SATForWeaklySupervisedLocalization, WeaklySupervisedLocalizationPipeline
+
+def slowly(cls, name, busy):
+    method = getattr(cls, name)
+    calls = []
+
+    def slow(*arguments, **keywords):
+        calls.append(0)
+        # the first image is answered at once
+        if len(calls) > 1:
+            busy()
+        return method(*arguments, **keywords)
+
+    setattr(cls, name, slow)
+
+def compute():
+    matrix = torch.rand(300, 300)
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        matrix = (matrix @ matrix).softmax(-1)
+"""
+SLOW_PARTS = {
+    "decoding": "slowly(WeaklySupervisedLocalizationPipeline, 'preprocess', compute)",
+    "the model": "slowly(SATForWeaklySupervisedLocalization, 'forward', compute)",
+    "nothing": "",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", SLOW_PARTS)
+def test_stops_in_time(folder, tmp_path, part):
+    """
+    A stop ends in its limit, with exit status 0: with threads at work in Python and outside, clients that stall in the
+    head, in the body and in reading the answer, and a connection that is kept.
+    """
+    with served(folder, tmp_path / "log", before=SLOW + SLOW_PARTS[part]) as server:
+        address = (httpx.URL(server.url).host, httpx.URL(server.url).port)
+        content = png(noise_picture(0))
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(content)
+        health = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+        sent = [head + content] * 4 + [head + content[:100]] * 4 + [head[:20], b"", health, health * 2000]
+        with contextlib.ExitStack() as stack:
+            for data in sent:
+                connection = stack.enter_context(socket.create_connection(address))
+                connection.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    connection.sendall(data)
+            if part != "nothing":
+                state = httpx.get(f"{server.url}/health").json()
+                while not (state["threads"]["at_work"] or state["model_worker"]["at_work_s"]):
+                    time.sleep(0.1)
+                    state = httpx.get(f"{server.url}/health").json()
+            start = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(timeout=60) == 0
+            assert time.monotonic() - start < 25
+    log = server.log.read_text(encoding="utf-8")
+    assert "Traceback" not in log
+    assert len(log) < 10_000
+
+
+@pytest.mark.slow
+def test_stops_while_hostile_json_is_read(folder, tmp_path):
+    """One request of 8 MB of escaped quotes: it is refused, `/health` does not wait, nor does the stop."""
+    with served(folder, tmp_path / "log") as server:
+        body = b'{"inputs": "' + b'\\"' * 4_000_000
+        answers = []
+        posting = threading.Thread(
+            target=lambda: answers.append(httpx.post(server.url, content=body, headers=JSON, timeout=60))
+        )
+        posting.start()
+        while posting.is_alive():
+            assert httpx.get(f"{server.url}/health", timeout=15).status_code == 200
+        posting.join()
+        assert answers[0].status_code == 400
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(timeout=25) == 0
+
+
+# Connections.
+
+
+@pytest.mark.slow
+def test_connections_are_bounded(folder, tmp_path):
+    """200 connections that are idle or begin a request, with 64 file descriptors: others are answered meanwhile."""
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))"
+    with served(folder, tmp_path / "log", before=limit) as server, contextlib.ExitStack() as stack:
+        address = (httpx.URL(server.url).host, httpx.URL(server.url).port)
+        content = png(noise_picture(0))
+        for number in range(100):
+            for data in (b"", b"POST / HTTP/1.1\r\nHost:"):
+                connection = stack.enter_context(socket.create_connection(address, timeout=20))
+                with contextlib.suppress(ConnectionError):
+                    connection.sendall(data)
+            if number % 20 == 0:
+                assert httpx.post(server.url, content=content, timeout=20).status_code == 200
+        assert httpx.post(server.url, content=content, timeout=20).status_code == 200
+        assert psutil.Process(server.process.pid).num_fds() < 64
+    log = server.log.read_text(encoding="utf-8")
+    assert "Traceback" not in log and "out of system resource" not in log
+    assert len(log) < 10_000
+
+
+@pytest.mark.slow
+def test_too_many_connections_in_work(folder, tmp_path):
+    """Where every connection has a request in work, a new one is turned away; afterwards there is room again."""
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))"
+    with (
+        served(folder, tmp_path / "log", "--timeout_s", "30", before=limit) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        address = (httpx.URL(server.url).host, httpx.URL(server.url).port)
+        answer = None
+        while answer is None:
+            connection = stack.enter_context(socket.create_connection(address, timeout=20))
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+            connection.settimeout(0.3)
+            with contextlib.suppress(TimeoutError):
+                answer = connection.recv(1000)
+        assert answer.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert f"content-length: {len(body)}".encode() in head
+        assert "Too many connections" in json.loads(body)["error"]
+        deadline = time.monotonic() + 60
+        response = None
+        while (response is None or response.status_code == 429) and time.monotonic() < deadline:
+            with contextlib.suppress(httpx.TransportError):
+                response = httpx.post(server.url, content=png(noise_picture(0)), timeout=20)
+        assert response.status_code == 200
+
+
+@pytest.mark.slow
+def test_too_few_file_descriptors(folder, tmp_path):
+    """Said in a line, and before the port is open."""
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (22, 22))"
+    with pytest.raises(RuntimeError, match="transformers-sat: The limit of open files leaves no file descriptor"):
+        with served(folder, tmp_path / "log", before=limit):
+            pass
+
+
+@pytest.mark.slow
+def test_silent_connections_are_closed(folder, tmp_path):
+    """Those that send nothing, a head byte by byte, or nothing more after an answer."""
+    shorter = "from transformers_sat.serving import connections\nconnections.HEAD_S = 1.5"
+    with served(folder, tmp_path / "log", before=shorter) as server, contextlib.ExitStack() as stack:
+        address = (httpx.URL(server.url).host, httpx.URL(server.url).port)
+        silent, slow, kept = (stack.enter_context(socket.create_connection(address, timeout=30)) for _ in range(3))
+        kept.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert kept.recv(1000).startswith(b"HTTP/1.1 200")
+        # after an answer, and the rest of a body that nobody reads any more
+        refused = stack.enter_context(socket.create_connection(address, timeout=30))
+        refused.sendall(b"POST /no/such HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+        assert refused.recv(1000).startswith(b"HTTP/1.1 404")
+        start = time.monotonic()
+        with pytest.raises(ConnectionError):
+            while time.monotonic() - start < 30:
+                slow.sendall(b"P")
+                refused.sendall(b"x")
+                time.sleep(0.1)
+        for connection in (silent, kept):
+            # the rest of the answer, then the end
+            while connection.recv(1000):
+                pass
+
+
+@pytest.mark.slow
+def test_a_model_that_does_not_answer_does_not_start(tmp_path):
+    folder = save_tiny_localizer(tmp_path / "model")
+    size = {"height": 64, "width": 64}
+    SATImageProcessor(size=size, crop_size=size).save_pretrained(folder)
+    with pytest.raises(RuntimeError, match="transformers-sat: The model does not answer: a first image") as raised:
+        with served(folder, tmp_path / "log"):
+            pass
+    assert "Traceback" not in str(raised.value) and "Uvicorn running" not in str(raised.value)

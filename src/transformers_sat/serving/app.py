@@ -16,7 +16,6 @@
 import asyncio
 import contextlib
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
 
@@ -27,14 +26,22 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from transformers.utils import logging
 
-from ..handler import TASKS, EndpointHandler
+from ..handler import TASKS, EndpointHandler, RequestError, clean_message
 from ..images_sat import ImageTooLargeError
 from ..pipeline_sat import WeaklySupervisedLocalizationPipeline
 from .batching import Batcher
-from .bodies import BodyTooLargeError, parse_body, read_body
+from .bodies import BodyMemory, BodyTooLargeError, NoMemoryError, body_of, parse_body
+from .threads import Threads
 
 
 logger = logging.get_logger(__name__)
+
+
+# A thread that is at work for so long, with nobody waiting for the result, is not counted on any more. Decoding as many
+# pixels as are taken lasts less than a second.
+STUCK_S = 5
+# All bodies in memory together, in bodies of the largest size.
+MAX_FULL_BODIES = 32
 
 
 @dataclass
@@ -47,7 +54,8 @@ class Limits:
         max_wait_ms (`float`): how long a picture waits for others to share a batch with, in milliseconds.
         max_request_mb (`float`): size of a request, in megabytes (10^6 bytes).
         max_pixels (`int`): width times height of a picture.
-        max_requests (`int`): requests in work or waiting; more are turned away (429).
+        max_requests (`int`): requests in work or waiting, and threads still at work for one that timed out; more are
+            turned away (429).
         timeout_s (`float`): time for a request from its first byte to its answer, in seconds.
 
     Raises:
@@ -81,8 +89,11 @@ def create_app(
         limits ([`Limits`], *optional*): what the server takes on.
 
     Returns:
-        `Starlette`: with the routes `/`, `/{task}`, `/pipeline/{task}`, `/models/{name}` and
+        `Starlette`: with the [`Service`] as `state.service` and the routes `/`, `/{task}`, `/pipeline/{task}`, `/models/{name}` and
         `/models/{name}/pipeline/{task}` (POST), and `/health` (GET).
+
+    Raises:
+        `ValueError`: if the model does not answer (see [`EndpointHandler`]).
     """
     limits = limits or Limits()
     service = Service(EndpointHandler(localizer=localizer, max_pixels=limits.max_pixels), limits)
@@ -95,16 +106,20 @@ def create_app(
     async def predict(request: Request) -> JSONResponse:
         task, asked_for = request.path_params.get("task"), request.path_params.get("name", name)
         if task is not None and task not in TASKS:
-            return failure(404, f"There is no task {task!r} here; there are {', '.join(TASKS)}.")
+            return failure(404, f"There is no task {task[:100]!r} here; there are {', '.join(TASKS)}.")
         if asked_for != name:
-            return failure(404, f"There is no model {asked_for!r} here, but {name!r}.")
+            return failure(404, f"There is no model {asked_for[:100]!r} here, but {name!r}.")
         return await service.respond(request, task)
 
     async def health(request: Request) -> JSONResponse:
-        return JSONResponse({"status": "ok", "model": name, "tasks": TASKS, "requests": service.requests})
+        reason = await service.trouble()
+        status = {"status": "ok"} if reason is None else {"status": "unhealthy", "reason": reason}
+        return JSONResponse(
+            {**status, "model": name, "tasks": TASKS, **service.state()}, status_code=200 if reason is None else 503
+        )
 
     posted = partial(Route, endpoint=predict, methods=["POST"])
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/health", health, methods=["GET"]),
             posted("/"),
@@ -116,6 +131,10 @@ def create_app(
         exception_handlers={HTTPException: on_http_exception, Exception: on_exception},
         lifespan=lifespan,
     )
+    app.state.service = service
+    # it would answer with an address at whatever host the client names
+    app.router.redirect_slashes = False
+    return app
 
 
 class Service:
@@ -131,77 +150,126 @@ class Service:
         self.handler = handler
         self.limits = limits
         self.requests = 0
+        self.max_bytes = int(limits.max_request_mb * 1e6)
+        self.bodies = BodyMemory(MAX_FULL_BODIES * self.max_bytes)
+        # so few that images being decoded cannot fill the memory, however many requests there are
+        self.threads = Threads(min(4, os.cpu_count() or 1), "images")
         self.batcher = Batcher(handler.forward, limits.max_batch_size, limits.max_wait_ms)
+        # nor can those that wait for the model, of which one request brings up to 32
+        self.room = asyncio.Semaphore(4 * limits.max_batch_size)
+        self.checking: asyncio.Task | None = None
 
     @contextlib.asynccontextmanager
     async def running(self):
         """While the application is up."""
-        # so few that pictures being decoded cannot fill the memory, however many requests there are
-        with ThreadPoolExecutor(
-            max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="pictures"
-        ) as self.threads:
-            work = asyncio.create_task(self.batcher.work())
-            try:
-                yield
-            finally:
-                work.cancel()
-                await asyncio.wait([work])
+        self.threads.start()
+        work = asyncio.create_task(self.batcher.work())
+        try:
+            yield
+        finally:
+            self.threads.stop()
+            work.cancel()
+            await asyncio.wait([work])
 
     async def respond(self, request: Request, task: str | None) -> JSONResponse:
         """The answer to one request, or what is wrong with it."""
-        if self.requests >= self.limits.max_requests:
-            # not 503, at which the Hub's JavaScript client tries again at once and for ever
-            return failure(429, "Too many requests at a time; try again later.", {"Retry-After": "1"})
+        if self.is_full():
+            return too_many_requests()
         self.requests += 1
         try:
-            async with asyncio.timeout(self.limits.timeout_s):
-                body = await read_body(request, int(self.limits.max_request_mb * 1e6))
+            async with (
+                asyncio.timeout(self.limits.timeout_s),
+                body_of(request, self.max_bytes, self.bodies) as body,
+            ):
                 return await self._answer(body, request.headers.get("content-type", ""), task)
-        except (BodyTooLargeError, ImageTooLargeError) as error:
-            return failure(413, str(error))
-        except BadRequestError as error:
-            return failure(400, str(error))
+        except RequestError as error:
+            too_large = isinstance(error, BodyTooLargeError) or isinstance(error.__cause__, ImageTooLargeError)
+            return failure(413 if too_large else 400, str(error))
+        except NoMemoryError:
+            return too_many_requests()
         except TimeoutError:
             return failure(504, f"The answer took longer than {self.limits.timeout_s:g} seconds.")
         except ClientDisconnect:
             return failure(400, "The request was not sent to its end.")
+        except asyncio.CancelledError:  # by the server, when its time to stop gracefully is over
+            return failure(503, "The server stops.")
         finally:
             self.requests -= 1
 
+    def is_full(self) -> bool:
+        """Whether another request would have to wait too long. A thread cannot be stopped: its place stays taken."""
+        taken = self.requests + self.threads.given_up() + self.batcher.given_up()
+        return taken >= self.limits.max_requests or self._stuck() is not None
+
+    def is_at_work(self) -> bool:
+        """Whether a thread computes."""
+        return bool(self.threads.at_work or self.batcher.thread.at_work)
+
+    def state(self) -> dict:
+        """What is in work, for `/health`."""
+        decoding, forward = self.threads.seconds(), self.batcher.thread.seconds()
+        return {
+            "requests": self.requests,
+            "threads": {"at_work": len(decoding), "of": self.threads.number, "longest_s": longest(decoding)},
+            "model_worker": {
+                "alive": self.batcher.alive,
+                "at_work_s": longest(forward),
+                "restarts": self.batcher.restarts,
+            },
+        }
+
+    async def trouble(self) -> str | None:
+        """Why requests are not answered now, if so. After an error of the model, it is asked again."""
+        if not self.batcher.alive:
+            return "The model's worker is not alive."
+        stuck = self._stuck()
+        if stuck is None and self.batcher.failed:
+            # one at a time, however many ask
+            if self.checking is None or self.checking.done():
+                self.checking = asyncio.create_task(self._check())
+            await asyncio.wait([self.checking], timeout=STUCK_S)
+            if self.batcher.failed:
+                return "The last forward pass failed, and so did one for this check; the server's log has it."
+        return stuck
+
+    def _stuck(self) -> str | None:
+        at_work = self.threads.seconds()
+        if self.threads.given_up() == self.threads.number and at_work and at_work[-1] > STUCK_S:
+            return (
+                f"All {self.threads.number} threads are at images of requests that timed out, the first for "
+                f"{at_work[0]:.0f} seconds."
+            )
+        at_work = self.batcher.thread.seconds()
+        if self.batcher.hopeless() and at_work and at_work[0] > STUCK_S:
+            return f"The model is at images of requests that timed out, for {at_work[0]:.0f} seconds."
+        return None
+
+    async def _check(self):
+        try:
+            image = await self.threads(self.handler.prepare, self.handler.first_image())
+            await self.batcher(image)
+        except Exception as error:
+            logger.error("The model fails: %s", error)
+
     async def _answer(self, body: bytes, content_type: str, task: str | None) -> JSONResponse:
-        data, pictures, parameters = await self._in_thread(self._read, body, content_type, task)
-        prepared = await gather(self._in_thread(self._prepare, picture) for picture in pictures)
-        outputs = await gather(self.batcher(inputs) for inputs in prepared)
-        answers = await gather(self._in_thread(self.handler.answer, output, parameters) for output in outputs)
-        return JSONResponse(answers if isinstance(data["inputs"], list) else answers[0])
+        data, pictures, parameters = await self.threads(self._read, body, content_type, task)
+        outputs = await gather(self._localize(picture) for picture in pictures)
+        answers = await gather(self.threads(self.handler.answer, output, parameters) for output in outputs)
+        # JSON is made in a thread too: masks can be megabytes
+        return await self.threads(JSONResponse, answers if isinstance(data["inputs"], list) else answers[0])
 
     def _read(self, body: bytes, content_type: str, task: str | None) -> tuple[dict, list, dict]:
-        with bad_requests():
-            data = parse_body(body, content_type)
-            pictures, parameters = self.handler.read(with_task(data, task))
-            return data, pictures, parameters
+        data = parse_body(body, content_type)
+        pictures, parameters = self.handler.read(with_task(data, task))
+        return data, pictures, parameters
 
-    def _prepare(self, picture) -> dict:
-        with bad_requests():
-            return self.handler.prepare(picture)
-
-    async def _in_thread(self, function, *arguments):
-        return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
+    async def _localize(self, picture) -> dict:
+        async with self.room:
+            return await self.batcher(await self.threads(self.handler.prepare, picture))
 
 
-class BadRequestError(Exception):
-    """A request that cannot be answered, through its own fault."""
-
-
-@contextlib.contextmanager
-def bad_requests():
-    """Errors of a request as such; the same kinds of error are the server's fault elsewhere."""
-    try:
-        yield
-    except ImageTooLargeError:
-        raise
-    except ValueError as error:
-        raise BadRequestError(str(error)) from error
+def longest(seconds: list[float]) -> float:
+    return round(max(seconds, default=0.0), 1)
 
 
 def with_task(data: dict, task: str | None) -> dict:
@@ -210,7 +278,7 @@ def with_task(data: dict, task: str | None) -> dict:
         return data
     parameters = data.get("parameters") or {}
     if parameters.get("task", task) != task:
-        raise ValueError(f"The address asks for {task} and `parameters` for another task; ask for one.")
+        raise RequestError(f"The address asks for {task} and `parameters` for another task; ask for one.")
     return {**data, "parameters": {**parameters, "task": task}}
 
 
@@ -225,11 +293,17 @@ async def gather(awaitables) -> list:
 
 
 def failure(status: int, message: str, headers: dict | None = None) -> JSONResponse:
-    return JSONResponse({"error": message}, status_code=status, headers=headers)
+    return JSONResponse({"error": clean_message(message)}, status_code=status, headers=headers)
+
+
+def too_many_requests() -> JSONResponse:
+    # not 503, at which the Hub's JavaScript client tries again at once and for ever
+    return failure(429, "Too many requests at a time; try again later.", {"Retry-After": "1"})
 
 
 async def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
-    return failure(error.status_code, f"{error.detail}: {request.method} {request.url.path}", error.headers)
+    # not `request.url`, which is parsed with whatever host the client names
+    return failure(error.status_code, f"{error.detail}: {request.method} {request.scope['path']}", error.headers)
 
 
 async def on_exception(request: Request, error: Exception) -> JSONResponse:
@@ -237,4 +311,4 @@ async def on_exception(request: Request, error: Exception) -> JSONResponse:
     return failure(500, "Internal error; the server's log has it.")
 
 
-__all__ = ["Limits", "create_app"]
+__all__ = ["Limits", "Service", "create_app"]

@@ -13,54 +13,101 @@
 # limitations under the License.
 """Bodies of requests, read within limits."""
 
+import contextlib
 import json
-import re
+from collections import Counter
+from collections.abc import AsyncIterator
 
 import numpy as np
 from starlette.requests import Request
 
+from ..handler import RequestError
+
 
 MAX_JSON_DEPTH = 16
+# `inputs` and `parameters` take about a hundred; a parser makes an object of each.
+MAX_JSON_SIGNS = 1000
+# `top_k` is the only whole number of a request.
+MAX_DIGITS = 20
 
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_SIGNS = b"[]{},:"
+_OTHERS = bytes(set(range(256)) - set(_SIGNS))
+# What each sign does to the depth, as signed bytes.
+_STEPS = bytes.maketrans(_SIGNS, b"\x01\xff\x01\xff\x00\x00")
 
 
-class BodyTooLargeError(ValueError):
+class BodyTooLargeError(RequestError):
     """A body with more bytes than are read."""
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
+class NoMemoryError(Exception):
+    """So many bodies that no other is read now."""
+
+
+class BodyMemory:
     """
-    The body of a request, read no further than allowed.
+    What the bodies of all requests in work may take together: each is small, and there may be hundreds.
+
+    Args:
+        max_bytes (`int`): most bytes at a time.
+    """
+
+    def __init__(self, max_bytes: int):
+        self.max_bytes = max_bytes
+        self.taken = 0
+
+    def take(self, number: int):
+        if self.taken + number > self.max_bytes:
+            raise NoMemoryError
+        self.taken += number
+
+    def give_back(self, number: int):
+        self.taken -= number
+
+
+@contextlib.asynccontextmanager
+async def body_of(request: Request, max_bytes: int, memory: BodyMemory) -> AsyncIterator[bytes]:
+    """
+    The body of a request, read no further than allowed, for as long as it is needed.
 
     Raises:
         `BodyTooLargeError`: if it is, or says it is, longer than `max_bytes`.
+        `NoMemoryError`: if `memory` has no room for it.
     """
-    announced = request.headers.get("content-length", "")
     error = BodyTooLargeError(f"The request is larger than the {max_bytes} bytes that are read.")
-    if announced.isdecimal() and int(announced) > max_bytes:
+    announced = request.headers.get("content-length", "").lstrip("0")
+    # by its digits first: `int` refuses thousands of them
+    if announced.isdecimal() and (len(announced) > MAX_DIGITS or int(announced) > max_bytes):
         raise error
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise error
-    return bytes(body)
+    try:
+        async for chunk in request.stream():
+            memory.take(len(chunk))
+            body += chunk
+            if len(body) > max_bytes:
+                raise error
+        yield bytes(body)
+    finally:
+        memory.give_back(len(body))
 
 
 def parse_body(body: bytes, content_type: str) -> dict:
     """
     A request as [`EndpointHandler`] takes it: JSON with `inputs` and `parameters`, or nothing but a picture's bytes.
 
+    The work is proportional to the bytes, whatever they are, and so little that other threads wait for none of it: what
+    a parser would make many objects of, or recurse into, is refused before.
+
     Args:
         body (`bytes`): what was sent.
         content_type (`str`): the header; what is not `application/json` is a picture.
 
     Raises:
-        `ValueError`: if the body is empty, not JSON in UTF-8, or nested more than `MAX_JSON_DEPTH` deep.
+        `RequestError`: if the body is empty, not JSON in UTF-8, nested more than `MAX_JSON_DEPTH` deep, has more than
+            `MAX_JSON_SIGNS` values, a name twice, or a number that JSON does not have.
     """
     if not body:
-        raise ValueError(
+        raise RequestError(
             "The request has no body: send a picture's bytes, or JSON with `inputs` as `Content-Type: application/json`."
         )
     if content_type.partition(";")[0].strip().lower() != "application/json":
@@ -69,21 +116,61 @@ def parse_body(body: bytes, content_type: str) -> dict:
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"The request is not JSON in UTF-8: {error}.") from error
-    if json_depth(body) > MAX_JSON_DEPTH:
-        raise ValueError(f"The JSON of the request is nested more than {MAX_JSON_DEPTH} deep.")
+        raise RequestError(f"The request is not JSON in UTF-8: {error.reason} at byte {error.start}.") from error
+    number, depth = json_structure(body)
+    if depth > MAX_JSON_DEPTH:
+        raise RequestError(f"The JSON of the request is nested more than {MAX_JSON_DEPTH} deep.")
+    if number > MAX_JSON_SIGNS:
+        raise RequestError(
+            f"The JSON of the request has {number} brackets, braces, colons and commas, more than the {MAX_JSON_SIGNS} "
+            "that are read."
+        )
     try:
-        return json.loads(text)
+        return json.loads(
+            text, object_pairs_hook=_as_object, parse_constant=_refuse_constant, parse_int=_as_whole_number
+        )
     except ValueError as error:
-        raise ValueError(f"The request is not valid JSON: {error}.") from error
+        raise RequestError(f"The request is not valid JSON: {error}.") from error
 
 
-def json_depth(body: bytes) -> int:
-    """How deep objects and lists are nested, without parsing them (a parser may recurse as deep)."""
-    characters = np.frombuffer(_STRING.sub(b"", body), dtype=np.uint8)
-    opening = np.isin(characters, np.frombuffer(b"[{", dtype=np.uint8))
-    closing = np.isin(characters, np.frombuffer(b"]}", dtype=np.uint8))
-    return int((opening.astype(np.int32) - closing).cumsum().max(initial=0))
+def json_structure(body: bytes) -> tuple[int, int]:
+    """
+    How many brackets, braces, colons and commas JSON has outside its strings, and how deep it is nested, without parsing
+    it. Of what is no JSON, it is told up to the first fault at least, where a parser stops.
+    """
+    # backslashes in pairs stand for themselves; one that is left before a quote makes it part of a string
+    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    characters = np.frombuffer(unescaped, dtype=np.uint8)
+    # the number of quotes so far is odd inside strings; that it is counted modulo 256 does not matter
+    inside = np.cumsum(characters == ord('"'), dtype=np.uint8) & 1
+    signs = characters[inside == 0].tobytes().translate(None, _OTHERS)
+    depths = np.frombuffer(signs.translate(_STEPS), dtype=np.int8).cumsum(dtype=np.int32)
+    return len(signs), int(depths.max(initial=0))
 
 
-__all__ = ["MAX_JSON_DEPTH", "BodyTooLargeError", "json_depth", "parse_body", "read_body"]
+def _as_object(pairs: list[tuple]) -> dict:
+    if len(dict(pairs)) < len(pairs):
+        name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"an object has {name[:50]!r} more than once")
+    return dict(pairs)
+
+
+def _refuse_constant(name: str):
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _as_whole_number(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a whole number has {len(digits)} digits, more than the {MAX_DIGITS} that are read")
+    return int(digits)
+
+
+__all__ = [
+    "MAX_JSON_DEPTH",
+    "BodyMemory",
+    "BodyTooLargeError",
+    "NoMemoryError",
+    "body_of",
+    "json_structure",
+    "parse_body",
+]

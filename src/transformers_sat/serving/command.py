@@ -14,19 +14,27 @@
 """`transformers-sat serve`."""
 
 import ipaddress
+import logging
 import os
 import signal
 import sys
+from functools import partial
 
 import uvicorn
 
 from ..loading import load_localizer
 from .app import Limits, create_app
+from .connections import BoundedConnection, SparingFilter, connection_limits
+
+
+# For the requests in work when the server is told to stop; container runtimes kill after 10 seconds.
+GRACE_S = 8
 
 
 def serve(model: str, host: str = "127.0.0.1", port: int = 8000, device: str | None = None, **limits):
     """
-    Serves a model over HTTP until it is interrupted or terminated; what is in work then is finished first.
+    Serves a model over HTTP until it is interrupted or terminated; what is in work then is finished first, if that takes
+    less than `GRACE_S` seconds.
 
     Args:
         model (`str`): SAT model, a repository on the Hub or a folder.
@@ -36,7 +44,8 @@ def serve(model: str, host: str = "127.0.0.1", port: int = 8000, device: str | N
         limits: fields of [`Limits`].
 
     Raises:
-        `ValueError`: if a limit is not positive, or `model` is no SAT model in safetensors.
+        `ValueError`: if a limit is not positive, if `model` is no SAT model in safetensors or does not answer, or if there
+            are too few file descriptors.
     """
     limits = Limits(**limits)
     localizer = load_localizer(model, device=device)
@@ -47,16 +56,34 @@ def serve(model: str, host: str = "127.0.0.1", port: int = 8000, device: str | N
             "control and no encryption here; put a proxy with both in front, or use 127.0.0.1.",
             file=sys.stderr,
         )
+    max_connections, accepted = connection_limits()
     server = uvicorn.Server(
         uvicorn.Config(
-            app, host=host, port=port, access_log=False, timeout_graceful_shutdown=int(limits.timeout_s) + 1
+            app,
+            host=host,
+            port=port,
+            loop="asyncio",
+            http=partial(BoundedConnection, max_connections=max_connections, answer_s=limits.timeout_s),
+            ws="none",
+            backlog=accepted,
+            access_log=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_S,
         )
     )
+    for name in ("uvicorn.error", "asyncio"):
+        logging.getLogger(name).addFilter(SparingFilter())
     # uvicorn raises the signal that stopped it once more when it is done, for whoever handled it before; here that is
     # uvicorn itself, so that a requested stop is a success
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)
     server.run()
+    if app.state.service.is_at_work():
+        # A thread cannot be stopped. The interpreter would not wait for it, as it is a daemon, but take its memory apart
+        # while it computes, which can end in a crash: the process ends here instead.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def model_name(model: str) -> str:
