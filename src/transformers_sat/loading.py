@@ -26,6 +26,7 @@ import safetensors.torch
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import DeiTConfig, Dinov2Config, PreTrainedConfig, PreTrainedModel, ViTConfig, pipeline
+from transformers.initialization import no_init_weights
 from transformers.utils import (
     CONFIG_NAME,
     IMAGE_PROCESSOR_NAME,
@@ -39,7 +40,7 @@ from transformers.utils import (
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file, has_file
 
-from .configuration_sat import MAX_PATCHES, SATConfig
+from .configuration_sat import SATConfig
 from .image_processing_pil_sat import SATImageProcessorPil
 from .image_processing_sat import SATImageProcessor
 from .modeling_sat import SATForWeaklySupervisedLocalization
@@ -100,9 +101,11 @@ def load_localizer(
         [`WeaklySupervisedLocalizationPipeline`]
 
     Raises:
-        `OSError`, `ValueError`: as [`load_model`].
+        `OSError`: as [`load_model`].
+        `ValueError`: as [`load_model`], and if the image processor does not bring all images to the model's size.
     """
     model, image_processor = load_model(pretrained_model_name_or_path, token=token, revision=revision)
+    check_input_size(model.config, image_processor)
     return pipeline(
         "weakly-supervised-localization",
         model=model,
@@ -131,8 +134,7 @@ def load_model(
     Raises:
         `OSError`: if there is no such repository or folder, or one of its files is missing.
         `ValueError`: if it holds another kind of model or pickled weights, if a file is damaged, a setting out of its
-            range, a tensor missing, of another shape or not finite, or if the image processor's images do not fit the
-            model. The message is one line, with the file's name.
+            range, or a tensor missing, of another shape or not finite. The message is one line, with the file's name.
     """
     files = ModelFiles(pretrained_model_name_or_path, token, revision)
     config = read_config(files)
@@ -141,8 +143,11 @@ def load_model(
             f"{files.name} is a `{config.model_type}` model and has no localization map: give a SAT model, such as "
             "`transformers-sat convert backbone` makes one to train."
         )
+    if config.num_channels != 3:
+        raise ValueError(
+            f"{files.label(CONFIG_NAME)}: `num_channels` must be 3, as images are RGB, got {config.num_channels}."
+        )
     image_processor = read_image_processor(files)
-    check_fit(config, image_processor, files)
     return load_weights(SATForWeaklySupervisedLocalization, config, files), image_processor
 
 
@@ -300,28 +305,15 @@ def read_image_processor(files: ModelFiles) -> SATImageProcessor | SATImageProce
         return processor_class(**{name: settings[name] for name in IMAGE_PROCESSOR_SETTINGS & settings.keys()})
 
 
-def check_fit(config: SATConfig, image_processor: SATImageProcessor | SATImageProcessorPil, files: ModelFiles):
-    """
-    Stops if the model cannot take what the image processor gives it. Their sizes may differ: the model resizes its
-    position embeddings. The patch must divide them.
-    """
-    if config.num_channels != 3:
-        raise ValueError(
-            f"{files.label(CONFIG_NAME)}: `num_channels` must be 3, as images are RGB, got {config.num_channels}."
-        )
-    with refusing(files.label(IMAGE_PROCESSOR_NAME)):
-        height, width = image_processor.model_input_size()
-        patch = config.patch_size
-        patch_height, patch_width = (patch, patch) if isinstance(patch, int) else patch
-        if height % patch_height or width % patch_width:
-            raise ValueError(
-                f"`size` or `crop_size` gives the model images of {height}x{width}, which its patches of "
-                f"{patch_height}x{patch_width} do not divide."
-            )
-        if height * width > MAX_PATCHES * patch_height * patch_width:
-            raise ValueError(
-                f"`size` or `crop_size` gives the model images of {height}x{width}, more than {MAX_PATCHES} patches."
-            )
+def check_input_size(config: SATConfig, image_processor: SATImageProcessor | SATImageProcessorPil):
+    """Stops if the image processor does not make images of the model's size, and so none that it takes."""
+    label = f"The image processor of {config.name_or_path}"
+    image_size = config.image_size
+    expected = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    with refusing(f"{label} does not fit the model's `image_size` of {expected[0]}x{expected[1]} px"):
+        size = image_processor.model_input_size()
+        if size != expected:
+            raise ValueError(f"its `size`, or its `crop_size`, gives images of {size[0]}x{size[1]}.")
 
 
 def load_weights(
@@ -369,7 +361,7 @@ def model_from_weights(
             names a few.
     """
     num_stored = sum(tensor.numel() for tensor in state_dict.values())
-    with torch.device("meta"):
+    with torch.device("meta"), no_init_weights():
         num_described = model_class(config, **arguments).num_parameters()
     if num_described > MAX_SHARE_MISSING * num_stored + SPARE_PARAMETERS:
         raise ValueError(

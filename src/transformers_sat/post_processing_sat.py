@@ -81,6 +81,8 @@ class SATPostProcessingMixin:
                 raise ValueError(f"`{name}` must be true or false, got {value!r}.")
         if self.do_pad:
             raise ValueError("`do_pad` must be false: post-processing undoes a resize and a centre crop alone.")
+        if self.do_center_crop and not (self.crop_size.height and self.crop_size.width):
+            raise ValueError(f"`crop_size` must be a height and a width, got {dict(self.crop_size)}.")
         threshold = self.localization_threshold
         if not _is_number(threshold) or not 0.0 <= threshold <= 1.0:
             raise ValueError(f"`localization_threshold` must be a number between 0 and 1, got {threshold!r}.")
@@ -346,7 +348,7 @@ class SATPostProcessingMixin:
         if self.do_resize and self.size.height and self.size.width:
             return self.size.height, self.size.width
         raise ValueError(
-            "The size of the model's pictures does not follow from this processor's settings; pass `target_sizes`, the "
+            "The size of the model's pictures depends on each picture with this processor's settings; pass `target_sizes`, the "
             "(height, width) of each original picture."
         )
 
