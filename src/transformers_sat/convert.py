@@ -15,6 +15,7 @@
 
 import math
 import os
+import re
 
 import torch
 from transformers import DeiTModel, Dinov2Config, Dinov2Model, PreTrainedConfig, ViTModel
@@ -316,7 +317,8 @@ def _shared_fields(config: PreTrainedConfig) -> dict:
 
 
 def _original_config(state_dict: dict[str, torch.Tensor], num_attention_heads: int | None) -> SATConfig:
-    for name, num_dimensions in (("patch_embed.proj.weight", 4), ("head.weight", 4), ("pos_embed", 3)):
+    dimensions = {"patch_embed.proj.weight": 4, "head.weight": 4, "pos_embed": 3, "blocks.0.mlp.fc1.weight": 2}
+    for name, num_dimensions in dimensions.items():
         if state_dict[name].ndim != num_dimensions:
             raise ValueError(f"`{name}` must have {num_dimensions} dimensions, got {tuple(state_dict[name].shape)}.")
     hidden_size, num_channels, patch_height, patch_width = state_dict["patch_embed.proj.weight"].shape
@@ -363,17 +365,24 @@ _ORIGINAL_BLOCK_NAMES = {
 def _convert_original_tensor(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
     """One tensor of the authors' as one of ours, or three: their queries, keys and values are fused."""
     prefix, names = "", _ORIGINAL_NAMES
-    if name.startswith("blocks."):
+    if re.fullmatch(r"blocks\.\d+\..+", name):
         _, index, name = name.split(".", 2)
         prefix, names = f"vit.layers.{index}.", _ORIGINAL_BLOCK_NAMES
         if name.startswith("attn.qkv."):
+            if tensor.ndim == 0 or len(tensor) == 0 or len(tensor) % 3 != 0:
+                raise ValueError(
+                    f"Not a state dict of the authors' SAT: blocks.{index}.{name} has shape {tuple(tensor.shape)}, which is "
+                    "not that of queries, keys and values."
+                )
             kind = name.removeprefix("attn.qkv.")
             projections = zip(("q_proj", "k_proj", "v_proj"), tensor.chunk(3), strict=True)
             return {f"{prefix}attention.{projection}.{kind}": part.clone() for projection, part in projections}
     for original, ours in names.items():
         if name == original or (original.endswith(".") and name.startswith(original)):
             return {prefix + ours + name.removeprefix(original): tensor}
-    raise ValueError(f"Not a state dict of the authors' SAT: unknown tensor {prefix and 'in a block: '}{name!r}.")
+    raise ValueError(
+        f"Not a state dict of the authors' SAT: unknown tensor {prefix and 'in a block: '}{one_line(repr(name))}."
+    )
 
 
 def _load(model: torch.nn.Module, state_dict: dict[str, torch.Tensor], new: tuple[str, ...] = ()):

@@ -44,6 +44,10 @@ class PictureTooLargeError(ValueError):
     """A picture with more pixels than are decoded."""
 
 
+# Far above any mean, deviation or factor for pixels.
+MAX_VALUE = 1e6
+
+
 class SATImageProcessorKwargs(ImagesKwargs, total=False):
     r"""
     localization_threshold (`float`, *optional*, defaults to `self.localization_threshold`):
@@ -86,15 +90,13 @@ class SATPostProcessingMixin:
         threshold = self.localization_threshold
         if not _is_number(threshold) or not 0.0 <= threshold <= 1.0:
             raise ValueError(f"`localization_threshold` must be a number between 0 and 1, got {threshold!r}.")
-        if not _is_number(self.rescale_factor) or not 0.0 < self.rescale_factor < math.inf:
-            raise ValueError(f"`rescale_factor` must be a positive number, got {self.rescale_factor!r}.")
+        if not _is_number(self.rescale_factor) or not 0.0 < self.rescale_factor <= MAX_VALUE:
+            raise ValueError(f"`rescale_factor` must be a number above 0, got {self.rescale_factor!r}.")
         for name in ("image_mean", "image_std"):
             values = getattr(self, name)
             channels = values if isinstance(values, tuple) else (values,) * 3
-            if len(channels) != 3 or not all(_is_number(value) and math.isfinite(value) for value in channels):
-                raise ValueError(
-                    f"`{name}` must be a finite number, or one for each of three channels, got {values!r}."
-                )
+            if len(channels) != 3 or not all(_is_number(value) and abs(value) <= MAX_VALUE for value in channels):
+                raise ValueError(f"`{name}` must be a number, or one for each of three channels, got {values!r}.")
             if name == "image_std" and min(channels) <= 0:
                 raise ValueError(f"`image_std` must be positive, got {values!r}.")
         # torchvision's own modes are an enumeration that is not a number
