@@ -65,6 +65,26 @@ def test_defaults_are_the_papers():
         ("image_size", 8, {"patch_size": 16}),
         ("image_size", (224, 230), {}),
         ("patch_size", 0, {}),
+        ("hidden_size", 0, {}),
+        ("hidden_size", -768, {}),
+        ("hidden_size", 2**18, {"num_attention_heads": 1}),
+        ("intermediate_size", 0, {}),
+        ("intermediate_size", 10**9, {}),
+        ("num_hidden_layers", 257, {}),
+        ("num_channels", 0, {}),
+        ("image_size", 4096 + 16, {}),
+        ("image_size", (16, 8192), {}),
+        ("image_size", 4096, {"patch_size": 8}),
+        ("image_size", [224], {}),
+        ("patch_size", [16, 16, 16], {}),
+        ("hidden_act", "no_such_activation", {}),
+        ("hidden_dropout_prob", 1.0, {}),
+        ("attention_probs_dropout_prob", -0.1, {}),
+        ("initializer_range", float("inf"), {}),
+        ("layer_norm_eps", 0.0, {}),
+        ("layer_norm_eps", float("nan"), {}),
+        ("layerscale_value", float("nan"), {}),
+        ("area_loss_weight", float("nan"), {}),
     ],
 )
 def test_values_out_of_range(field, value, arguments):
@@ -91,6 +111,36 @@ def test_values_out_of_range(field, value, arguments):
 def test_values_of_another_type(field, value):
     with pytest.raises(StrictDataclassError, match=field):
         SATConfig(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("id2label", []),
+        ("id2label", {}),
+        ("id2label", {"zero": "ant"}),
+        ("id2label", {0: "ant", 2: "bee"}),
+        ("id2label", {0: "ant", 1: None}),
+        ("num_labels", 0),
+        ("num_labels", -1),
+        ("num_labels", "5"),
+        ("num_labels", 10**9),
+        ("dtype", "load"),
+        ("dtype", "int8"),
+        ("torch_dtype", "complex64"),
+    ],
+)
+def test_fields_that_transformers_does_not_check(field, value):
+    """It names a billion labels, and takes any function of torch for a dtype."""
+    with pytest.raises(ValueError, match=f"`{field.removeprefix('torch_')}`"):
+        SATConfig(**{field: value})
+
+
+def test_the_largest_vit_fits():
+    """ViT-22B of Dehghani et al. (2023), and 4096 px in patches of 16."""
+    config = SATConfig(hidden_size=6144, num_hidden_layers=48, num_attention_heads=48, intermediate_size=24576)
+    assert config.num_hidden_layers == 48
+    assert SATConfig(image_size=4096, patch_size=16, dtype="bfloat16", num_labels=21843).num_labels == 21843
 
 
 def test_a_field_set_later_is_checked_before_it_is_saved(tmp_path):

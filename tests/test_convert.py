@@ -15,6 +15,7 @@
 
 import io
 import pickle
+import re
 import zipfile
 from collections import OrderedDict
 
@@ -39,6 +40,7 @@ from transformers import (
 )
 
 from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor, SATModel
+from transformers_sat.cli import main
 from transformers_sat.convert import (
     convert_original_state_dict,
     load_backbone,
@@ -288,7 +290,7 @@ def test_load_backbone_from_a_grid_that_is_not_square(tmp_path):
 
 def test_load_backbone_refuses_other_models(tmp_path):
     ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1])).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="`resnet`.*`vit`, `deit`, `dinov2`"):
+    with pytest.raises(ValueError, match="config.json.*'resnet'.*vit, deit, dinov2"):
         load_backbone(tmp_path)
 
 
@@ -428,6 +430,34 @@ def test_a_missing_or_unknown_tensor_is_named(original_state_dict):
 def test_a_tensor_of_another_shape_is_named(original_state_dict):
     with pytest.raises(ValueError, match="o_proj"):
         convert_original_state_dict(original_state_dict | {"module.blocks.2.attn.proj.weight": torch.zeros(48, 47)}, 3)
+
+
+HOSTILE_TENSORS = {
+    "NaN": ("blocks.2.mlp.fc1.weight", lambda tensor: tensor * float("nan"), "not finite.*layers.2.mlp.fc1.weight"),
+    "infinite": ("loc_token", lambda tensor: tensor + float("inf"), "not finite.*spatial_token"),
+    "whole numbers": ("norm.bias", lambda tensor: tensor.int(), "floating-point.*norm.bias"),
+    "no dimensions": (
+        "blocks.0.mlp.fc1.weight",
+        lambda tensor: torch.tensor(1.0),
+        "blocks.0.mlp.fc1.weight` must have 2",
+    ),
+    "one dimension less": ("pos_embed", lambda tensor: tensor[0], "`pos_embed` must have 3 dimensions"),
+    "no rows": ("blocks.1.attn.qkv.weight", lambda tensor: tensor[:0], "blocks.1.attn.qkv.weight"),
+    # a few bytes that say that they are a billion classes
+    "repeated": ("head.weight", lambda tensor: tensor[:1].expand(10**9, -1, -1, -1), "head.weight.*its numbers"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE_TENSORS)
+def test_checkpoints_of_the_authors_with_wrong_tensors(case, original_state_dict, tmp_path, capsys):
+    name, change, expected = HOSTILE_TENSORS[case]
+    state_dict = original_state_dict | {f"module.{name}": change(original_state_dict[f"module.{name}"])}
+    path = saved(tmp_path, {"model": state_dict})
+    assert main(["convert", "original", str(path), str(tmp_path / "out"), "--num_attention_heads", "3"]) == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and str(path) in message
+    assert re.search(expected, message), message
+    assert not (tmp_path / "out").exists()
 
 
 class Malicious:

@@ -55,6 +55,45 @@ def processor(request):
     return request.param(size=SIZE)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("localization_threshold", "0.4"),
+        ("localization_threshold", float("nan")),
+        ("localization_threshold", 1.5),
+        ("localization_threshold", True),
+        ("image_mean", [0.5]),
+        ("image_mean", [0.5, 0.5, 10**30]),
+        ("image_std", [0.2, 0.2, 0.0]),
+        ("image_std", -1),
+        ("image_std", "a"),
+        ("rescale_factor", 0),
+        ("rescale_factor", float("inf")),
+        ("size", 20_000),
+        ("size", {"height": 32, "width": 0}),
+        ("size", [32]),
+        ("size", {}),
+        ("crop_size", {"height": 4097, "width": 32}),
+        ("do_resize", "yes"),
+        ("do_pad", True),
+        ("resample", 99),
+        ("resample", "bilinear"),
+    ],
+)
+def test_wrong_settings(backend, field, value):
+    with pytest.raises(ValueError, match=f"`{field}` must"):
+        backend(**{field: value})
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_settings_at_their_bounds(backend):
+    backend(localization_threshold=0, image_mean=0.5, image_std=(1, 1, 1), rescale_factor=1, size=4096)
+    backend(localization_threshold=1, size={"shortest_edge": 256}, crop_size=1, do_center_crop=True, resample=5)
+    with pytest.raises(ValueError, match="`crop_size` must be a height and a width"):
+        backend(do_center_crop=True, crop_size={"shortest_edge": 224})
+
+
 def test_defaults():
     for backend in BACKENDS:
         processor = backend()

@@ -39,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.run(options) or 0
     except (ValueError, OSError, RuntimeError, ImportError, StrictDataclassError) as error:
-        print(f"transformers-sat: {error}", file=sys.stderr)
+        # in one line: some libraries' errors have several
+        print(f"transformers-sat: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
 
 

@@ -13,8 +13,22 @@
 # limitations under the License.
 """SAT model configuration."""
 
+import math
+
 from huggingface_hub.dataclasses import strict
 from transformers import ViTConfig
+from transformers.activations import ACT2FN
+
+
+# Far above any ViT there is (22 billion parameters: 48 blocks, 6144 wide, MLPs of 24576; 4096 px in patches of 16), and low
+# enough that a configuration of somebody else's cannot ask for all of the memory.
+MAX_LAYERS = 256
+MAX_WIDTH = 2**17
+MAX_LABELS = 1_000_000
+MAX_IMAGE_SIDE = 4096
+MAX_PATCHES = 2**16
+
+DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
 @strict
@@ -54,9 +68,13 @@ class SATConfig(ViTConfig):
         layer_norm_eps (`float`, *optional*, defaults to 1e-6):
             Epsilon of the layer normalizations.
 
+    Sizes have upper bounds that no ViT comes near: 256 blocks, widths of 131072, 1 million classes, images of 4096 px a
+    side and 65536 patches.
+
     Raises:
         `huggingface_hub.errors.StrictDataclassError`: if a field has the wrong type, or a value outside its range. The
             message names the field.
+        `ValueError`: if `dtype`, `num_labels` or `id2label` is not what it must be.
 
     Example:
 
@@ -82,6 +100,39 @@ class SATConfig(ViTConfig):
     drop_path_rate: float | int = 0.1
     layerscale_value: float | int | None = None
 
+    def __post_init__(self, **kwargs):
+        # before Transformers acts on them: it takes any name in torch for a dtype, and makes a name for each label
+        dtype = kwargs.get("torch_dtype") if self.dtype is None else self.dtype
+        if dtype is not None and str(dtype).removeprefix("torch.") not in DTYPES:
+            raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {dtype!r}.")
+        num_labels = kwargs.get("num_labels")
+        if num_labels is not None:
+            _check_whole("num_labels", num_labels, MAX_LABELS)
+        if self.id2label is not None:
+            self.validate_labels()
+        super().__post_init__(**kwargs)
+
+    def validate_sizes(self):
+        _check_whole("num_hidden_layers", self.num_hidden_layers, MAX_LAYERS)
+        for name in ("hidden_size", "num_attention_heads", "intermediate_size", "num_channels"):
+            _check_whole(name, getattr(self, name), MAX_WIDTH)
+
+    def validate_labels(self):
+        names = self.id2label
+        if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+            raise ValueError(f"`id2label` must have a name for each label, got {_short(names)}.")
+        # in files the keys are texts
+        if not 1 <= len(names) <= MAX_LABELS or {str(label) for label in names} != set(map(str, range(len(names)))):
+            raise ValueError(
+                f"`id2label` must name the labels 0, 1, ... without gaps, at most {MAX_LABELS}, got {_short(list(names))}."
+            )
+        if not isinstance(self.label2id, dict | None):
+            raise ValueError(f"`label2id` must have the label of each name, got {_short(self.label2id)}.")
+
+    def validate_hidden_act(self):
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(f"`hidden_act` must be an activation that Transformers knows, got {self.hidden_act!r}.")
+
     def validate_num_spatial_layers(self):
         if not 1 <= self.num_spatial_layers <= self.num_hidden_layers:
             raise ValueError(
@@ -97,18 +148,30 @@ class SATConfig(ViTConfig):
             )
 
     def validate_image_and_patch_size(self):
+        for name in ("image_size", "patch_size"):
+            if len(_pair(getattr(self, name))) != 2:
+                raise ValueError(f"`{name}` must be a side or a (height, width), got {getattr(self, name)}.")
+        if max(_pair(self.image_size)) > MAX_IMAGE_SIDE:
+            raise ValueError(f"`image_size` must be at most {MAX_IMAGE_SIDE} a side, got {self.image_size}.")
         for name, image_side, patch_side in zip(("height", "width"), _pair(self.image_size), _pair(self.patch_size)):
             if patch_side < 1 or image_side < patch_side or image_side % patch_side != 0:
                 raise ValueError(
                     f"`image_size` must be a multiple of `patch_size`, got {name} {image_side} for patches of "
                     f"{patch_side}."
                 )
+        num_patches = math.prod(_pair(self.image_size)) // math.prod(_pair(self.patch_size))
+        if num_patches > MAX_PATCHES:
+            raise ValueError(
+                f"`image_size` must be at most {MAX_PATCHES} patches, got {self.image_size} in patches of "
+                f"{self.patch_size}, which are {num_patches}."
+            )
 
     def validate_ranges(self):
         if not 0.0 < self.area_target < 1.0:
             raise ValueError(f"`area_target` must be between 0 and 1 (exclusive), got {self.area_target}.")
-        if not 0.0 <= self.drop_path_rate < 1.0:
-            raise ValueError(f"`drop_path_rate` must be at least 0 and below 1, got {self.drop_path_rate}.")
+        for name in ("drop_path_rate", "hidden_dropout_prob", "attention_probs_dropout_prob"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"`{name}` must be at least 0 and below 1, got {getattr(self, name)}.")
         if self.classifier_kernel_size < 1 or self.classifier_kernel_size % 2 == 0:
             raise ValueError(f"`classifier_kernel_size` must be odd and positive, got {self.classifier_kernel_size}.")
         for name in (
@@ -116,9 +179,25 @@ class SATConfig(ViTConfig):
             "normalization_loss_weight",
             "area_band_loss_weight",
             "area_band_tolerance",
+            "initializer_range",
         ):
-            if getattr(self, name) < 0:
-                raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"`{name}` must be finite and not negative, got {getattr(self, name)}.")
+        if not 0.0 < self.layer_norm_eps < math.inf:
+            raise ValueError(f"`layer_norm_eps` must be positive and finite, got {self.layer_norm_eps}.")
+        if self.layerscale_value is not None and not math.isfinite(self.layerscale_value):
+            raise ValueError(f"`layerscale_value` must be finite, got {self.layerscale_value}.")
+
+
+def _check_whole(name: str, value: int, largest: int):
+    # a bool is an int to Python
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
+        raise ValueError(f"`{name}` must be a whole number between 1 and {largest}, got {_short(value)}.")
+
+
+def _short(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _pair(size: int | list[int] | tuple[int, int]) -> tuple[int, int]:

@@ -15,13 +15,23 @@
 
 import math
 import os
+import re
 
 import torch
-from transformers import AutoConfig, AutoModel, Dinov2Config, PreTrainedConfig
+from transformers import DeiTModel, Dinov2Config, Dinov2Model, PreTrainedConfig, ViTModel
 
 from .configuration_sat import SATConfig
 from .image_processing_sat import SATImageProcessor
-from .loading import refuse_pickled_weights
+from .loading import (
+    ModelFiles,
+    check_floating_point,
+    listed,
+    load_weights,
+    model_from_weights,
+    one_line,
+    read_config,
+    refusing,
+)
 from .metrics import resized_side
 from .modeling_sat import SATForWeaklySupervisedLocalization
 
@@ -44,7 +54,8 @@ def convert_original_state_dict(
         is 0.35 for 1000 classes (ImageNet) and the default otherwise.
 
     Raises:
-        `ValueError`: if weights are missing or unknown, or the number of heads does not divide the hidden size.
+        `ValueError`: if weights are missing, unknown, of the wrong shape or not finite, or the number of heads does not
+            divide the hidden size.
     """
     if not isinstance(state_dict, dict) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state_dict.items()
@@ -53,6 +64,16 @@ def convert_original_state_dict(
     state_dict = {name.removeprefix("module."): tensor for name, tensor in state_dict.items()}
     # the fixed smoothing kernel of the normalization loss, stored as a parameter
     state_dict.pop("weight", None)
+    check_floating_point(state_dict)
+    for name, tensor in state_dict.items():
+        # a view can repeat a few numbers as often as it likes
+        if (
+            tensor.layout != torch.strided
+            or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size()
+        ):
+            raise ValueError(
+                f"Not a state dict of the authors' SAT: {one_line(name)} does not hold all of its numbers."
+            )
     try:
         config = _original_config(state_dict, num_attention_heads)
     except KeyError as error:
@@ -60,9 +81,13 @@ def convert_original_state_dict(
     converted = {}
     for name, tensor in state_dict.items():
         converted.update(_convert_original_tensor(name, tensor))
-    model = SATForWeaklySupervisedLocalization(config)
-    _load(model, converted)
-    return model.eval()
+    model = model_from_weights(
+        SATForWeaklySupervisedLocalization, config, converted, "the authors' weights", dtype=torch.float32
+    )
+    unknown = converted.keys() - model.state_dict().keys()
+    if unknown:
+        raise ValueError(f"Not a state dict of the authors' SAT: unknown tensors, here named {listed(unknown)}.")
+    return model
 
 
 def load_original_checkpoint(
@@ -95,7 +120,7 @@ def load_original_checkpoint(
         raise
     except Exception as error:  # whatever bytes that are no checkpoint make the reader raise
         raise ValueError(
-            f"{path} is not a checkpoint that can be read safely (tensors and plain values only): {error}"
+            f"{path} is not a checkpoint that can be read safely (tensors and plain values only): {one_line(error)}"
         ) from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path} holds a {type(checkpoint).__name__}, expected a dictionary of weights.")
@@ -103,7 +128,8 @@ def load_original_checkpoint(
     threshold = checkpoint.get("best_thr", 0) if "model" in checkpoint else 0
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
         raise ValueError(f"`best_thr` in {path} must be a threshold between 0 and 1, got {threshold!r}.")
-    model = convert_original_state_dict(checkpoint.get("model", checkpoint), num_attention_heads)
+    with refusing(os.fspath(path)):
+        model = convert_original_state_dict(checkpoint.get("model", checkpoint), num_attention_heads)
     image_size = model.config.image_size
     resized = resized_side("sat", image_size)
     processor = SATImageProcessor(
@@ -144,34 +170,36 @@ def load_backbone(
         [`SATForWeaklySupervisedLocalization`]
 
     Raises:
-        `ValueError`: if the repository holds another kind of model, weights that do not fit, or pickled weights only.
+        `OSError`: if there is no such repository or folder, or it has no configuration or weights.
+        `ValueError`: if the repository holds another kind of model, a damaged file, weights that are missing, do not fit
+            or are not finite, or pickled weights only. The message is one line.
     """
-    hub_kwargs = {"token": token, "revision": revision}
-    source_config = AutoConfig.from_pretrained(pretrained_model_name_or_path, trust_remote_code=False, **hub_kwargs)
-    if source_config.model_type not in ("vit", "deit", "dinov2", "sat"):
-        raise ValueError(
-            f"{pretrained_model_name_or_path} holds a model of type `{source_config.model_type}`; a backbone for SAT "
-            "must be one of `vit`, `deit`, `dinov2` (or a `sat` model to go on with)."
-        )
-    refuse_pickled_weights(pretrained_model_name_or_path, **hub_kwargs)
-
-    fields = _shared_fields(source_config)
-    if "num_labels" in overrides:
-        # other classes than the source's names
-        fields = {name: value for name, value in fields.items() if name not in ("id2label", "label2id")}
-    model = SATForWeaklySupervisedLocalization(SATConfig(**(fields | overrides)))
-    grids = patch_grid(source_config), patch_grid(model.config)
+    files = ModelFiles(pretrained_model_name_or_path, token, revision)
+    source_config = read_config(files)
+    # before the weights are read: a backbone's own configuration has no bounds
+    with refusing(f"{files.name} as a SAT model"):
+        fields = _shared_fields(source_config)
+        if "num_labels" in overrides:
+            # other classes than the source's names
+            fields = {name: value for name, value in fields.items() if name not in ("id2label", "label2id")}
+        config = SATConfig(**(fields | overrides))
+        grids = patch_grid(source_config), patch_grid(config)
     if source_config.model_type == "sat":
-        source = SATForWeaklySupervisedLocalization.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
+        source = load_weights(SATForWeaklySupervisedLocalization, source_config, files)
+        model = SATForWeaklySupervisedLocalization(config)
         _load(model.vit, convert_vit_state_dict(source.vit.state_dict(), *grids))
         if source.config.num_labels == model.config.num_labels:
             _load(model.classifier, source.classifier.state_dict())
         return model
 
-    # DINOv2 has no pooler to leave out
-    source_kwargs = hub_kwargs if source_config.model_type == "dinov2" else {"add_pooling_layer": False, **hub_kwargs}
-    source = AutoModel.from_pretrained(pretrained_model_name_or_path, **source_kwargs)
-    convert = convert_dinov2_state_dict if source_config.model_type == "dinov2" else convert_vit_state_dict
+    source_class = {"vit": ViTModel, "deit": DeiTModel, "dinov2": Dinov2Model}[source_config.model_type]
+    if source_class is Dinov2Model:
+        # a token that hides patches in pretraining; there is no pooler to leave out
+        source = load_weights(source_class, source_config, files, may_lack=("embeddings.mask_token",))
+    else:
+        source = load_weights(source_class, source_config, files, add_pooling_layer=False)
+    model = SATForWeaklySupervisedLocalization(config)
+    convert = convert_dinov2_state_dict if source_class is Dinov2Model else convert_vit_state_dict
     new = ("embeddings.spatial_token", "embeddings.spatial_position_embedding")
     _load(model.vit, convert(source.state_dict(), *grids), new=new)
     return model
@@ -289,7 +317,8 @@ def _shared_fields(config: PreTrainedConfig) -> dict:
 
 
 def _original_config(state_dict: dict[str, torch.Tensor], num_attention_heads: int | None) -> SATConfig:
-    for name, num_dimensions in (("patch_embed.proj.weight", 4), ("head.weight", 4), ("pos_embed", 3)):
+    dimensions = {"patch_embed.proj.weight": 4, "head.weight": 4, "pos_embed": 3, "blocks.0.mlp.fc1.weight": 2}
+    for name, num_dimensions in dimensions.items():
         if state_dict[name].ndim != num_dimensions:
             raise ValueError(f"`{name}` must have {num_dimensions} dimensions, got {tuple(state_dict[name].shape)}.")
     hidden_size, num_channels, patch_height, patch_width = state_dict["patch_embed.proj.weight"].shape
@@ -308,7 +337,7 @@ def _original_config(state_dict: dict[str, torch.Tensor], num_attention_heads: i
         num_hidden_layers=sum(name.endswith("attn.qkv.weight") for name in state_dict),
         num_attention_heads=num_attention_heads,
         intermediate_size=state_dict["blocks.0.mlp.fc1.weight"].shape[0],
-        qkv_bias="blocks.0.attn.qkv.bias" in state_dict,
+        qkv_bias=any(name.endswith("attn.qkv.bias") for name in state_dict),
         classifier_kernel_size=state_dict["head.weight"].shape[-1],
         num_labels=num_labels,
         **({"area_target": 0.35} if num_labels == 1000 else {}),
@@ -336,17 +365,24 @@ _ORIGINAL_BLOCK_NAMES = {
 def _convert_original_tensor(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
     """One tensor of the authors' as one of ours, or three: their queries, keys and values are fused."""
     prefix, names = "", _ORIGINAL_NAMES
-    if name.startswith("blocks."):
+    if re.fullmatch(r"blocks\.\d+\..+", name):
         _, index, name = name.split(".", 2)
         prefix, names = f"vit.layers.{index}.", _ORIGINAL_BLOCK_NAMES
         if name.startswith("attn.qkv."):
+            if tensor.ndim == 0 or len(tensor) == 0 or len(tensor) % 3 != 0:
+                raise ValueError(
+                    f"Not a state dict of the authors' SAT: blocks.{index}.{name} has shape {tuple(tensor.shape)}, which is "
+                    "not that of queries, keys and values."
+                )
             kind = name.removeprefix("attn.qkv.")
             projections = zip(("q_proj", "k_proj", "v_proj"), tensor.chunk(3), strict=True)
             return {f"{prefix}attention.{projection}.{kind}": part.clone() for projection, part in projections}
     for original, ours in names.items():
         if name == original or (original.endswith(".") and name.startswith(original)):
             return {prefix + ours + name.removeprefix(original): tensor}
-    raise ValueError(f"Not a state dict of the authors' SAT: unknown tensor {prefix and 'in a block: '}{name!r}.")
+    raise ValueError(
+        f"Not a state dict of the authors' SAT: unknown tensor {prefix and 'in a block: '}{one_line(repr(name))}."
+    )
 
 
 def _load(model: torch.nn.Module, state_dict: dict[str, torch.Tensor], new: tuple[str, ...] = ()):
@@ -354,10 +390,12 @@ def _load(model: torch.nn.Module, state_dict: dict[str, torch.Tensor], new: tupl
     try:
         missing, unexpected = model.load_state_dict(state_dict, strict=False)
     except RuntimeError as error:
-        raise ValueError(f"The weights do not fit the configuration: {error}") from error
-    missing = sorted(set(missing) - set(new))
+        raise ValueError(f"The weights do not fit the configuration: {one_line(error)}") from error
+    missing = set(missing) - set(new)
     if missing or unexpected:
-        raise ValueError(f"The weights do not fit the model. Missing: {missing}. Unknown: {sorted(unexpected)}.")
+        raise ValueError(
+            f"The weights do not fit the model. Missing: {listed(missing)}. Unknown: {listed(unexpected)}."
+        )
 
 
 __all__ = [

@@ -13,6 +13,7 @@
 # limitations under the License.
 """What SAT's image processors share, whatever their back end: reading pictures, and boxes and masks in their pixels."""
 
+import enum
 import math
 import os
 from collections.abc import Sequence
@@ -22,14 +23,20 @@ import numpy as np
 import PIL.Image
 import torch
 from transformers.image_processing_outputs import SemanticSegmentationPostProcessorOutput
+from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
 from transformers.utils import ModelOutput, logging
 
+from .configuration_sat import MAX_IMAGE_SIDE
 from .images_sat import IMAGE_FORMATS, MAX_IMAGE_PIXELS, ImageTooLargeError, fetch_file, read_image
 from .localization_sat import locate, map_in_image, normalize_map
 
 
 logger = logging.get_logger(__name__)
+
+
+# Far above any mean, deviation or factor for pixels.
+MAX_VALUE = 1e6
 
 
 class SATImageProcessorKwargs(ImagesKwargs, total=False):
@@ -50,7 +57,42 @@ class SATPostProcessingMixin:
     picture (bilinear), cut at the threshold (strictly greater), and the largest 8-connected component gives the mask
     and the box. A map that is constant, or nowhere above the threshold, says nothing about the place: box and mask are
     then all that the model saw of the picture. So they are for a map with NaN or infinite values, with a warning.
+
+    Raises:
+        `ValueError`: if a setting has another type or is out of its range; sizes are at most 4096 px a side.
     """
+
+    def __init__(self, **kwargs):
+        # as they are given, since the back ends stumble over sizes of other forms
+        for name in ("size", "crop_size"):
+            _check_size(name, kwargs.get(name))
+        super().__init__(**kwargs)
+        self._check_settings()
+
+    def _check_settings(self):
+        for name in ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb", "do_pad"):
+            value = getattr(self, name)
+            if not isinstance(value, bool | None):
+                raise ValueError(f"`{name}` must be true or false, got {value!r}.")
+        if self.do_pad:
+            raise ValueError("`do_pad` must be false: post-processing undoes a resize and a centre crop alone.")
+        if self.do_center_crop and not (self.crop_size.height and self.crop_size.width):
+            raise ValueError(f"`crop_size` must be a height and a width, got {dict(self.crop_size)}.")
+        threshold = self.localization_threshold
+        if not _is_number(threshold) or not 0.0 <= threshold <= 1.0:
+            raise ValueError(f"`localization_threshold` must be a number between 0 and 1, got {threshold!r}.")
+        if not _is_number(self.rescale_factor) or not 0.0 < self.rescale_factor <= MAX_VALUE:
+            raise ValueError(f"`rescale_factor` must be a number above 0, got {self.rescale_factor!r}.")
+        for name in ("image_mean", "image_std"):
+            values = getattr(self, name)
+            channels = values if isinstance(values, tuple) else (values,) * 3
+            if len(channels) != 3 or not all(_is_number(value) and abs(value) <= MAX_VALUE for value in channels):
+                raise ValueError(f"`{name}` must be a number, or one for each of three channels, got {values!r}.")
+            if name == "image_std" and min(channels) <= 0:
+                raise ValueError(f"`image_std` must be positive, got {values!r}.")
+        # torchvision's own modes are an enumeration that is not a number
+        if not isinstance(self.resample, enum.Enum) and self.resample not in list(PILImageResampling):
+            raise ValueError(f"`resample` must be one of Pillow's filters, 0 to 5, got {self.resample!r}.")
 
     def fetch_images(self, image_url_or_urls):
         """
@@ -296,7 +338,7 @@ class SATPostProcessingMixin:
         if self.do_resize and self.size.height and self.size.width:
             return self.size.height, self.size.width
         raise ValueError(
-            "The size of the model's pictures does not follow from this processor's settings; pass `target_sizes`, the "
+            "The size of the model's pictures depends on each picture with this processor's settings; pass `target_sizes`, the "
             "(height, width) of each original picture."
         )
 
@@ -375,6 +417,25 @@ class SATPostProcessingMixin:
             "Post-processing undoes a resize to `height` and `width` or to `shortest_edge`; this processor has "
             f"`size={dict(self.size)}`."
         )
+
+
+def _check_size(name: str, size: int | dict[str, int] | Sequence[int] | SizeDict | None):
+    if size is None:
+        return
+    sides = [size, size]
+    if isinstance(size, dict | SizeDict):
+        sides = list(dict(size).values())
+    elif isinstance(size, list | tuple):
+        sides = size if len(size) == 2 else []
+    is_whole = all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
+    if not sides or not is_whole or not all(1 <= side <= MAX_IMAGE_SIDE for side in sides):
+        raise ValueError(
+            f"`{name}` must be a side or a (height, width), each between 1 and {MAX_IMAGE_SIDE} px, got {size!r}."
+        )
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _to_eight_bits(image):

@@ -22,14 +22,11 @@ import datasets
 import torch
 import transformers
 from accelerate import PartialState
-from transformers import AutoConfig, AutoImageProcessor
 
-from ..configuration_sat import SATConfig
 from ..data import EMBEDDED_DATASET, load_localization_dataset
 from ..data.loading import has_boxes, has_masks
-from ..loading import refuse_pickled_weights
+from ..loading import load_model
 from ..metrics.frames import PROTOCOLS
-from ..modeling_sat import SATForWeaklySupervisedLocalization
 from ..training.metrics import format_table
 from .engine import check_boxes, evaluate_localization
 from .pixels import PixelEvaluation, evaluate_pixels
@@ -89,7 +86,8 @@ def evaluate_model(
         raise ValueError(f"`max_samples` must be at least 1, got {max_samples}.")
     check_output(output)
     state = start_processes()
-    network, image_processor = load_model(model, state.device)
+    network, image_processor = load_model(model)
+    network.to(state.device)
     # the main process writes the cache, the others read it
     with state.main_process_first():
         splits = load_localization_dataset(
@@ -262,19 +260,6 @@ def start_processes() -> PartialState:
     elif not sys.stderr.isatty():
         datasets.disable_progress_bars()
     return state
-
-
-def load_model(name: str, device: torch.device):
-    """A SAT model on a device, and its processor."""
-    config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    if not isinstance(config, SATConfig):
-        raise ValueError(
-            f"{name} is a `{config.model_type}` model and has no localization map: give a SAT model, such as "
-            "`transformers-sat convert backbone` makes one to train."
-        )
-    refuse_pickled_weights(name)
-    model = SATForWeaklySupervisedLocalization.from_pretrained(name).to(device).eval()
-    return model, AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
 
 
 def with_row_numbers(dataset: datasets.Dataset, max_samples: int | None) -> datasets.Dataset:

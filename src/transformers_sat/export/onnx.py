@@ -28,7 +28,7 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import BaseImageProcessor
 
-from ..loading import load_localizer
+from ..loading import load_model
 from ..modeling_sat import SATForWeaklySupervisedLocalization
 
 
@@ -90,14 +90,14 @@ def export_model(
         [`OnnxExport`]
 
     Raises:
-        `ValueError`: as [`export_onnx`], and as [`~transformers_sat.loading.load_localizer`].
+        `ValueError`: as [`export_onnx`], and as [`~transformers_sat.loading.load_model`].
     """
     if image_size is not None and len(image_size) not in (1, 2):
         raise ValueError(f"`image_size` must be a side, or a height and a width, got {len(image_size)} numbers.")
     _check_folder(output)
-    localizer = load_localizer(model_name_or_path, device="cpu")
+    model, image_processor = load_model(model_name_or_path)
     size = None if image_size is None else (image_size[0], image_size[-1])
-    return export_onnx(localizer.model.float(), localizer.image_processor, output, opset, size, dynamic_size, quantize)
+    return export_onnx(model.float(), image_processor, output, opset, size, dynamic_size, quantize)
 
 
 def export_onnx(
@@ -148,6 +148,7 @@ def export_onnx(
     if opset not in OPSETS:
         raise ValueError(f"`opset` must be between {OPSETS[0]} and {OPSETS[-1]}, got {opset}.")
     if image_size is not None:
+        _check_image_size(model, *image_size)
         image_processor = _with_image_size(image_processor, image_size)
     height, width = _traced_size(model, image_processor, dynamic_size)
 
@@ -240,13 +241,17 @@ def _traced_size(
                 "model that takes any."
             ) from error
         height, width = embeddings.image_size
-    patch_height, patch_width = embeddings.patch_embeddings.patch_size
+    _check_image_size(model, height, width)
+    return height, width
+
+
+def _check_image_size(model: SATForWeaklySupervisedLocalization, height: int, width: int):
+    patch_height, patch_width = model.vit.embeddings.patch_embeddings.patch_size
     if height < patch_height or width < patch_width or height % patch_height != 0 or width % patch_width != 0:
         raise ValueError(
             f"`image_size` must be a multiple of the model's patches of {patch_height}x{patch_width}, got "
             f"{height}x{width}."
         )
-    return height, width
 
 
 def _trace(
