@@ -34,6 +34,9 @@ PICTURE_FORMATS = [
     name for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "AVIF") if name in PIL.Image.OPEN
 ]
 
+# As many as the pixels that are decoded take without compression, and half as many again.
+MAX_PICTURE_BYTES = 2**28 + 2**27
+
 EXIF_ORIENTATION = 0x0112
 # The orientations that exchange width and height, and what brings the picture upright.
 QUARTER_TURNS = {
@@ -149,7 +152,7 @@ def turn_box(
 def _read_picture(picture: Picture, reader: Reader) -> tuple[bytes, tuple[int, int], int]:
     """Bytes, size as stored and EXIF orientation of a picture that can be decoded to its end."""
     try:
-        content = reader.source.read(picture.image)
+        content = reader.source.read(picture.image, MAX_PICTURE_BYTES)
         with PIL.Image.open(io.BytesIO(content), formats=PICTURE_FORMATS) as image:
             check_picture_size(image, picture.image)
             size = image.size
@@ -165,7 +168,7 @@ def _read_picture(picture: Picture, reader: Reader) -> tuple[bytes, tuple[int, i
 
 def _read_mask(picture: Picture, reader: Reader, file: str, pixels_of) -> np.ndarray:
     try:
-        content = reader.source.read(file)
+        content = reader.source.read(file, MAX_PICTURE_BYTES)
         with PIL.Image.open(io.BytesIO(content), formats=PICTURE_FORMATS) as image:
             check_picture_size(image, file)
             return pixels_of(PIL.ImageOps.exif_transpose(image))
