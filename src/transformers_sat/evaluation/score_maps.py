@@ -16,6 +16,7 @@ Measuring score maps that others made, against the metadata folders of wsolevalu
 (https://github.com/clovaai/wsolevaluation).
 """
 
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from ..fields import as_number, shown
 from ..images_sat import read_image
 from ..metrics import BoxAccuracy, PixelAveragePrecision, ground_truth_boxes
 from .engine import thresholds_to_count
@@ -78,10 +80,10 @@ class WsolMetadata:
         image_sizes, labels = {}, {}
         if boxes:
             for line, (name, width, height) in read_lines(folder / "image_sizes.txt", (3,)):
-                image_sizes[name] = (as_number(height, line), as_number(width, line))
+                image_sizes[name] = (as_size(height, line, "height"), as_size(width, line, "width"))
         if (folder / "class_labels.txt").is_file():
             for line, (name, label) in read_lines(folder / "class_labels.txt", (2,)):
-                labels[name] = as_number(label, line)
+                labels[name] = as_number(label, line, "class")
         metadata = cls(image_ids, boxes, masks, ignore_masks, image_sizes, labels)
         metadata._check(folder)
         return metadata
@@ -273,7 +275,7 @@ def read_localization(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list
     for line, fields in read_lines(path, (5, 3, 2)):
         name = fields[0]
         if len(fields) == 5:
-            boxes.setdefault(name, []).append([as_number(field, line, float) for field in fields[1:]])
+            boxes.setdefault(name, []).append(as_corners(fields[1:], line))
             continue
         masks.setdefault(name, []).append(fields[1])
         # the region is on the first line of an image; the others end with an empty field
@@ -289,21 +291,33 @@ def read_lines(path: Path, num_fields: Sequence[int]):
     Yields the lines of a file that are not empty: where each is, for errors, and its fields. Paths with commas are not
     known in these files.
     """
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}, line {line} is not UTF-8 text: {error.reason}.") from error
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         fields = [field.strip() for field in line.split(",")]
         if len(fields) not in num_fields:
             expected = " or ".join(str(length) for length in sorted(num_fields))
-            raise ValueError(f"{path}, line {number}: {expected} fields expected, got {line!r}.")
+            raise ValueError(f"{path}, line {number}: {expected} fields expected, got {shown(line)}.")
         yield f"{path}, line {number}", fields
 
 
-def as_number(text: str, line: str, kind: type = int) -> int | float:
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise ValueError(f"{line}: {text!r} is not a number.") from error
+def as_size(text: str, line: str, name: str) -> int:
+    size = as_number(text, line, name)
+    if size < 1:
+        raise ValueError(f"{line}, `{name}`: a picture has at least one pixel, got {size}.")
+    return size
+
+
+def as_corners(fields: Sequence[str], line: str) -> list[float]:
+    x0, y0, x1, y1 = corners = [as_number(field, line, "box", float) for field in fields]
+    if not all(map(math.isfinite, corners)) or x1 < x0 or y1 < y0:
+        raise ValueError(f"{line}: a box is x0, y0, x1, y1 with x0 up to x1 and y0 up to y1, got {', '.join(fields)}.")
+    return corners
 
 
 __all__ = ["WsolMetadata", "evaluate_score_maps", "read_map"]

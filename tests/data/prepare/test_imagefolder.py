@@ -130,9 +130,9 @@ def test_the_folder_is_the_class_where_the_metadata_has_none(tmp_path):
     "line, message",
     [
         ('{"label": "a"}', "metadata.jsonl, line 1: there is no `file_name`"),
-        ("file_name", "metadata.jsonl, line 1: not JSON"),
+        ("file_name", "metadata.jsonl, line 1: no valid JSON"),
         ("[1]", "metadata.jsonl, line 1: expected an object"),
-        ("[" * 100_000, "metadata.jsonl, line 1: not JSON"),
+        ("[" * 100_000, "metadata.jsonl, line 1: no valid JSON"),
         ('{"file_name": "1.jpg", "label": "a", "objects": [[0, 0, 1, 1]]}', "line 1: `objects` must be like"),
         ('{"file_name": "1.jpg", "label": "a", "objects": {"bbox": [[0, 0, 1]]}}', "line 1: a box must be"),
         ('{"file_name": "1.jpg", "label": "a", "objects": {"bbox": [[0, 0, 1, "x"]]}}', "`bbox` must be a number"),

@@ -24,7 +24,7 @@ from pathlib import Path
 from datasets.utils.py_utils import convert_file_size_to_int
 from filelock import FileLock, Timeout
 
-from .plan import PictureList, Plan, make_plan
+from .plan import PictureList, Plan, make_plan, no_pictures
 from .records import Reader
 from .shards import ShardChecker, ShardResult, ShardWriter, do_shards, write_durably
 from .validation import InvalidPicture, ProblemReport
@@ -133,6 +133,8 @@ def prepare_dataset(
         listed: list[InvalidPicture] = []
         pictures = PictureList(work_folder / "pictures.jsonl")
         plan = make_plan(reader, pictures, max_shard_bytes, listed.append if skip_invalid else _raise)
+        if not plan.num_pictures:
+            raise no_pictures(reader)
         _agree_with_earlier_plan(state / "plan.json", plan, reader, max_shard_bytes)
 
         writer = ShardWriter(reader, pictures, skip_invalid, data_folder, results_folder, work_folder)

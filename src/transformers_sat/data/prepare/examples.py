@@ -21,7 +21,7 @@ import datasets
 import numpy as np
 import PIL.Image
 
-from ...images_sat import opened_image, orientation_of, read_image
+from ...images_sat import MAX_IMAGE_BYTES, opened_image, orientation_of, read_image
 from .records import Picture, Reader
 from .validation import InvalidPicture, check_boxes, check_classes
 
@@ -161,7 +161,7 @@ def _read_mask(picture: Picture, reader: Reader, file: str, pixels_of) -> np.nda
 
 def _read_file(picture: Picture, reader: Reader, file: str) -> bytes:
     try:
-        return reader.source.read(file)
+        return reader.source.read(file, MAX_IMAGE_BYTES)
     except Exception as error:  # of the disk or of a damaged archive, whose readers raise errors of any kind
         reason = _without_place(error, reader)
         raise InvalidPicture.of(picture, "undecodable", f"The image {file} cannot be read: {reason}") from error

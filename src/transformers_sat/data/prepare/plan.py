@@ -123,9 +123,14 @@ def make_plan(
             Called with each problem that the lists alone show. If it returns, the picture is left out.
 
     Returns:
-        [`Plan`]
+        [`Plan`], which is empty if there are problems with all pictures.
+
+    Raises:
+        `ValueError`: if there are no classes, or two of one name.
     """
     class_numbers = {name: number for number, name in enumerate(reader.class_names)}
+    if not class_numbers:
+        raise no_pictures(reader)
     if len(class_numbers) < len(reader.class_names):
         repeated = [name for number, name in enumerate(reader.class_names) if class_numbers[name] != number]
         raise ValueError(f"{reader.source.path}: classes of {reader.title} have the same name: {repeated[:5]}.")
@@ -164,8 +169,6 @@ def make_plan(
     for name, count in zip(reader.class_names, class_counts, strict=True):
         if count == 0:
             report(InvalidPicture("empty_class", f"the class {name!r} has no pictures.", str(source.path)))
-    if not len(table["line"]):
-        raise ValueError(f"{source.path} has no picture of {reader.title} that can be used.")
     shards = _divide(table, splits, max_shard_bytes)
     settings = {
         "version": PLAN_VERSION,
@@ -178,6 +181,11 @@ def make_plan(
         digest.update(shard.name.encode())
         digest.update(shard.lines.astype("<i8").tobytes())
     return Plan(shards, digest.hexdigest())
+
+
+def no_pictures(reader: Reader) -> ValueError:
+    """The error for a source without pictures, or with none that is left."""
+    return ValueError(f"{reader.source.path} has no picture of {reader.title} that can be used.")
 
 
 def _without_duplicates(
@@ -216,4 +224,4 @@ def _divide(table: dict[str, np.ndarray], splits: list[str], max_shard_bytes: in
     return shards
 
 
-__all__ = ["PictureList", "Plan", "Shard", "make_plan"]
+__all__ = ["PictureList", "Plan", "Shard", "make_plan", "no_pictures"]

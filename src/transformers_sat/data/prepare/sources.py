@@ -20,8 +20,11 @@ import contextlib
 import hashlib
 import io
 import itertools
+import lzma
+import math
 import os
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -33,6 +36,8 @@ from pathlib import Path
 import numpy as np
 from transformers.utils import logging
 
+from ...fields import shown
+
 
 logger = logging.get_logger(__name__)
 
@@ -42,11 +47,21 @@ ARCHIVE_SUFFIXES = {".tar": "tar", ".tar.gz": "tar.gz", ".tgz": "tar.gz", ".zip"
 # What no honest data set comes near, and what a damaged or hostile archive cannot make us go beyond.
 MAX_FILES = 20_000_000
 MAX_FILE_BYTES = 2**30
+MAX_LIST_BYTES = 2**28
+MAX_LINE_CHARACTERS = 2**20
+MAX_NAME_CHARACTERS = 4096
 MAX_DEPTH = 3
 # Annotations shrink to a thirtieth or so; only runs of one byte shrink more than this.
 MAX_EXPANSION = 200
 # Small archives may expand more: one of a few lists that say nearly the same on every line.
 FREE_EXPANSION_BYTES = 2**28
+# Archives that are compressed inside another one are kept in memory, all of a source together up to this.
+MAX_MEMORY_BYTES = 2**27
+# What is said of one member of a tar file: its name, or attributes of the system that packed it.
+MAX_TAR_HEADER_BYTES = 2**20
+# A list of members in a zip file takes a hundred bytes for each in the file, and a thousand in memory.
+FREE_ZIP_LIST_BYTES = 2**24
+MAX_ZIP_LIST_SHARE = 1 / 4
 
 # Between two points where reading a `.tar.gz` can start, which cost 32 KiB of memory each.
 GZIP_POINT_SPACING = 2**22
@@ -57,7 +72,10 @@ STRAY_FOLDERS = {"__MACOSX", ".git", ".ipynb_checkpoints"}
 STRAY_FILES = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
 # What the libraries raise on damaged archives, beside OSError.
-DAMAGES = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+DAMAGES = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, RuntimeError, UnicodeError, OverflowError),
+)
 
 
 def open_source(path: str | os.PathLike) -> "Source":
@@ -103,12 +121,13 @@ class Source:
         self.archives: list[Path] = []
         self._containers: list[_Folder | _Tar | _Zip] = []
         self._names: list[bytes] | SortedPaths = []
+        self._memory = _Allowance(MAX_MEMORY_BYTES)
         # Arrays: a few Python objects for each of a million files would take a gigabyte.
         self._container_of, self._offsets, self._sizes = array("i"), array("q"), array("q")
         if self.path.is_dir():
             self._scan_folder()
         elif self.path.is_file() and archive_form(self.path.name) is not None:
-            self._scan_archive_on_disk()
+            self._scan_single_archive()
         elif self.path.exists():
             raise ValueError(
                 f"{self.path} is not a form that can be read: give a folder, or a file with one of the endings "
@@ -144,17 +163,19 @@ class Source:
         index = self._known_index(path)
         return self._container_of[index], self._offsets[index]
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, max_bytes: int | None = None) -> bytes:
         """
         Reads a file.
 
+        Args:
+            path (`str`): the file.
+            max_bytes (`int`, *optional*): size up to which it is read; a gigabyte by default.
+
         Raises:
-            `ValueError`: if there is no such file, it is larger than a gigabyte, or its archive is damaged.
+            `ValueError`: if there is no such file, it is larger, or its archive is damaged.
         """
         index = self._known_index(path)
-        size = self._sizes[index]
-        if size > MAX_FILE_BYTES:
-            raise ValueError(f"{path} has {size} bytes; files of up to {MAX_FILE_BYTES} are read.")
+        size = self._check_size(path, index, MAX_FILE_BYTES if max_bytes is None else max_bytes)
         with _damage_named(path, self.path):
             with self._open(index) as file:
                 content = file.read(size)
@@ -173,13 +194,19 @@ class Source:
             without its end. Blank lines are left out. The last one may or may not have an end.
 
         Raises:
-            `ValueError`: if there is no such file, it is not UTF-8, or its archive is damaged.
+            `ValueError`: if there is no such file, it or a line is too long for a list, it is not UTF-8, or its archive is
+                damaged.
         """
         index = self._known_index(path)
+        self._check_size(path, index, MAX_LIST_BYTES)
         number = 0
         with _damage_named(path, self.path), self._open(index) as file:
             try:
-                for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1):
+                lines = io.TextIOWrapper(file, encoding="utf-8-sig")
+                while line := lines.readline(MAX_LINE_CHARACTERS + 1):
+                    number += 1
+                    if len(line) > MAX_LINE_CHARACTERS:
+                        raise ValueError(f"{path}, line {number} has more than {MAX_LINE_CHARACTERS} characters.")
                     if text := line.rstrip("\n"):
                         if not text.isspace():
                             yield f"{path}, line {number}", text
@@ -221,6 +248,12 @@ class Source:
             absent = ", ".join(root + path for path in missing[root])
             raise ValueError(f"{self.path} has {root + marker}, but not {absent}.")
         return complete[0]
+
+    def _check_size(self, path: str, index: int, max_bytes: int) -> int:
+        size = self._sizes[index]
+        if size > max_bytes:
+            raise ValueError(f"{path} has {size} bytes; files of up to {max_bytes} are read.")
+        return size
 
     def _exists(self, path: str) -> bool:
         path = path.strip("/")
@@ -264,54 +297,80 @@ class Source:
     def _scan_folder(self):
         self._containers.append(_Folder(self.path))
         digest = hashlib.sha256()
-        archives, folders, ignored = [], set(), _Ignored(self.path)
+        archives, ignored = [], _Ignored(self.path)
         self.num_plain_files = self.num_bytes = 0
         for name, status in _files_below(self.path, ignored):
             self.num_bytes += status.st_size
             digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-            folders.update(_parents(name))
             if archive_form(name) is None:
                 self._add(name, 0, len(self._names), status.st_size)
                 self.num_plain_files += 1
             else:
                 archives.append(name)
+        unpacked = self._unpacked(archives, 0, "")
         for name in archives:
-            if without_suffix(name) in folders:
+            if without_suffix(name) in unpacked:
                 logger.warning(f"{self.path / name} is left alone: the folder {without_suffix(name)} lies beside it.")
             else:
-                self._scan_archive(
-                    _DiskFile(self.path / name), archive_form(name), without_suffix(name) + "/", depth=1
-                )
-                self.archives.append(self.path / name)
+                self._scan_archive_on_disk(self.path / name, without_suffix(name) + "/")
         ignored.warn()
         self.fingerprint = digest.hexdigest()
 
-    def _scan_archive_on_disk(self):
+    def _scan_single_archive(self):
         status = self.path.stat()
         description = f"{self.path.name}\0{status.st_size}\0{status.st_mtime_ns}\n"
         self.fingerprint = hashlib.sha256(description.encode()).hexdigest()
-        self.archives.append(self.path)
         self.num_plain_files, self.num_bytes = 0, status.st_size
-        self._scan_archive(_DiskFile(self.path), archive_form(self.path.name), prefix="", depth=1)
+        self._scan_archive_on_disk(self.path, prefix="")
 
-    def _scan_archive(self, stream: "_Stream", form: str, prefix: str, depth: int):
-        number = len(self._containers)
+    def _scan_archive_on_disk(self, path: Path, prefix: str):
+        stream = _DiskFile(path)
+        expansion = _Allowance(stream.size * MAX_EXPANSION + FREE_EXPANSION_BYTES)
+        zip_list_bytes = FREE_ZIP_LIST_BYTES + int(stream.size * MAX_ZIP_LIST_SHARE)
+        self._scan_archive(stream, archive_form(path.name), prefix, 1, expansion, zip_list_bytes)
+        self.archives.append(path)
+
+    def _scan_archive(
+        self, stream: "_Stream", form: str, prefix: str, depth: int, expansion: "_Allowance", zip_list_bytes: int
+    ):
+        """
+        Finds the files of an archive and of those in it. `expansion` is what they all may unpack to, together, and
+        `zip_list_bytes` what the list of members of a zip file may take.
+        """
+        number, first = len(self._containers), len(self._names)
         ignored = _Ignored(stream.name)
         with _damage_named(stream.name):
-            container = _Zip(stream) if form == "zip" else _Tar(_Gzip(stream) if form == "tar.gz" else stream)
+            if form == "zip":
+                container = _Zip(stream, expansion, zip_list_bytes)
+            else:
+                container = _Tar(_Gzip(stream) if form == "tar.gz" else stream, expansion)
             self._containers.append(container)
-            nested, folders = [], set()
+            nested = []
             for name, offset, size in container.members(ignored):
-                folders.update(_parents(name))
                 if archive_form(name) is not None and depth < MAX_DEPTH:
                     nested.append((name, offset, size))
                 else:
                     self._add(prefix + name, number, offset, size)
+            unpacked = self._unpacked([name for name, _, _ in nested], first, prefix)
             for name, offset, size in nested:
-                if without_suffix(name) not in folders:
-                    stream = container.stream(f"{container.name}/{name}", offset, size)
-                    self._scan_archive(stream, archive_form(name), prefix + without_suffix(name) + "/", depth + 1)
+                if without_suffix(name) not in unpacked:
+                    stream = container.stream(f"{container.name}/{name}", offset, size, self._memory)
+                    inside = prefix + without_suffix(name) + "/"
+                    self._scan_archive(stream, archive_form(name), inside, depth + 1, expansion, zip_list_bytes)
         ignored.warn()
+
+    def _unpacked(self, archives: list[str], first: int, prefix: str) -> set[str]:
+        """Which of the archives lie beside a folder of their name, as far as their files, or others from `first` on, tell."""
+        stems = {without_suffix(name) for name in archives}
+        files = (name.decode()[len(prefix) :] for name in self._names[first:]) if stems else ()
+        return {parent for name in itertools.chain(files, archives) for parent in _parents(name) if parent in stems}
+
+
+class _Allowance:
+    """A number of bytes that several may take of."""
+
+    def __init__(self, num_bytes: int):
+        self.left = num_bytes
 
 
 class SortedPaths(Sequence):
@@ -368,8 +427,8 @@ def without_suffix(name: str) -> str:
 
 
 def safe_name(name: str) -> str | None:
-    """The path of an archive member in plain form, or `None` if it leads out of the archive or is not UTF-8."""
-    if name.startswith("/") or "\0" in name or "\\" in name:
+    """The path of an archive member in plain form; `None` if it leads out of the archive, is not UTF-8 or is too long."""
+    if name.startswith("/") or "\0" in name or "\\" in name or len(name) > MAX_NAME_CHARACTERS:
         return None
     try:
         name.encode()
@@ -423,7 +482,7 @@ class _Ignored:
 
     def add(self, name: str, reason: str):
         self.count += 1
-        self.example = self.example or f"{name!r} ({reason})"
+        self.example = self.example or f"{shown(name)} ({reason})"
 
     def warn(self):
         if self.count:
@@ -435,6 +494,8 @@ def _damage_named(name: object, archive: object = None) -> Iterator[None]:
     """Turns what the archive libraries raise on damaged data into a `ValueError` that names the file."""
     try:
         yield
+    except _BeyondLimitsError as error:
+        raise ValueError(f"{name}: {error}; get it again, or unpack it and give the folder.") from error
     except (*DAMAGES, OSError) as error:
         place = f"{name}" if archive is None else f"{name} in {archive}"
         raise ValueError(f"{place} cannot be read ({error}); it is damaged or incomplete: get it again.") from error
@@ -505,6 +566,10 @@ class _Gzip:
 _Stream = _DiskFile | _Part | _Memory | _Gzip
 
 
+class _BeyondLimitsError(Exception):
+    """An archive takes more to be read than an honest one."""
+
+
 class _StreamFile(io.RawIOBase):
     """A stream with a position, as the libraries read it."""
 
@@ -533,6 +598,30 @@ class _StreamFile(io.RawIOBase):
         return len(content)
 
 
+class _LimitedFile(_StreamFile):
+    """A stream of which a library may read so many bytes, whatever the stream says that there are to read."""
+
+    def __init__(self, stream: _Stream, what: str, max_bytes: int):
+        super().__init__(stream)
+        self._what = what
+        self.allow(max_bytes)
+
+    def allow(self, num_bytes: float):
+        """Allows so many bytes from now on."""
+        self._allowed = self._left = num_bytes
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0:
+            size = max(0, getattr(self._stream, "size", math.inf) - self._position)
+        # before memory is taken for them
+        if size > self._left:
+            raise _BeyondLimitsError(
+                f"{self._what} has more than {self._allowed} bytes, too much for an honest archive"
+            )
+        self._left -= size
+        return super().read(size)
+
+
 # Containers: what files lie in.
 
 
@@ -545,22 +634,23 @@ class _Folder:
 
 
 class _Tar:
-    def __init__(self, stream: _Stream):
+    def __init__(self, stream: _Stream, expansion: _Allowance):
         self.name = stream.name
-        self._stream = stream
+        self._stream, self._expansion = stream, expansion
 
     def members(self, ignored: _Ignored) -> Iterator[tuple[str, int, int]]:
         """Name, offset and size of each ordinary file."""
-        limit = None
-        if isinstance(self._stream, _Gzip):
-            limit = self._stream.compressed_size * MAX_EXPANSION + FREE_EXPANSION_BYTES
-        with tarfile.open(fileobj=_StreamFile(self._stream), mode="r:") as tar:
+        is_compressed = isinstance(self._stream, _Gzip)
+        headers = _LimitedFile(self._stream, "the header of a member", MAX_TAR_HEADER_BYTES)
+        with tarfile.open(fileobj=headers, mode="r:") as tar:
             while (member := tar.next()) is not None:
+                headers.allow(MAX_TAR_HEADER_BYTES)
                 # The list of all members, which tarfile keeps, would be most of the memory in use.
                 tar.members.clear()
-                if limit is not None and member.offset_data + member.size > limit:
+                self._check(member, tar)
+                if is_compressed and member.offset_data + member.size > self._expansion.left:
                     raise ValueError(
-                        f"{self.name} unpacks to more than {limit} bytes, too much for an honest archive."
+                        f"{self.name} unpacks to more than {self._expansion.left} bytes, too much for an honest archive."
                     )
                 if member.isdir() or _is_stray(member.name):
                     continue
@@ -568,31 +658,42 @@ class _Tar:
                 if not member.isreg() or member.issparse():
                     ignored.add(member.name, "a link, a device or a sparse file")
                 elif name is None:
-                    ignored.add(member.name, "a path that leads out of the archive, or is not UTF-8")
+                    ignored.add(member.name, "a path that leads out of the archive, is not UTF-8 or is too long")
                 else:
                     yield name, member.offset_data, member.size
+            if is_compressed:
+                self._expansion.left -= tar.offset
             # The libraries take the end of a cut off file for the end of the archive.
             if self._stream.read_at(tar.offset, tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("it has no end mark")
 
-    def open(self, name: str, offset: int, size: int) -> io.BufferedIOBase:
-        return io.BufferedReader(_StreamFile(self.stream(name, offset, size)))
+    def _check(self, member: tarfile.TarInfo, tar: tarfile.TarFile):
+        if member.size < 0:
+            # tarfile would go back, and find the same member for ever
+            raise tarfile.ReadError(f"a member has the size {member.size}")
+        if sum(len(name) + len(value) for name, value in tar.pax_headers.items()) > MAX_TAR_HEADER_BYTES:
+            raise _BeyondLimitsError(f"its global headers have more than {MAX_TAR_HEADER_BYTES} bytes")
 
-    def stream(self, name: str, offset: int, size: int) -> _Part:
+    def open(self, name: str, offset: int, size: int) -> io.BufferedIOBase:
+        return io.BufferedReader(_StreamFile(_Part(name, self._stream, offset, size)))
+
+    def stream(self, name: str, offset: int, size: int, memory: _Allowance) -> _Part:
         return _Part(name, self._stream, offset, size)
 
 
 class _Zip:
-    def __init__(self, stream: _Stream):
+    def __init__(self, stream: _Stream, expansion: _Allowance, max_list_bytes: int):
         self.name = stream.name
-        self._zip = zipfile.ZipFile(_StreamFile(stream))
+        file = _LimitedFile(stream, "the list of members", max_list_bytes)
+        self._zip = zipfile.ZipFile(file)
+        file.allow(math.inf)
         self._infos = {info.header_offset: info for info in self._zip.infolist()}
         expanded = sum(info.file_size for info in self._zip.infolist())
-        limit = stream.size * MAX_EXPANSION + FREE_EXPANSION_BYTES
-        if expanded > limit:
+        if expanded > expansion.left:
             raise ValueError(
                 f"{self.name} unpacks to {expanded} bytes, too much for an honest archive of {stream.size}."
             )
+        expansion.left -= expanded
 
     def members(self, ignored: _Ignored) -> Iterator[tuple[str, int, int]]:
         """Name, offset and size of each ordinary file."""
@@ -604,7 +705,7 @@ class _Zip:
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
                 ignored.add(info.filename, "a link or a device")
             elif name is None:
-                ignored.add(info.filename, "a path that leads out of the archive")
+                ignored.add(info.filename, "a path that leads out of the archive or is too long")
             elif info.flag_bits & 1:
                 raise ValueError(
                     f"{info.filename} in {self.name} is encrypted; unpack the archive and give the folder."
@@ -615,12 +716,13 @@ class _Zip:
     def open(self, name: str, offset: int, size: int) -> io.BufferedIOBase:
         return self._zip.open(self._infos[offset])
 
-    def stream(self, name: str, offset: int, size: int) -> _Memory:
-        if size > MAX_FILE_BYTES // 4:
+    def stream(self, name: str, offset: int, size: int, memory: _Allowance) -> _Memory:
+        if size > memory.left:
             raise ValueError(
-                f"{name} is a large archive inside a zip file, where it cannot be read from any place; unpack the outer one "
-                "and give the folder."
+                f"{name} is an archive inside a zip file, which is kept in memory, where {memory.left} bytes of "
+                f"{MAX_MEMORY_BYTES} are left for such: unpack the outer one and give the folder."
             )
+        memory.left -= size
         return _Memory(name, self.open(name, offset, size).read(size))
 
 

@@ -33,6 +33,9 @@ KINDS = {
     "box_outside": "a box that lies or reaches outside its picture",
 }
 
+# Far beyond any picture that is decoded. Official boxes may reach past the edge, but not out of the type of their column.
+LARGEST_COORDINATE = 1e9
+
 # Corners that count from 1, and rounded ones, may lie this far past the edge.
 EDGE_TOLERANCE = 1.0
 
@@ -151,8 +154,9 @@ def check_boxes(picture: Picture, size: tuple[int, int] | None, keeps_official_b
         if size is None:
             continue
         overlaps = x < size[0] and y < size[1] and x + width > 0 and y + height > 0
-        past_edge = max(-x, -y, x + width - size[0], y + height - size[1]) > EDGE_TOLERANCE
-        if not overlaps or (past_edge and not keeps_official_boxes):
+        distance = max(-x, -y, x + width - size[0], y + height - size[1])
+        past_edge = distance > EDGE_TOLERANCE
+        if not overlaps or (past_edge and not keeps_official_boxes) or distance > LARGEST_COORDINATE:
             raise InvalidPicture.of(
                 picture,
                 "box_outside",

@@ -160,7 +160,7 @@ def test_what_is_missing_is_named_with_the_layout_there_should_be(official, form
             "ILSVRC/ImageSets/CLS-LOC/train_cls.txt",
             "n01440764/",
             "n0/",
-            ("train_cls.txt, line 1", "n0 is not"),
+            ("train_cls.txt, line 1", "'n0' is not"),
         ),
         ("coco", "annotations/instances_val2017.json", "]", "", ("instances_val2017.json", "no valid JSON")),
         (
@@ -177,7 +177,7 @@ def test_what_is_missing_is_named_with_the_layout_there_should_be(official, form
             "annotations/instances_val2017.json",
             "0, 0, 60, 40",
             "0, 0, 60",
-            ("image 1", "x, y, width and height"),
+            ("annotation 1", "x, y, width and height"),
         ),
     ],
 )

@@ -13,16 +13,18 @@
 # limitations under the License.
 """Detection data in COCO's form, as far as its pictures show one class."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 
 from transformers.utils import logging
 
+from ....fields import checked, checked_name, field, shown
 from ..records import Picture, Reader
 from ..sources import Source
+from .json_text import parse_json
 from .lists import distinct_names, missing, roots_with
 
 
@@ -62,7 +64,7 @@ train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folde
     def __init__(self, source: Source):
         super().__init__(source)
         self.files = {}
-        self._categories: dict[int, str] | None = None
+        self._categories: dict[int | str, str] | None = None
         for path in source.paths():
             if match := INSTANCES.fullmatch(path):
                 split = SPLIT_NAMES.get(match[2].lower(), match[2].lower())
@@ -98,16 +100,16 @@ train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folde
         root, left_out = None, Counter()
         for number, image in enumerate(contents["images"], start=1):
             where = f"{path}, image {number}"
-            file_name = _field(image, "file_name", where)
-            annotations = found.get(_field(image, "id", where), [])
-            categories = {annotation["category_id"] for annotation in annotations}
-            boxes = [annotation["bbox"] for annotation in annotations if not annotation.get("iscrowd")]
+            file_name = field(image, "file_name", str, where)
+            annotations = found.get(_key(image, "id", where), [])
+            categories = {annotation.category for annotation in annotations}
+            boxes = [annotation.box for annotation in annotations if annotation.box is not None]
             if len(categories) > 1 or not boxes:
                 left_out["with several categories" if len(categories) > 1 else "without a box"] += 1
                 continue
             category = categories.pop()
             if category not in self._categories:
-                raise ValueError(f"{where}: there is no category {category}.")
+                raise ValueError(f"{where}: there is no category {shown(category)}.")
             if root is None:
                 root = self._find_pictures(file_name, folder, where)
             yield Picture(
@@ -116,8 +118,8 @@ train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folde
                 image=root + file_name,
                 label=self._categories[category],
                 where=where,
-                boxes=[_as_box(box, where) for box in boxes],
-                size=(image["width"], image["height"]) if image.get("width") and image.get("height") else None,
+                boxes=boxes,
+                size=_size(image, where),
             )
         if left_out:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
@@ -125,18 +127,18 @@ train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folde
 
     def _read_categories(self, contents: dict, path: str):
         """Name of each category by its number in the files, which must be the same in all of them."""
-        names = {_field(entry, "id", path): str(_field(entry, "name", path)) for entry in contents["categories"]}
-        keys = sorted(names)
+        names = {}
+        for number, entry in enumerate(contents["categories"], start=1):
+            where = f"{path}, category {number}"
+            names[_key(entry, "id", where)] = checked_name(field(entry, "name", object, where), "name", where)
+        keys = sorted(names, key=lambda key: (isinstance(key, str), key))
         categories = dict(zip(keys, distinct_names({key: names[key] for key in keys})))
         if self._categories not in (None, categories):
             raise ValueError(f"{path} has other categories than the other files.")
         self._categories = categories
 
     def _read(self, path: str) -> dict:
-        try:
-            contents = json.loads(self.source.read(path), object_hook=_without_outlines)
-        except ValueError as error:
-            raise ValueError(f"{path}: no valid JSON ({error}).") from error
+        contents = parse_json(self.source.read(path), path, object_hook=_without_outlines)
         for name in ("images", "annotations", "categories"):
             if not isinstance(contents, dict) or not isinstance(contents.get(name), list):
                 raise ValueError(f"{path}: there is no list `{name}`.")
@@ -150,7 +152,9 @@ train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folde
             roots = [root for root in roots if not names.isdisjoint(root.split("/"))]
         if len(roots) != 1:
             problem = "not in the source" if not roots else f"in several folders: {', '.join(roots)}"
-            raise ValueError(f"{where}: the picture {file_name} is {problem}.\nThe source should hold:\n{self.layout}")
+            raise ValueError(
+                f"{where}: the picture {shown(file_name)} is {problem}.\nThe source should hold:\n{self.layout}"
+            )
         return roots[0]
 
 
@@ -160,26 +164,41 @@ def _without_outlines(fields: dict) -> dict:
     return fields
 
 
-def _group_by_picture(contents: dict, path: str) -> dict[int, list[dict]]:
+@dataclass
+class _Annotation:
+    category: int | str
+    # None for a crowd
+    box: tuple[float, float, float, float] | None
+
+
+def _group_by_picture(contents: dict, path: str) -> dict[int | str, list[_Annotation]]:
     found = {}
     for number, annotation in enumerate(contents["annotations"], start=1):
         where = f"{path}, annotation {number}"
-        for name in ("bbox", "category_id"):
-            _field(annotation, name, where)
-        found.setdefault(_field(annotation, "image_id", where), []).append(annotation)
+        box = _as_box(field(annotation, "bbox", list, where), where)
+        category = _key(annotation, "category_id", where)
+        is_crowd = bool(annotation.get("iscrowd"))
+        found.setdefault(_key(annotation, "image_id", where), []).append(
+            _Annotation(category, None if is_crowd else box)
+        )
     return found
 
 
-def _field(entry: dict, name: str, where: str):
-    if not isinstance(entry, dict) or name not in entry:
-        raise ValueError(f"{where}: there is no `{name}`.")
-    return entry[name]
+def _key(entry: dict, name: str, where: str) -> int | str:
+    """What entries refer to each other by: numbers as a rule, text in some data of people's own."""
+    value = field(entry, name, object, where)
+    return checked(value, name, str if isinstance(value, str) else int, where)
 
 
-def _as_box(box: list[float], where: str) -> tuple[float, float, float, float]:
-    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(number, int | float) for number in box):
-        raise ValueError(f"{where}: x, y, width and height expected, got {box!r}.")
-    return tuple(float(number) for number in box)
+def _size(image: dict, where: str) -> tuple[int, int] | None:
+    width, height = (field(image, name, int, where, optional=True) for name in ("width", "height"))
+    return (width, height) if width and height else None
+
+
+def _as_box(box: list, where: str) -> tuple[float, float, float, float]:
+    if len(box) != 4:
+        raise ValueError(f"{where}: `bbox` must be x, y, width and height, got {shown(box)}.")
+    return tuple(checked(number, "bbox", float, where) for number in box)
 
 
 __all__ = ["CocoReader"]

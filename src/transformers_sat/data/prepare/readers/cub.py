@@ -19,9 +19,10 @@ from functools import cached_property
 import numpy as np
 import PIL.Image
 
+from ....fields import as_number, shown
 from ..records import Picture, Reader
 from ..sources import Source
-from .lists import as_number, optional_root, read_fields, required_root, without_number
+from .lists import optional_root, read_fields, required_root, without_number
 from .wsoleval_split import WsolevalSplit
 
 
@@ -101,19 +102,19 @@ metadata/CUB/val/    of wsolevaluation, and CUBV2.tar (or unpacked), if the vali
 
     def _split(self, where: str, text: str) -> str:
         if text not in ("0", "1"):
-            raise ValueError(f"{where}: 0 (test) or 1 (train) expected, got {text!r}.")
+            raise ValueError(f"{where}: 0 (test) or 1 (train) expected, got {shown(text)}.")
         return "train" if text == "1" else "test"
 
     def _class_name(self, where: str, text: str) -> str:
         if text not in self._classes:
-            raise ValueError(f"{where}: class {text!r} is not in {self.root}classes.txt.")
+            raise ValueError(f"{where}: class {shown(text)} is not in {self.root}classes.txt.")
         return self._classes[text]
 
     def _box(self, where: str, text: str) -> tuple[float, ...]:
         numbers = text.split()
         if len(numbers) != 4:
-            raise ValueError(f"{where}: x, y, width and height expected, got {text!r}.")
-        return tuple(as_number(number, where, float) for number in numbers)
+            raise ValueError(f"{where}: x, y, width and height expected, got {shown(text)}.")
+        return tuple(as_number(number, where, "box", float) for number in numbers)
 
     def _find_segmentations(self) -> str | None:
         for path in self.source.paths():

@@ -16,9 +16,10 @@
 from collections.abc import Iterator
 from functools import cached_property
 
+from ....fields import as_number, shown
 from ..records import Picture, Reader
 from ..sources import Source
-from .lists import as_number, corners_to_box, distinct_names, read_fields, required_root
+from .lists import corners_to_box, distinct_names, read_fields, required_root
 
 
 # Split and list.
@@ -65,15 +66,15 @@ class AircraftReader(Reader):
         for split, path in LISTS.items():
             for where, (name, variant) in read_fields(self.source, self.root + path, 2):
                 if variant not in known:
-                    raise ValueError(f"{where}: {variant!r} is not in {self.root}variants.txt.")
+                    raise ValueError(f"{where}: {shown(variant)} is not in {self.root}variants.txt.")
                 if name not in boxes:
-                    raise ValueError(f"{where}: {name} has no line in {self.root}images_box.txt.")
+                    raise ValueError(f"{where}: {shown(name)} has no line in {self.root}images_box.txt.")
                 yield Picture(split, name, f"{self.root}images/{name}.jpg", variant, where, boxes=[boxes[name]])
 
     def _boxes(self) -> dict[str, tuple[float, float, float, float]]:
         boxes = {}
         for where, (name, *corners) in read_fields(self.source, self.root + "images_box.txt", 5):
-            boxes[name] = corners_to_box(*(as_number(corner, where, float) for corner in corners))
+            boxes[name] = corners_to_box(*(as_number(corner, where, "box", float) for corner in corners))
         return boxes
 
 

@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 
+from ....fields import as_number, field, shown
 from ..records import Picture, Reader
 from ..sources import Source
-from .lists import as_number, distinct_names, missing, optional_root, read_fields
-from .matlab import field_of, read_variable
+from .lists import distinct_names, missing, optional_root, read_fields
+from .matlab import read_variables
 from .voc_xml import read_annotation
 from .wsoleval_split import WsolevalSplit
 
@@ -113,7 +114,7 @@ with    metadata/ILSVRC/val/ of wsolevaluation and imagenetv2-threshold0.7 (.tar
 
     def _name_of(self, synset: str, where: str) -> str:
         if synset not in self._names:
-            raise ValueError(f"{where}: {synset} is not one of the {len(self._names)} synsets.")
+            raise ValueError(f"{where}: {shown(synset)} is not one of the {len(self._names)} synsets.")
         return self._names[synset]
 
     def _boxes_of(self, picture: Picture) -> str:
@@ -156,7 +157,7 @@ class _ArchiveLists:
         self.ground_truth = self._file("ILSVRC2012_validation_ground_truth.txt")
 
     def words(self) -> dict[str, str]:
-        return {field_of(synset, "WNID", self.meta): field_of(synset, "words", self.meta) for synset in self._synsets}
+        return {field(each, "WNID", str, where): field(each, "words", str, where) for where, each in self._synsets}
 
     def train(self) -> Iterator[tuple[str, str, str]]:
         """Yields where it says so, synset and path of each picture: all that lie in the synsets' folders."""
@@ -168,21 +169,22 @@ class _ArchiveLists:
 
     def test(self) -> Iterator[tuple[str, str, str]]:
         synsets = {
-            int(field_of(synset, "ILSVRC2012_ID", self.meta)): field_of(synset, "WNID", self.meta)
-            for synset in self._synsets
+            field(synset, "ILSVRC2012_ID", int, where): field(synset, "WNID", str, where)
+            for where, synset in self._synsets
         }
         for number, (where, text) in enumerate(self.source.lines(self.ground_truth), start=1):
-            label = as_number(text.strip(), where)
+            label = as_number(text.strip(), where, "class")
             if label not in synsets:
                 raise ValueError(f"{where}: there is no class {label} in {self.meta}.")
             name = f"ILSVRC2012_val_{number:08d}"
             yield where, synsets[label], self.reader.test_images.get(name, f"{name}.JPEG")
 
     @cached_property
-    def _synsets(self) -> list[dict]:
-        """The classes. What is above them in the hierarchy, and no class, has children."""
-        synsets = read_variable(self.source, self.meta, "synsets")
-        return [synset for synset in synsets if int(field_of(synset, "num_children", self.meta)) == 0]
+    def _synsets(self) -> list[tuple[str, dict]]:
+        """The classes, with where they stand. What is above them in the hierarchy, and no class, has children."""
+        synsets = enumerate(read_variables(self.source, self.meta, "synsets")["synsets"], start=1)
+        placed = [(f"{self.meta}, synset {number}", synset) for number, synset in synsets]
+        return [(where, synset) for where, synset in placed if field(synset, "num_children", int, where) == 0]
 
     def _file(self, name: str) -> str:
         root = optional_root(self.source, name)

@@ -13,17 +13,18 @@
 # limitations under the License.
 """Anybody's own pictures, in folders."""
 
-import csv
-import json
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import PurePosixPath
 
 from transformers.utils import logging
 
+from ....fields import checked, checked_name, field, shown
 from ....images_sat import IMAGE_SUFFIXES
 from ..records import Picture, Reader
 from ..sources import Source
+from .json_text import parse_json
+from .lists import read_csv
 
 
 logger = logging.get_logger(__name__)
@@ -83,7 +84,7 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv) and the picture
         names = set()
         for picture in self.pictures():
             names.update((picture.label, *(picture.categories or ())))
-        numbers = all(name.isdecimal() for name in names)
+        numbers = all(name.isdecimal() and len(name) < 20 for name in names)
         return sorted(names, key=(lambda name: (int(name), name)) if numbers else None)
 
     def pictures(self) -> Iterator[Picture]:
@@ -140,23 +141,23 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv) and the picture
         base = file[: file.rfind("/") + 1]
         if not line.get("file_name"):
             raise ValueError(f"{where}: there is no `file_name`.")
-        image = f"{base}{PurePosixPath(line['file_name'])}"
+        image = f"{base}{PurePosixPath(field(line, 'file_name', str, where))}"
         label = line.get("label")
         boxes, categories = read_objects(where, line.get("objects"))
         size = None
         if line.get("width") and line.get("height"):
-            size = (read_number(where, "width", line["width"], int), read_number(where, "height", line["height"], int))
+            size = (field(line, "width", int, where), field(line, "height", int, where))
         return Picture(
             split=split,
-            image_id=str(line.get("image_id") or image),
+            image_id=checked_name(line.get("image_id") or image, "image_id", where),
             image=image,
-            label=self._folder_class(image, folder) if label in (None, "") else str(label),
+            label=self._folder_class(image, folder) if label in (None, "") else checked_name(label, "label", where),
             where=where,
             boxes=boxes,
             categories=categories,
             size=size,
-            masks=read_file_names(base, line.get("mask_file_name")),
-            ignore_masks=read_file_names(base, line.get("ignore_mask_file_name")),
+            masks=read_file_names(base, line, "mask_file_name", where),
+            ignore_masks=read_file_names(base, line, "ignore_mask_file_name", where),
         )
 
     def _folder_class(self, path: str, folder: str) -> str:
@@ -170,13 +171,13 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv) and the picture
     def _read_metadata(self, file: str) -> Iterator[tuple[str, dict]]:
         """Place and columns of each line."""
         if file.endswith(".csv"):
-            lines = self.source.lines(file)
-            header = next(lines, None)
-            if header is None:
+            lines = read_csv(self.source, file)
+            where, names = next(lines, (None, []))
+            if not names:
                 raise ValueError(f"{file} is empty.")
-            names = next(csv.reader([header[1]]))
-            for where, text in lines:
-                values = next(csv.reader([text]))
+            if len(set(names)) < len(names):
+                raise ValueError(f"{where}: a column is there twice: {shown(names)}.")
+            for where, values in lines:
                 if len(values) != len(names):
                     raise ValueError(f"{where}: {len(values)} values for {len(names)} columns.")
                 line = dict(zip(names, values, strict=True))
@@ -197,12 +198,9 @@ def is_metadata(path: str) -> bool:
 
 
 def read_json(where: str, text: str) -> dict:
-    try:
-        value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{where}: not JSON: {error}") from error
+    value = parse_json(text, where)
     if not isinstance(value, dict):
-        raise ValueError(f'{where}: expected an object such as {{"file_name": ...}}, got {text[:80]}.')
+        raise ValueError(f'{where}: expected an object such as {{"file_name": ...}}, got {shown(text)}.')
     return value
 
 
@@ -210,28 +208,27 @@ def read_objects(where: str, objects: dict | None) -> tuple[list[tuple] | None, 
     """Boxes, and their classes where they are given."""
     if not objects:
         return None, None
-    if not isinstance(objects, dict) or not isinstance(objects.get("bbox"), list):
-        raise ValueError(f'{where}: `objects` must be like {{"bbox": [[x, y, width, height], ...]}}, got {objects}.')
+    if not isinstance(objects, dict):
+        raise ValueError(
+            f'{where}: `objects` must be like {{"bbox": [[x, y, width, height], ...]}}, got {shown(objects)}.'
+        )
     boxes = []
-    for box in objects["bbox"]:
+    for box in field(objects, "bbox", list, f"{where}, `objects`"):
         if not isinstance(box, list) or len(box) != 4:
-            raise ValueError(f"{where}: a box must be [x, y, width, height], got {box}.")
-        boxes.append(tuple(read_number(where, "bbox", number, float) for number in box))
-    categories = objects.get("category", objects.get("categories"))
-    return boxes, None if categories is None else [str(category) for category in categories]
+            raise ValueError(f"{where}: a box must be [x, y, width, height], got {shown(box)}.")
+        boxes.append(tuple(checked(number, "bbox", float, where) for number in box))
+    name = "category" if "category" in objects else "categories"
+    categories = field(objects, name, list, where, optional=True)
+    return boxes, None if categories is None else [checked_name(each, name, where) for each in categories]
 
 
-def read_number(where: str, name: str, value: object, kind: type) -> int | float:
-    try:
-        return kind(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{where}: `{name}` must be a number, got {value!r}.") from error
-
-
-def read_file_names(base: str, value: str | list[str] | None) -> tuple[str, ...]:
+def read_file_names(base: str, line: dict, name: str, where: str) -> tuple[str, ...]:
+    """A file or several."""
+    value = line.get(name)
     if not value:
         return ()
-    return tuple(f"{base}{PurePosixPath(name)}" for name in ([value] if isinstance(value, str) else value))
+    names = value if isinstance(value, list) else [value]
+    return tuple(f"{base}{PurePosixPath(checked(each, name, str, where))}" for each in names)
 
 
 __all__ = ["ImageFolderReader"]

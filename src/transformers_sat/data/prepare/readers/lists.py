@@ -13,9 +13,11 @@
 # limitations under the License.
 """What the readers share: lines with a fixed number of fields, files and folders of a source, and names of classes."""
 
+import csv
 from collections import Counter
 from collections.abc import Iterator
 
+from ....fields import shown
 from ..sources import Source
 
 
@@ -40,16 +42,25 @@ def read_fields(
     for where, text in source.lines(path):
         fields = [field.strip() for field in text.strip().split(separator, count - 1)]
         if len(fields) != count:
-            raise ValueError(f"{where}: {count} fields expected, got {text.strip()!r}.")
+            raise ValueError(f"{where}: {count} fields expected, got {shown(text.strip())}.")
         yield where, fields
 
 
-def as_number(text: str, where: str, kind: type = int) -> int | float:
-    """A field as a number; `ValueError` with the line if it is none."""
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise ValueError(f"{where}: {text!r} is not a number.") from error
+def read_csv(source: Source, path: str) -> Iterator[tuple[str, list[str]]]:
+    """
+    Yields the rows of a CSV file, each on a line of its own.
+
+    Returns:
+        Iterator of file and line, for errors, and the values.
+
+    Raises:
+        `ValueError`: if a line is no CSV, or has a value of more than 131 072 characters.
+    """
+    for where, text in source.lines(path):
+        try:
+            yield where, next(csv.reader([text]))
+        except csv.Error as error:
+            raise ValueError(f"{where}: no valid CSV: {error}.") from error
 
 
 def corners_to_box(x0: float, y0: float, x1: float, y1: float) -> tuple[float, float, float, float]:
@@ -113,11 +124,11 @@ def distinct_names(names: dict[str, str]) -> list[str]:
 
 
 __all__ = [
-    "as_number",
     "corners_to_box",
     "distinct_names",
     "missing",
     "optional_root",
+    "read_csv",
     "read_fields",
     "required_root",
     "roots_with",

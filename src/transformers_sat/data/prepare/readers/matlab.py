@@ -13,45 +13,61 @@
 # limitations under the License.
 """Lists in MATLAB files."""
 
-import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import scipy.io
-
+from ....fields import shown
 from ..sources import Source
 
 
-def read_variable(source: Source, path: str, name: str) -> list[Any]:
+PROGRAM = Path(__file__).with_name("matlab_process.py")
+
+# The largest list of a known data set has one.
+MAX_FILE_BYTES = 2**26
+
+# Beside the limits that the process gives itself, for systems where it cannot.
+MAX_SECONDS = 120
+
+
+def read_variables(source: Source, path: str, *names: str) -> dict[str, list[Any]]:
     """
-    Reads a cell array, struct array or vector of a MATLAB file (up to version 7).
+    Reads cell arrays, struct arrays or vectors of a MATLAB file (up to version 7), in a process of its own: SciPy's reader
+    trusts the file.
 
     Returns:
-        `list`: its elements; structs as dictionaries.
+        `dict[str, list]`: the elements of each variable: text, numbers, lists, or for structs dictionaries.
 
     Raises:
-        `ValueError`: if the file cannot be read or has no such variable; the message has the path.
+        `ValueError`: if the file cannot be read, takes too much memory or time, or lacks a variable; the message has the
+            path.
     """
+    content = source.read(path, MAX_FILE_BYTES)
+    # one thread: each takes memory
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    # isolated: it imports nothing from the folder that it is started in, nor of this package
+    command = [sys.executable, "-I", str(PROGRAM), *names]
     try:
-        variables = scipy.io.loadmat(io.BytesIO(source.read(path)), variable_names=[name], simplify_cells=True)
-    except Exception as error:  # damaged files raise errors of any kind, and version 7.3 a NotImplementedError
-        raise ValueError(f"{path}: no MATLAB file of version 5 to 7 ({error}).") from error
-    if name not in variables:
-        raise ValueError(f"{path}: there is no variable `{name}`.")
-    # what has one element comes without the array around it
-    return np.atleast_1d(np.asarray(variables[name], dtype=object)).ravel().tolist()
+        done = subprocess.run(
+            command, input=content, capture_output=True, timeout=MAX_SECONDS, env=environment, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ValueError(f"{path}: it takes more than {MAX_SECONDS} seconds to read; is it damaged?") from error
+    if done.returncode < 0:
+        raise ValueError(
+            f"{path}: its reader was ended by signal {-done.returncode}; the file is damaged, or made to do so: get it again."
+        )
+    if done.returncode != 0:
+        reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise ValueError(f"{path}: no MATLAB file of version 5 to 7, or damaged: {shown(reason)}.")
+    variables = json.loads(done.stdout)
+    for name in names:
+        if name not in variables:
+            raise ValueError(f"{path}: there is no variable `{name}`.")
+    return variables
 
 
-def field_of(entry: Any, name: str, where: str) -> Any:
-    """
-    A field of a struct.
-
-    Raises:
-        `ValueError`: if it is missing; the message has `where`.
-    """
-    if not isinstance(entry, dict) or name not in entry:
-        raise ValueError(f"{where}: there is no field `{name}`.")
-    return entry[name]
-
-
-__all__ = ["field_of", "read_variable"]
+__all__ = ["read_variables"]

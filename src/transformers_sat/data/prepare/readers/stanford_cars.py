@@ -17,10 +17,11 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
+from ....fields import checked, field
 from ..records import Picture, Reader
 from ..sources import Source
 from .lists import corners_to_box, distinct_names, missing, optional_root
-from .matlab import field_of, read_variable
+from .matlab import read_variables
 
 
 CORNERS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
@@ -61,16 +62,17 @@ or      car_ims.tgz (or unpacked: car_ims/*.jpg) and cars_annos.mat"""
 
     @cached_property
     def class_names(self) -> list[str]:
-        names = read_variable(self.source, self.in_one or self.meta, "class_names")
-        return distinct_names(dict(enumerate(names, start=1)))
+        path = self.in_one or self.meta
+        names = self._variable(path, "class_names")
+        return distinct_names({number: checked(name, "class_names", str, path) for number, name in names})
 
     def pictures(self) -> Iterator[Picture]:
         for split, name, entry, where in self._entries():
-            label = int(field_of(entry, "class", where))
+            label = field(entry, "class", int, where)
             if not 1 <= label <= len(self.class_names):
                 raise ValueError(f"{where}: class {label} is not one of 1 to {len(self.class_names)}.")
             # the corners are stored in the smallest type that holds them, where differences would overflow
-            corners = [float(field_of(entry, corner, where)) for corner in CORNERS]
+            corners = [field(entry, corner, float, where) for corner in CORNERS]
             yield Picture(
                 split=split,
                 image_id=name.removesuffix(".jpg"),
@@ -83,15 +85,19 @@ or      car_ims.tgz (or unpacked: car_ims/*.jpg) and cars_annos.mat"""
     def _entries(self) -> Iterator[tuple[str, str, Any, str]]:
         """Split, name of the picture with its folder, struct, and where it says so."""
         if self.in_one is not None:
-            for number, entry in enumerate(read_variable(self.source, self.in_one, "annotations"), start=1):
+            for number, entry in self._variable(self.in_one, "annotations"):
                 where = f"{self.in_one}, entry {number}"
-                split = "test" if int(field_of(entry, "test", where)) else "train"
-                yield split, field_of(entry, "relative_im_path", where), entry, where
+                split = "test" if field(entry, "test", int, where) else "train"
+                yield split, field(entry, "relative_im_path", str, where), entry, where
             return
         for split, path in self.lists.items():
-            for number, entry in enumerate(read_variable(self.source, path, "annotations"), start=1):
+            for number, entry in self._variable(path, "annotations"):
                 where = f"{path}, entry {number}"
-                yield split, f"cars_{split}/{field_of(entry, 'fname', where)}", entry, where
+                yield split, f"cars_{split}/{field(entry, 'fname', str, where)}", entry, where
+
+    def _variable(self, path: str, name: str) -> Iterator[tuple[int, Any]]:
+        """Elements of a variable with their numbers from 1."""
+        return enumerate(read_variables(self.source, path, name)[name], start=1)
 
     def _folder_of(self, name: str) -> str:
         folder = name.rpartition("/")[0]

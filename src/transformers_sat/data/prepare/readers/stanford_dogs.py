@@ -17,10 +17,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 
+from ....fields import checked
 from ..records import Picture, Reader
 from ..sources import Source
 from .lists import distinct_names, missing, required_root
-from .matlab import read_variable
+from .matlab import read_variables
 from .voc_xml import read_annotation
 
 
@@ -65,8 +66,8 @@ lists.tar         or unpacked: train_list.mat, test_list.mat"""
     def _names(self) -> dict[str, str]:
         """Name of each class by the folder of its pictures, in the order of the numbers in the lists."""
         folders = {}
-        for path in LISTS.values():
-            for where, name, number in self._rows(path):
+        for rows in self._rows.values():
+            for where, name, number in rows:
                 folder = name.partition("/")[0]
                 if folders.setdefault(number, folder) != folder:
                     raise ValueError(f"{where}: class {number} is {folder} here and {folders[number]} elsewhere.")
@@ -74,8 +75,8 @@ lists.tar         or unpacked: train_list.mat, test_list.mat"""
         return dict(zip(names, distinct_names(names)))
 
     def pictures(self) -> Iterator[Picture]:
-        for split, path in LISTS.items():
-            for where, name, _ in self._rows(path):
+        for split, rows in self._rows.items():
+            for where, name, _ in rows:
                 label = self._names[name.partition("/")[0]]
                 yield Picture(split, name.rpartition(".")[0], self.images_root + name, label, where)
 
@@ -83,15 +84,18 @@ lists.tar         or unpacked: train_list.mat, test_list.mat"""
         annotation = read_annotation(self.source, self.boxes_root + picture.image_id)
         return replace(picture, boxes=[entry.box for entry in annotation.objects] or None, size=annotation.size)
 
-    def _rows(self, name: str) -> Iterator[tuple[str, str, int]]:
-        """Where it says so, the picture below `Images` and the number of its class."""
-        path = self.lists_root + name
-        files = read_variable(self.source, path, "file_list")
-        labels = read_variable(self.source, path, "labels")
+    @cached_property
+    def _rows(self) -> dict[str, list[tuple[str, str, int]]]:
+        """For each split where it says so, the picture below `Images` and the number of its class."""
+        return {split: list(self._read_rows(self.lists_root + name)) for split, name in LISTS.items()}
+
+    def _read_rows(self, path: str) -> Iterator[tuple[str, str, int]]:
+        files, labels = read_variables(self.source, path, "file_list", "labels").values()
         if len(files) != len(labels):
             raise ValueError(f"{path}: {len(files)} names in `file_list`, but {len(labels)} in `labels`.")
         for number, (file, label) in enumerate(zip(files, labels), start=1):
-            yield f"{path}, entry {number}", file, int(label)
+            where = f"{path}, entry {number}"
+            yield where, checked(file, "file_list", str, where), checked(label, "labels", int, where)
 
     def _root_of(self, folder: str, archive: str) -> str:
         for path in self.source.paths():

@@ -105,6 +105,8 @@ class VocReader(Reader):
                 name = name.strip()
                 annotation = self._annotation(f"{root}Annotations/{name}.xml", where)
                 classes = {entry.name for entry in annotation.objects}
+                if "" in classes:
+                    raise ValueError(f"{root}Annotations/{name}.xml: an object has no <name>.")
                 boxes = [entry.box for entry in annotation.objects if not entry.is_difficult]
                 if len(classes) > 1 or not boxes:
                     left_out["with several classes" if len(classes) > 1 else "without an object"] += 1

@@ -17,8 +17,15 @@ import math
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
+from ....fields import shown
 from ..sources import Source
 from .lists import corners_to_box
+
+
+# What no honest annotation of a picture comes near.
+MAX_FILE_BYTES = 2**21
+MAX_ELEMENTS = 50_000
+MAX_DEPTH = 32
 
 
 @dataclass
@@ -56,26 +63,44 @@ def read_annotation(source: Source, path: str) -> Annotation:
     Reads an XML file of boxes.
 
     Raises:
-        `ValueError`: if it is no XML, has a document type (which could define entities without end), or an object lacks
-            a coordinate; the message has the path.
+        `ValueError`: if it is no XML, has a document type (which could define entities without end), is larger or nested
+            deeper than any annotation, or an object lacks a coordinate; the message has the path.
     """
+    content = source.read(path, MAX_FILE_BYTES)
     try:
-        root = ElementTree.fromstring(source.read(path), ElementTree.XMLParser(target=_TreeWithoutDoctype()))
-    except ElementTree.ParseError as error:
+        root = ElementTree.fromstring(content, ElementTree.XMLParser(target=_LimitedTree()))
+    except _RefusedError as error:
+        raise ValueError(f"{path}: {error}.") from error
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two for encodings that are not known
         raise ValueError(f"{path}: no valid XML ({error}).") from error
-    except _DoctypeError as error:
-        raise ValueError(f"{path}: a document type declaration is not accepted.") from error
     objects = [_read_object(element, path) for element in root.iter("object")]
     return Annotation(objects, _read_size(root, path))
 
 
-class _DoctypeError(Exception):
-    """The file declares a document type."""
+class _RefusedError(Exception):
+    """The file has what no annotation of a picture has."""
 
 
-class _TreeWithoutDoctype(ElementTree.TreeBuilder):
+class _LimitedTree(ElementTree.TreeBuilder):
+    def __init__(self):
+        super().__init__()
+        self._elements = self._depth = 0
+
     def doctype(self, name: str, pubid: str | None, system: str | None):
-        raise _DoctypeError
+        raise _RefusedError("a document type declaration is not accepted")
+
+    def start(self, tag: str, attributes: dict):
+        self._elements += 1
+        self._depth += 1
+        if self._elements > MAX_ELEMENTS:
+            raise _RefusedError(f"it has more than {MAX_ELEMENTS} elements")
+        if self._depth > MAX_DEPTH:
+            raise _RefusedError(f"it is nested more than {MAX_DEPTH} deep")
+        return super().start(tag, attributes)
+
+    def end(self, tag: str):
+        self._depth -= 1
+        return super().end(tag)
 
 
 def _read_object(element: ElementTree.Element, path: str) -> AnnotatedObject:
@@ -96,9 +121,9 @@ def _number(text: str | None, name: str, path: str) -> float:
     try:
         number = float(text)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: <{name}> should be a number, got {text!r}.") from error
+        raise ValueError(f"{path}: <{name}> should be a number, got {shown(text)}.") from error
     if not math.isfinite(number):
-        raise ValueError(f"{path}: <{name}> should be a finite number, got {text!r}.")
+        raise ValueError(f"{path}: <{name}> should be a finite number, got {shown(text)}.")
     return number
 
 

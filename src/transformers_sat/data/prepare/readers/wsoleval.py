@@ -13,14 +13,13 @@
 # limitations under the License.
 """Any set in the metadata folders of wsolevaluation, OpenImages30k among them."""
 
-import csv
 import re
 from collections.abc import Iterator
 from functools import cached_property
 
 from ..records import Picture, Reader
 from ..sources import Source
-from .lists import distinct_names, missing, optional_root, read_fields, roots_with, without_number
+from .lists import distinct_names, missing, optional_root, read_csv, read_fields, roots_with, without_number
 from .wsoleval_split import SPLIT_NAMES, WsolevalSplit
 
 
@@ -117,8 +116,8 @@ dataset/<SET>/                     the pictures and masks, in folders as the lis
         for path in self.source.paths():
             # such as class-descriptions-boxable.csv and oidv6-class-descriptions.csv
             if re.search(r"class-descriptions[^/]*\.csv$", path):
-                rows = csv.reader(text for _, text in self.source.lines(path))
-                return {row[0].removeprefix("/m/"): row[1] for row in rows if len(row) == 2}
+                rows = read_csv(self.source, path)
+                return {row[0].removeprefix("/m/"): row[1] for _, row in rows if len(row) == 2}
         return {}
 
 

@@ -15,13 +15,17 @@
 
 from collections.abc import Iterator
 
+from ....fields import as_number, shown
 from ..records import Picture
 from ..sources import Source
-from .lists import as_number, corners_to_box, read_fields, roots_with
+from .lists import corners_to_box, read_fields, roots_with
 
 
 # Splits of the metadata: `val` is the one that thresholds are chosen on.
 SPLIT_NAMES = {"train": "train", "val": "validation", "test": "test"}
+
+# More than any data set has; a list with a larger number would make as many names.
+MAX_CLASSES = 1_000_000
 
 
 class WsolevalSplit:
@@ -49,7 +53,7 @@ class WsolevalSplit:
         self.sizes = {}
         if self._file("image_sizes.txt") in source:
             for where, (name, width, height) in read_fields(source, self._file("image_sizes.txt"), 3, ","):
-                self.sizes[name] = (as_number(width, where), as_number(height, where))
+                self.sizes[name] = (as_number(width, where, "width"), as_number(height, where, "height"))
         self.own_names = {}
         self.image_root = self._find_images()
         self.mask_root = self._find_masks()
@@ -64,7 +68,9 @@ class WsolevalSplit:
                 where_label, (labelled, label) = next(labels, (None, (None, None)))
                 if labelled is None:
                     raise ValueError(f"{where}: {name} has no line of its own in {self._file('class_labels.txt')}.")
-                ahead[labelled] = as_number(label, where_label)
+                ahead[labelled] = as_number(label, where_label, "class")
+                if not 0 <= ahead[labelled] < MAX_CLASSES:
+                    raise ValueError(f"{where_label}: the class should be from 0 to {MAX_CLASSES - 1}, got {label}.")
             yield where, name, ahead.pop(name)
 
     def pictures(self, class_names: list[str]) -> Iterator[Picture]:
@@ -100,14 +106,14 @@ class WsolevalSplit:
         for where, text in self.source.lines(path):
             name, *fields = [field.strip() for field in text.split(",")]
             if len(fields) == 4:
-                corners = [as_number(field, where, float) for field in fields]
+                corners = [as_number(field, where, "box", float) for field in fields]
                 self.boxes.setdefault(name, []).append(corners_to_box(*corners))
             elif len(fields) in (1, 2):
                 self.masks.setdefault(name, []).append(fields[0])
                 if len(fields) == 2 and fields[1]:
                     self.ignore_masks.setdefault(name, []).append(fields[1])
             else:
-                raise ValueError(f"{where}: image and box, or image, mask and region to leave out, got {text!r}.")
+                raise ValueError(f"{where}: image and box, or image, mask and region to leave out, got {shown(text)}.")
         if self.boxes and self.masks:
             raise ValueError(f"{path} mixes lines with boxes and lines with masks.")
 
