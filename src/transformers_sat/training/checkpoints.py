@@ -192,8 +192,8 @@ def _is_disk_full(error: BaseException, folder: Path) -> bool:
         if any(os.strerror(code) in str(each) for code in DISK_FULL):
             return True
         each = each.__cause__ or each.__context__
-    # PyTorch says only that writing failed
-    return isinstance(error, RuntimeError) and "write" in str(error) and not _can_write(folder)
+    # PyTorch says only that something was written wrongly
+    return not _can_write(folder)
 
 
 def _can_write(folder: Path) -> bool:
