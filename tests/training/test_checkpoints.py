@@ -231,14 +231,13 @@ def can_mount(folder: Path) -> bool:
 
 
 def test_a_disk_that_is_really_full(whole, tmp_path):
-    """On a disk with room for one checkpoint but not for two; mounting one needs root, and is as said above without."""
+    """On a disk with room for one checkpoint but not for two."""
     disk = tmp_path / "disk"
     disk.mkdir()
     needed = sum(sizes(whole / "checkpoint-3").values())
     assert 300_000 < needed < 550_000
     if not can_mount(disk):
-        assert os.geteuid() != 0 or os.environ.get("CI") or Path("/.dockerenv").exists()
-        return
+        pytest.skip("only root may mount a disk; the tests above find the same without one")
     try:
         with pytest.raises(DiskFullError, match="checkpoint-4 could not be written; checkpoint-3 is complete"):
             train(disk)

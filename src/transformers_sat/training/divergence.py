@@ -92,7 +92,7 @@ class DivergenceWatch:
             [`TrainingDivergedError`]: if a loss on any process or the norm is not finite.
         """
         batches, self._batches = self._batches, []
-        loss = float(torch.stack([loss for loss, _, _ in batches]).sum()) if batches else 0.0
+        loss = float(torch.stack([loss for loss, _, _ in batches]).mean()) if batches else 0.0
         grad_norm = 0.0 if grad_norm is None else float(grad_norm)
         is_finite = math.isfinite(loss) and (math.isfinite(grad_norm) or self._scaler_leaves_out_the_step())
         if not self._on_any_process(not is_finite):
