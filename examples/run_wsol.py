@@ -33,7 +33,6 @@ import torch
 import transformers
 import yaml
 from transformers import AutoConfig, AutoImageProcessor, HfArgumentParser, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import is_torchvision_available
 
 import transformers_sat
@@ -61,7 +60,7 @@ from transformers_sat.evaluation.engine import CALIBRATION_THRESHOLDS
 from transformers_sat.evaluation.report import write_report
 from transformers_sat.metrics import resized_side
 from transformers_sat.metrics.frames import check_protocol
-from transformers_sat.model_card import training_record
+from transformers_sat.model_card import public_name, training_record
 from transformers_sat.training import (
     LocalizationMetrics,
     LocalizationTrainer,
@@ -69,7 +68,10 @@ from transformers_sat.training import (
     format_table,
     freeze_encoder,
 )
+from transformers_sat.training.metrics import remark_on_maps
+from transformers_sat.training.runs import checkpoint_to_resume, plain_last_words, run_folder
 from transformers_sat.visualization import Localization, contact_sheet
+from transformers_sat.writing import replacing_file, write_json
 
 
 logger = logging.getLogger(__name__)
@@ -398,20 +400,6 @@ def load_image_processor(name: str, model_args: ModelArguments, image_size: int,
     return processor_class(**settings, **{key: value for key, value in kept.items() if value is not None})
 
 
-def checkpoint_to_resume(training_args: TrainingArguments) -> str | None:
-    last = get_last_checkpoint(training_args.output_dir) if os.path.isdir(training_args.output_dir) else None
-    asked = training_args.resume_from_checkpoint
-    if asked is None or str(asked).lower() == "false":
-        if last is not None:
-            logger.warning(f"{last} is not used; pass `--resume_from_checkpoint True` to go on from it.")
-        return None
-    if str(asked).lower() != "true":
-        return asked
-    if last is None:
-        raise ValueError(f"There is no checkpoint in {training_args.output_dir} to resume from.")
-    return last
-
-
 def draw_contact_sheet(model, image_processor, dataset, path: str, num_samples: int, heading: str):
     """Draws pictures of a split as a user of the saved model gets them, in their own pixels."""
     names = model.config.id2label
@@ -531,13 +519,16 @@ def print_results(results: dict[str, dict]):
     split, result = list(results.items())[-1]
     if "whole_image" not in result:
         pixels = f"; PxAP {result['pxap']:.2f} in the frame of {result['protocol']}" if "pxap" in result else ""
-        print(f"\n{format_table(rows)}\n\npercent; {result['num_images']} pictures in {split}{pixels}")
+        print(
+            f"\n{format_table(rows)}\n\npercent; {result['num_images']} pictures in {split}{pixels}{remark_on_maps(result)}"
+        )
         return
     rows |= {f"whole image, {split}": result["whole_image"], f"best centre box, {split}": result["center_box"]}
     choice = {"oracle": f"the best on {split} itself", "validation": "the best on validation", "fixed": "given"}
     print(
         f"\n{format_table(rows)}\n\npercent; protocol {result['protocol']} at {result['image_size']} px; threshold "
         f"{result['threshold']:g}, {choice[result['threshold_choice']]}; {result['num_images']} pictures in {split}"
+        f"{remark_on_maps(result)}"
     )
 
 
@@ -545,7 +536,20 @@ def main():
     data_args, model_args, evaluation_args, training_args = parse_arguments()
     set_up_logging(training_args)
     # refused before anything is loaded
-    resumed = checkpoint_to_resume(training_args)
+    with run_folder(training_args.output_dir):
+        resumed = checkpoint_to_resume(
+            training_args.output_dir, training_args.resume_from_checkpoint, "--resume_from_checkpoint True"
+        )
+        train_and_measure(data_args, model_args, evaluation_args, training_args, resumed)
+
+
+def train_and_measure(
+    data_args: DataArguments,
+    model_args: ModelArguments,
+    evaluation_args: EvaluationArguments,
+    training_args: TrainingArguments,
+    resumed: str | None,
+):
     name = backbone_name(data_args, model_args)
     set_seed(training_args.seed)
 
@@ -579,14 +583,19 @@ def main():
     )
     measurement.prepare(trainer, "validation")
 
+    # it is published: names of what others can find, and no folders of this machine
+    model_name, dataset_name = public_name(model_args.model_name_or_path), public_name(data_args.dataset_name)
     record = {
-        "model": model_args.model_name_or_path or "the embedded backbone",
-        "dataset": data_args.dataset_name,
+        "model": model_name or "the embedded backbone",
+        "dataset": dataset_name,
         "seed": training_args.seed,
         "num_processes": training_args.world_size,
         "transformers_sat": transformers_sat.__version__,
         "license": model_args.hub_license,
-        "arguments": {"data": asdict(data_args), "model": asdict(model_args) | {"token": None}},
+        "arguments": {
+            "data": asdict(data_args) | {"dataset_name": dataset_name},
+            "model": asdict(model_args) | {"model_name_or_path": model_name, "token": None},
+        },
         **training_record(training_args),
     }
     if training_args.do_train:
@@ -602,11 +611,11 @@ def main():
     trainer.save_model()
     output_dir = training_args.output_dir
     if trainer.is_world_process_zero():
-        with open(os.path.join(output_dir, "results.json"), "w", encoding="utf-8") as file:
-            json.dump(record | results, file, indent=2)
+        write_json(os.path.join(output_dir, "results.json"), record | results)
         if training_args.push_to_hub:
             # for the widget of the model's page
-            decode_image(splits[list(results)[-1]][0]["image"]).save(os.path.join(output_dir, "example.png"))
+            with replacing_file(os.path.join(output_dir, "example.png")) as unfinished:
+                decode_image(splits[list(results)[-1]][0]["image"]).save(unfinished)
         print_results(results)
         print(f"results: {os.path.join(output_dir, 'results.json')}")
         split = list(results)[-1]
@@ -623,7 +632,7 @@ def main():
                 splits[split],
                 sheet,
                 data_args.contact_sheet_samples,
-                heading=f"{data_args.dataset_name}, {split}: true boxes green, predicted boxes red",
+                heading=f"{dataset_name}, {split}: true boxes green, predicted boxes red",
             )
             print(f"contact sheet: {sheet}")
         print(
@@ -640,4 +649,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with plain_last_words():
+        main()

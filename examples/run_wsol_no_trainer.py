@@ -49,9 +49,15 @@ from transformers_sat.data import (
     load_localization_dataset,
 )
 from transformers_sat.evaluation import evaluate_localization
+from transformers_sat.finite_weights import check_finite_weights
 from transformers_sat.metrics import resized_side
-from transformers_sat.training import count_parameters, format_table, freeze_encoder
+from transformers_sat.training import DivergenceWatch, count_parameters, format_table, freeze_encoder
+from transformers_sat.training.checkpoints import remove_old_checkpoints, writing_checkpoint
+from transformers_sat.training.metrics import remark_on_maps
+from transformers_sat.training.runs import checkpoint_to_resume, plain_last_words, run_folder
+from transformers_sat.training.saving import save_model
 from transformers_sat.training.trainer import NEW_PARAMETERS, NO_WEIGHT_DECAY
+from transformers_sat.writing import replacing_files, write_json
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -77,7 +83,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--warmup_steps", type=int, default=30)
     parser.add_argument("--no_flip", action="store_true", help="do not flip half of the training pictures")
     parser.add_argument("--num_workers", type=int, default=0, help="processes that load pictures, for each process")
-    parser.add_argument("--resume", action="store_true", help="go on after the last whole epoch")
+    parser.add_argument("--resume", action="store_true", help="go on after the last whole epoch, if there is one")
     parser.add_argument("--cpu", action="store_true", help="do not use an accelerator")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -85,8 +91,6 @@ def parse_arguments() -> argparse.Namespace:
         if options.dataset_name != EMBEDDED_DATASET:
             parser.error("--model_name_or_path is missing: SAT starts from a ViT that was trained to classify")
         options.model_name_or_path = str(emblem_backbone_path())
-    if options.resume and not (options.output_dir / "state").is_dir():
-        parser.error(f"there is no state in {options.output_dir} to resume from")
     return options
 
 
@@ -114,8 +118,8 @@ def normalization_of(name: str) -> dict:
     return {"image_mean": source.image_mean, "image_std": source.image_std}
 
 
-def train(accelerator: Accelerator, model, image_processor, rows, options: argparse.Namespace):
-    """Trains the model in place; `output_dir/state` is what an interrupted run goes on from."""
+def train(accelerator: Accelerator, model, image_processor, rows, options: argparse.Namespace, resumed: str | None):
+    """Trains the model in place; `output_dir/checkpoint-<step>` is what an interrupted run goes on from."""
     augmentation = TrainingAugmentation(model.config.image_size, horizontal_flip=not options.no_flip)
     dataset = LocalizationDataset(rows, image_processor, augmentation=augmentation, seed=options.seed)
     order = torch.Generator()
@@ -133,12 +137,17 @@ def train(accelerator: Accelerator, model, image_processor, rows, options: argpa
     # counted in steps of all processes: prepared, it would advance once for each of them
     scheduler = get_scheduler(options.lr_scheduler_type, optimizer, options.warmup_steps, num_steps)
     accelerator.register_for_checkpointing(scheduler)
-    state = options.output_dir / "state"
     step = first_epoch = 0
-    if options.resume:
-        accelerator.load_state(state)
-        first_epoch = json.loads((state / "epoch.json").read_text(encoding="utf-8"))
-        step = first_epoch * len(loader)
+    if resumed is not None:
+        accelerator.load_state(resumed)
+        progress = json.loads(Path(resumed, "progress.json").read_text(encoding="utf-8"))
+        step, first_epoch = progress["steps"], progress["epochs"]
+
+    def save(folder: str | Path):
+        save_model(accelerator.unwrap_model(model), image_processor, folder, accelerator.is_main_process)
+
+    # looks at loss and gradient before each step, and stops all processes when they are not finite
+    watch = DivergenceWatch(accelerator, dataset, options.output_dir, save)
 
     model.train()
     bar = tqdm(total=num_steps, initial=step, unit="step", disable=not accelerator.is_main_process)
@@ -151,9 +160,10 @@ def train(accelerator: Accelerator, model, image_processor, rows, options: argpa
         for batch in loader:
             if step == num_steps:
                 break
-            outputs = model(**batch)
+            outputs = model(pixel_values=batch["pixel_values"], labels=batch["labels"])
             accelerator.backward(outputs.loss)
-            accelerator.clip_grad_norm_(model.parameters(), 1.0)
+            watch.see(outputs.loss, batch)
+            watch.check(step + 1, accelerator.clip_grad_norm_(model.parameters(), 1.0))
             optimizer.step()
             scheduler.step()
             optimizer.zero_grad()
@@ -161,14 +171,28 @@ def train(accelerator: Accelerator, model, image_processor, rows, options: argpa
             bar.update()
         terms = {name: f"{term.item():.3f}" for name, term in outputs.loss_dict.items()}
         accelerator.print(f"epoch {epoch + 1}: {terms}")
-        accelerator.save_state(state)
+        check_finite_weights(model.state_dict())
+        with writing_checkpoint(options.output_dir, step, accelerator.is_main_process) as folder:
+            accelerator.save_state(folder)
+            if accelerator.is_main_process:
+                write_json(folder / "progress.json", {"steps": step, "epochs": epoch + 1})
         if accelerator.is_main_process:
-            (state / "epoch.json").write_text(json.dumps(epoch + 1), encoding="utf-8")
+            remove_old_checkpoints(options.output_dir / folder.name, limit=1)
+    # before any measuring, so that a failure there loses nothing
+    save(options.output_dir)
 
 
 def main():
     options = parse_arguments()
     accelerator = Accelerator(cpu=options.cpu)
+    # one run at a time in a folder
+    with run_folder(options.output_dir):
+        resumed = checkpoint_to_resume(options.output_dir, options.resume, "--resume")
+        train_and_measure(accelerator, options, resumed)
+    accelerator.end_training()
+
+
+def train_and_measure(accelerator: Accelerator, options: argparse.Namespace, resumed: str | None):
     set_seed(options.seed)
     # the main process writes the cache, the others read it
     with accelerator.main_process_first():
@@ -197,14 +221,10 @@ def main():
     accelerator.print(f"{total / 1e6:.2f} M parameters, {trainable / 1e6:.2f} M to train; {len(class_names)} classes")
 
     began = time.perf_counter()
-    train(accelerator, model, image_processor, splits["train"], options)
+    train(accelerator, model, image_processor, splits["train"], options, resumed)
     results = {"num_processes": accelerator.num_processes, "train_seconds": time.perf_counter() - began}
 
     model.to(accelerator.device)
-    if accelerator.is_main_process:
-        # before any measuring, so that a failure there loses nothing
-        model.save_pretrained(options.output_dir)
-        image_processor.save_pretrained(options.output_dir)
     threshold = "oracle"
     for split in ("validation", "test"):
         if split not in splits or not has_boxes(splits[split]):
@@ -224,12 +244,15 @@ def main():
         threshold = image_processor.localization_threshold = found["threshold"]
         results[split] = found
         rows = {f"SAT, {split}": found, "whole image": found["whole_image"], "best centre box": found["center_box"]}
-        accelerator.print(f"\n{format_table(rows)}\n\npercent; protocol sat at {side} px; threshold {threshold:g}")
+        accelerator.print(
+            f"\n{format_table(rows)}\n\npercent; protocol sat at {side} px; threshold {threshold:g}{remark_on_maps(found)}"
+        )
     if accelerator.is_main_process:
-        image_processor.save_pretrained(options.output_dir)
-        (options.output_dir / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    accelerator.end_training()
+        with replacing_files(options.output_dir) as folder:
+            image_processor.save_pretrained(folder)
+        write_json(options.output_dir / "results.json", results)
 
 
 if __name__ == "__main__":
-    main()
+    with plain_last_words():
+        main()

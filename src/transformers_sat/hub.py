@@ -26,7 +26,9 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from .finite_weights import check_finite_weights
 from .model_card import eval_result_entries, model_card
+from .writing import replacing_file, write_text
 
 
 # The modules that a repository carries. They lie flat, as Transformers copies them.
@@ -77,8 +79,18 @@ REQUIREMENTS = (
     "transformers>=5.23,<6",
 )
 EXAMPLE_SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
-# Weights of an earlier push under names that this one may not use again.
-STALE_WEIGHTS = ["model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"]
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
+MODEL_FILES = ("config.json", "preprocessor_config.json", *WEIGHTS)
+# All that a repository holds. A folder may hold much more: logs, checkpoints, pictures of the data, what its owner keeps there.
+PUBLISHED_FILES = (
+    *MODEL_FILES,
+    *CODE_FILES,
+    *(f"example{suffix}" for suffix in EXAMPLE_SUFFIXES),
+    "README.md",
+    "requirements.txt",
+    "results.json",
+    ".eval_results/*.yaml",
+)
 
 
 def save_with_remote_code(
@@ -116,9 +128,10 @@ def save_with_remote_code(
             Weights larger than this are split into several files.
 
     Raises:
-        `ValueError`: if the model is not a SAT model, or the picture is of another kind.
+        `ValueError`: if the model is not a SAT model, weights are NaN or infinite, or the picture is of another kind.
     """
     check_is_sat(model.config.model_type)
+    check_finite_weights(model.state_dict())
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder, max_shard_size=max_shard_size)
@@ -154,8 +167,9 @@ def add_hub_files(
     _write_json(processor_path, processor)
 
     for name in CODE_FILES:
-        shutil.copyfile(Path(__file__).parent / name, folder / name)
-    (folder / "requirements.txt").write_text("\n".join(REQUIREMENTS) + "\n", encoding="utf-8")
+        with replacing_file(folder / name) as unfinished:
+            shutil.copyfile(Path(__file__).parent / name, unfinished)
+    write_text(folder / "requirements.txt", "\n".join(REQUIREMENTS) + "\n")
 
     examples = [f"example{suffix}" for suffix in EXAMPLE_SUFFIXES if (folder / f"example{suffix}").is_file()]
     card = model_card(
@@ -167,12 +181,11 @@ def add_hub_files(
         license=license,
         example_image=examples[0] if examples else None,
     )
-    card.save(folder / "README.md")
+    write_text(folder / "README.md", str(card))
     entries = eval_result_entries(results or {})
     if entries:
         path = folder / ".eval_results" / f"{entries[0].dataset_id.split('/')[-1]}.yaml"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False), encoding="utf-8")
+        write_text(path, yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False))
 
 
 def push_to_hub(
@@ -232,10 +245,12 @@ def push_to_hub(
             return api.upload_folder(
                 repo_id=repo_id,
                 folder_path=folder,
+                allow_patterns=list(PUBLISHED_FILES),
                 commit_message=commit_message,
                 # refused if somebody else has pushed in the meantime
                 parent_commit=before,
-                delete_patterns=STALE_WEIGHTS,
+                # weights of an earlier push under names that this one may not use again
+                delete_patterns=list(WEIGHTS),
             )
         except Exception as error:  # of the network, the server or the disk: what matters is what is left behind
             raise RuntimeError(f"The push to {repo_id} failed: {error}\n{_state(api, repo_id, before)}") from error
@@ -274,7 +289,7 @@ def _read_json(path: Path) -> dict:
 
 
 def _write_json(path: Path, content: dict):
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 __all__ = ["add_hub_files", "push_to_hub", "save_with_remote_code"]

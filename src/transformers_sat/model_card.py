@@ -169,8 +169,8 @@ def model_card(
         threshold=image_processor["localization_threshold"],
         results=results,
         source=results.get("source"),
-        model_name=_name(results.get("model")),
-        dataset_name=_name(results.get("dataset")),
+        model_name=public_name(results.get("model")),
+        dataset_name=public_name(results.get("dataset")),
         tables=[_table(split, result) for split, result in splits.items()],
         recipe=[
             (title, results["training"][key]) for key, title in RECIPE.items() if key in results.get("training", {})
@@ -212,9 +212,9 @@ def _repository_or_none(name: str | None) -> str | None:
     return name if name and REPOSITORY.fullmatch(name) and not Path(name).exists() else None
 
 
-def _name(name: str | None) -> str | None:
-    """A repository's name, or of a folder the last part."""
-    return name if name is None or _repository_or_none(name) else Path(name).name
+def public_name(name: str | None) -> str | None:
+    """What others may read of a name: a repository's as it is, of a folder on this machine the last part."""
+    return name if name is None or _repository_or_none(name) else Path(name).resolve().name
 
 
 def _widget_example(example_image: str, repo_id: str | None) -> dict:
@@ -239,7 +239,7 @@ def _eval_results(results: dict, split: str, result: dict) -> list[EvalResult]:
     shown = [f"protocol {conditions['protocol']}"] if "protocol" in conditions else []
     if "threshold_choice" in conditions:
         shown.append(f"threshold {THRESHOLD_CHOICES[conditions['threshold_choice']]}")
-    dataset = _name(results.get("dataset")) or "unknown"
+    dataset = public_name(results.get("dataset")) or "unknown"
     return [
         EvalResult(
             task_type=TASK,
@@ -277,4 +277,4 @@ def _table(split: str, result: dict) -> dict:
     }
 
 
-__all__ = ["eval_result_entries", "model_card", "training_record"]
+__all__ = ["eval_result_entries", "model_card", "public_name", "training_record"]

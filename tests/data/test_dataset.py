@@ -436,4 +436,4 @@ def test_batches_are_filled_up_with_rows_that_are_no_boxes():
 
 def test_batches_without_boxes():
     dataset = training_data([encoded(photograph(40, 30))] * 2)
-    assert set(collate_localization([dataset[0], dataset[1]])) == {"pixel_values", "labels"}
+    assert set(collate_localization([dataset[0], dataset[1]])) == {"pixel_values", "labels", "rows"}

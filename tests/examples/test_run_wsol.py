@@ -354,11 +354,6 @@ def test_resume_from_a_named_checkpoint(run_wsol, tmp_path, steps):
     assert_same_weights(whole, again, tolerance=1e-6)
 
 
-def test_resume_without_a_checkpoint(run_wsol, tmp_path):
-    with pytest.raises(ValueError, match=f"no checkpoint in {tmp_path / 'output'}"):
-        run_wsol(resume_from_checkpoint=True)
-
-
 def test_a_checkpoint_that_is_not_used_is_mentioned(run_wsol, caplog):
     run_wsol(save_strategy="steps", save_steps=1)
     with caplog.at_level(logging.WARNING):

@@ -78,6 +78,10 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
+def same_bytes(one: Path, other: Path) -> bool:
+    return (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+
+
 def assert_same_weights(one: Path, other: Path, tolerance: float):
     expected, found = weights(one), weights(other)
     assert expected.keys() == found.keys()
@@ -121,7 +125,7 @@ def test_goes_on_after_an_interruption(run, flags, tmp_path, monkeypatch):
         run(tmp_path / "parts", *arguments)
     assert not (tmp_path / "parts" / "model.safetensors").exists()
     parts = run(tmp_path / "parts", *arguments, "--resume")
-    assert_same_weights(whole, parts, tolerance=1e-6)
+    assert same_bytes(whole, parts)
 
 
 @pytest.mark.multiprocess
@@ -159,11 +163,7 @@ def test_the_optimizer_is_trainers(script, flags, tmp_path, monkeypatch):
 
 
 def test_what_is_missing_is_said_at_once(script, monkeypatch, tmp_path, capsys):
-    for arguments, message in (
-        (["--dataset_name", "my_pictures"], "--model_name_or_path is missing"),
-        (["--resume"], "there is no state"),
-    ):
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--output_dir", str(tmp_path), *arguments])
-        with pytest.raises(SystemExit):
-            script.main()
-        assert message in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--output_dir", str(tmp_path), "--dataset_name", "my_pictures"])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert "--model_name_or_path is missing" in capsys.readouterr().err

@@ -67,7 +67,8 @@ def read_mask(image) -> np.ndarray:
 
 class LocalizationDataset(torch.utils.data.Dataset):
     """
-    A split in the schema as inputs of the model: `pixel_values`, `labels` and, for evaluation, the true `boxes`.
+    A split in the schema as inputs of the model: `pixel_values`, `labels` and, for evaluation, the true `boxes`. For
+    training, `rows` beside them has the numbers of the rows, which are not for the model.
 
     What is random depends on nothing but the seed, the epoch and the row, so that a run gives the same result on any
     number of workers and processes, and when it is resumed.
@@ -122,6 +123,13 @@ class LocalizationDataset(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
+    def name_of(self, index: int) -> str:
+        """What messages call a row: its number, with the id and the file that the data have for it."""
+        row = self.dataset[index]
+        known = [str(row["image_id"])] if row.get("image_id") is not None else []
+        known += [row["image"]["path"]] if (row["image"] or {}).get("path") else []
+        return f"row {index}" + (f" ({', '.join(known)})" if known else "")
+
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         row = self.dataset[index]
         if self.augmentation is not None:
@@ -153,6 +161,7 @@ class LocalizationDataset(torch.utils.data.Dataset):
         else:
             pixels = torch.from_numpy(np.array(apply_draw(image, draw))).permute(2, 0, 1)
         example = {"labels": torch.tensor(row["label"]), "pixel_values": self._normalized(pixels)}
+        example["rows"] = torch.tensor(position)
         if self.with_boxes:
             example["boxes"] = torch.from_numpy(apply_draw_to_boxes(row["objects"]["bbox"], draw))
         return example
@@ -193,9 +202,10 @@ def collate_localization(examples: list[dict[str, torch.Tensor]]) -> dict[str, t
 
     Returns:
         `dict` with `pixel_values` `(batch_size, num_channels, height, width)`, `labels` `(batch_size,)` and, where the
-        examples have them, `boxes` `(batch_size, most boxes, 4)`, filled up with rows of -100.
+        examples have them, `rows` `(batch_size,)` and `boxes` `(batch_size, most boxes, 4)`, filled up with rows of -100.
     """
-    batch = {name: torch.stack([example[name] for example in examples]) for name in ("pixel_values", "labels")}
+    names = [name for name in ("pixel_values", "labels", "rows") if name in examples[0]]
+    batch = {name: torch.stack([example[name] for example in examples]) for name in names}
     if "boxes" in examples[0]:
         batch["boxes"] = torch.nn.utils.rnn.pad_sequence(
             [example["boxes"] for example in examples], batch_first=True, padding_value=NO_BOX

@@ -86,6 +86,10 @@ class StreamedLocalizationDataset(LocalizationDataset):
     def __getitem__(self, streamed: StreamedRow) -> dict[str, torch.Tensor]:
         return self._training_example(streamed.row, streamed.epoch, streamed.position)
 
+    def name_of(self, index: int) -> str:
+        """What messages call a row, which cannot be looked up any more: the place that it came at."""
+        return f"number {index} of the stream in its epoch"
+
     def sampler(self) -> torch.utils.data.Sampler:
         """The rows of the epoch that was set, in its order, for the `sampler` of a data loader."""
         return _RowSampler(self)

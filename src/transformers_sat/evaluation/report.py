@@ -28,7 +28,7 @@ from ..localization_sat import normalize_map, resize_map
 from ..metrics import resized_side
 from ..metrics.contours import resize_and_normalize
 from ..modeling_sat import SATForWeaklySupervisedLocalization
-from ..training.metrics import format_table
+from ..training.metrics import format_table, remark_on_maps
 from ..visualization import Localization, contact_sheet
 from .engine import LocalizationEvaluation, predict, with_undecoded_pictures
 from .pictures import EvaluationPictures
@@ -99,7 +99,7 @@ def caption(result: dict) -> str:
     pixels = result.get("pixel_average_precision")
     if pixels is not None:
         parts.append(f"PxAP {pixels['pxap']:.1f} (constant map {pixels['whole_image']['pxap']:.1f})")
-    return "; ".join(parts)
+    return "; ".join(parts) + remark_on_maps(result)
 
 
 def write_json(record: dict, path: Path):

@@ -13,8 +13,17 @@
 # limitations under the License.
 """Training with Transformers' Trainer."""
 
+from .divergence import DivergenceWatch, TrainingDivergedError
 from .metrics import LocalizationMetrics, format_table
 from .trainer import LocalizationTrainer, count_parameters, freeze_encoder
 
 
-__all__ = ["LocalizationMetrics", "LocalizationTrainer", "count_parameters", "format_table", "freeze_encoder"]
+__all__ = [
+    "DivergenceWatch",
+    "LocalizationMetrics",
+    "LocalizationTrainer",
+    "TrainingDivergedError",
+    "count_parameters",
+    "format_table",
+    "freeze_encoder",
+]

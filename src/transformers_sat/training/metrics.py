@@ -136,4 +136,10 @@ def format_table(rows: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-__all__ = ["LocalizationMetrics", "format_table"]
+def remark_on_maps(result: dict) -> str:
+    """What belongs behind a result's figures if maps with NaN or infinite values are counted in them, or nothing."""
+    count = result.get("num_non_finite_maps", 0)
+    return f"; not finite: {count} map{'s' if count > 1 else ''}, counted as showing nothing" if count else ""
+
+
+__all__ = ["LocalizationMetrics", "format_table", "remark_on_maps"]

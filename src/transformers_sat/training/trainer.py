@@ -13,17 +13,15 @@
 # limitations under the License.
 """Transformers' Trainer with what SAT's recipe adds to it."""
 
-import json
-from pathlib import Path
-
 import torch
 from torch import nn
-from transformers import Trainer, TrainerCallback
+from transformers import TrainerCallback
 from transformers.trainer_pt_utils import get_parameter_names
 
 from ..data.streaming import StreamedLocalizationDataset
-from ..hub import add_hub_files
 from ..modeling_sat import SATForWeaklySupervisedLocalization
+from .divergence import DivergenceWatch
+from .publishing import PublishingTrainer
 
 
 # Beside biases and normalizations, the recipe leaves tokens and position embeddings out of weight decay (section 4.1).
@@ -44,10 +42,17 @@ class EpochCallback(TrainerCallback):
             train_dataloader.dataset.set_epoch(int(state.epoch))
 
 
-class LocalizationTrainer(Trainer):
+# What the data give beside the model's inputs: true boxes, and the number of each row.
+NOT_FOR_THE_MODEL = ("boxes", "rows")
+
+
+class LocalizationTrainer(PublishingTrainer):
     """
     [`~transformers.Trainer`] that logs each term of the loss, keeps true boxes from the model, and leaves biases,
     normalizations, tokens and position embeddings out of weight decay.
+
+    It stops with [`TrainingDivergedError`] before the first step whose loss or gradient is not finite. Its checkpoints
+    ([`SavingTrainer`]) are complete or not there, and its pushes ([`PublishingTrainer`]) hold the model alone.
 
     Args:
         new_parameters_learning_rate (`float`, *optional*):
@@ -60,6 +65,14 @@ class LocalizationTrainer(Trainer):
         self.new_parameters_learning_rate = new_parameters_learning_rate
         super().__init__(*args, **kwargs)
         self.add_callback(EpochCallback())
+        # it would log a loss that is not finite as the mean of those before, and wait for the device at every batch
+        self.args.logging_nan_inf_filter = False
+        self._divergence = DivergenceWatch(
+            self.accelerator,
+            self.train_dataset,
+            self.args.output_dir,
+            save=lambda folder: self.save_model(folder, _internal_call=True),
+        )
         self._loss_terms = {}
         self._num_loss_terms = 0
 
@@ -88,14 +101,21 @@ class LocalizationTrainer(Trainer):
         return optimizer
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        inputs = {name: value for name, value in inputs.items() if name != "boxes"}
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        known = {name: value for name, value in inputs.items() if name not in NOT_FOR_THE_MODEL}
+        loss, outputs = super().compute_loss(model, known, return_outputs=True, num_items_in_batch=num_items_in_batch)
         if model.training:
+            self._divergence.see(loss, inputs)
             # summed where they are: reading them at each step would make an accelerator wait
             for name, term in outputs["loss_dict"].items():
                 self._loss_terms[name] = self._loss_terms.get(name, 0.0) + term
             self._num_loss_terms += 1
         return (loss, outputs) if return_outputs else loss
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        # the last that Trainer does before it makes the step
+        grad_norm = super()._get_grad_norm(model, grad_norm)
+        self._divergence.check(self.state.global_step + 1, grad_norm)
+        return grad_norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self._num_loss_terms > 0:
@@ -104,20 +124,6 @@ class LocalizationTrainer(Trainer):
                 logs[f"{name}_loss"] = round(mean, 4)
             self._loss_terms, self._num_loss_terms = {}, 0
         super().log(logs, start_time)
-
-    def create_model_card(self, *args, **kwargs):
-        """
-        Writes the package's card in place of Trainer's, with the figures of `results.json` in the output folder once they are
-        there, and beside it the code that a model on the Hub needs. Trainer's arguments say nothing that is not in that file.
-        """
-        if not self.is_world_process_zero():
-            return
-        results = Path(self.args.output_dir, "results.json")
-        add_hub_files(
-            self.args.output_dir,
-            results=json.loads(results.read_text(encoding="utf-8")) if results.is_file() else None,
-            repo_id=self.hub_model_id,
-        )
 
 
 def freeze_encoder(model: SATForWeaklySupervisedLocalization, trainable_layers: int):

@@ -40,6 +40,7 @@ from prepare_fixtures import (
     zip_bytes,
 )
 
+from transformers_sat import one_run
 from transformers_sat.data import decode_image, load_localization_dataset
 from transformers_sat.data.prepare import InvalidPicture, Picture, Source, open_source, prepare_dataset, shards
 from transformers_sat.data.prepare import engine as engine_module
@@ -287,7 +288,7 @@ def test_going_on_with_something_else_is_refused(tmp_path, folder):
 
 
 def test_two_at_a_time_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(engine_module, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(one_run, "LOCK_SECONDS", 0.1)
     reader = slow_source(tmp_path / "pictures")
     kwargs = {"skip_invalid": True}
     context = multiprocessing.get_context("fork")

@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.utils.py_utils import convert_file_size_to_int
-from filelock import FileLock, Timeout
 
+from ...one_run import only_run
 from .plan import PictureList, Plan, make_plan, no_pictures
 from .records import Reader
 from .shards import ShardChecker, ShardResult, ShardWriter, do_shards, write_durably
@@ -42,9 +42,6 @@ CHECKED_BYTES = 2**26
 # Beside the pictures: row groups, indexes, card. And the list of the pictures, while it is needed.
 DISK_OVERHEAD = 1.02
 LIST_BYTES_PER_PICTURE = 500
-
-# Processes of a killed run need a moment to see it.
-LOCK_SECONDS = 5
 
 
 @dataclass
@@ -127,7 +124,7 @@ def prepare_dataset(
     state = output / STATE_FOLDER
     data_folder, results_folder = output / DATA_FOLDER, state / "shards"
     state.mkdir(parents=True, exist_ok=True)
-    with _only_one(state), _work_folder(state / "work") as work_folder:
+    with only_run(output, state / "lock"), _work_folder(state / "work") as work_folder:
         for folder in (data_folder, results_folder):
             folder.mkdir(exist_ok=True)
         listed: list[InvalidPicture] = []
@@ -209,17 +206,6 @@ def _check_folder(output: Path):
         raise ValueError(f"{output} is a file; give a folder to write.")
     if output.is_dir() and not (output / STATE_FOLDER).is_dir() and any(output.iterdir()):
         raise ValueError(f"{output} has other files in it; give a new folder, or one that an earlier call began.")
-
-
-@contextmanager
-def _only_one(state: Path):
-    try:
-        with FileLock(state / "lock", timeout=LOCK_SECONDS):
-            yield
-    except Timeout as error:
-        raise ValueError(
-            f"Another process is writing to {state.parent}; wait for it, or give another folder."
-        ) from error
 
 
 @contextmanager
