@@ -33,3 +33,19 @@ def fixed_seeds():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+def pytest_terminal_summary(terminalreporter):
+    # Here and not in `fuzz/conftest.py`: with xdist, the process that prints loads no conftest below this folder.
+    lines = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, value in report.user_properties
+        if name == "fuzz_counts"
+    ]
+    if lines:
+        terminalreporter.section("inputs tried by the fuzzers")
+        for line in sorted(lines):
+            terminalreporter.line(line)

@@ -15,7 +15,6 @@
 
 import asyncio
 import threading
-import time
 
 import pytest
 
@@ -37,17 +36,20 @@ def run_with(batcher: Batcher, main):
 
 
 class Squares:
-    """Squares numbers and remembers the batches and threads."""
+    """Squares numbers and remembers the batches and threads. While `may_end` is clear, it goes on working."""
 
-    def __init__(self, seconds: float = 0.0):
-        self.seconds = seconds
+    def __init__(self):
         self.batches = []
         self.threads = set()
+        self.works = threading.Event()
+        self.may_end = threading.Event()
+        self.may_end.set()
 
     def __call__(self, numbers: list[int]) -> list[int]:
         self.batches.append(numbers)
         self.threads.add(threading.current_thread())
-        time.sleep(self.seconds)
+        self.works.set()
+        assert self.may_end.wait(20)
         if 13 in numbers:
             raise RuntimeError("unlucky")
         return [number**2 for number in numbers]
@@ -66,14 +68,13 @@ def test_items_share_batches():
 
 
 def test_a_full_batch_does_not_wait():
-    batcher = Batcher(Squares(), max_batch_size=2, max_wait_ms=20_000)
+    batcher = Batcher(Squares(), max_batch_size=2, max_wait_ms=3_600_000)
 
     async def main():
         return await asyncio.gather(batcher(2), batcher(3))
 
-    start = time.monotonic()
+    # `run_with` has much less patience than this batcher
     assert run_with(batcher, main) == [4, 9]
-    assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize("max_wait_ms", [0, 50])
@@ -83,13 +84,18 @@ def test_a_lone_item_does_not_wait_for_ever(max_wait_ms):
 
 
 def test_items_gather_while_the_function_works():
-    squares = Squares(seconds=0.2)
+    squares = Squares()
+    squares.may_end.clear()
     batcher = Batcher(squares, max_batch_size=8, max_wait_ms=0)
 
     async def main():
-        first = asyncio.create_task(batcher(1))
-        await asyncio.sleep(0.05)
-        return [await first, *await asyncio.gather(*(batcher(number) for number in (2, 3, 4)))]
+        tasks = [asyncio.create_task(batcher(1))]
+        assert await asyncio.to_thread(squares.works.wait, 20)
+        for number in (2, 3, 4):
+            tasks.append(asyncio.create_task(batcher(number)))
+            await asyncio.sleep(0)  # each is in the queue, at a moment of its own
+        squares.may_end.set()
+        return await asyncio.gather(*tasks)
 
     assert run_with(batcher, main) == [1, 4, 9, 16]
     assert squares.batches == [[1], [2, 3, 4]]
@@ -107,13 +113,16 @@ def test_an_error_reaches_its_batch_alone():
 
 
 def test_what_nobody_waits_for_is_not_computed():
-    squares = Squares(seconds=0.2)
+    squares = Squares()
+    squares.may_end.clear()
     batcher = Batcher(squares, max_batch_size=1, max_wait_ms=0)
 
     async def main():
         tasks = [asyncio.create_task(batcher(number)) for number in (1, 2, 3)]
-        await asyncio.sleep(0.05)
+        assert await asyncio.to_thread(squares.works.wait, 20)
         tasks[1].cancel()
+        await asyncio.sleep(0)  # the cancelled task lets go of its future
+        squares.may_end.set()
         return [await tasks[0], await tasks[2]]
 
     assert run_with(batcher, main) == [1, 9]

@@ -263,7 +263,7 @@ def test_load(server, localizer):
     statuses = [status for *_, status in WRONG_REQUESTS.values()]
     process = psutil.Process(server.process.pid)
     memory = []
-    for number in range(3):
+    for number in range(5):
         if number == 1:
             responses = asyncio.run(post_all(server.url, wrong * 4 + good))
             assert [response.status_code for response in responses] == statuses * 4 + [200] * 20
@@ -271,8 +271,8 @@ def test_load(server, localizer):
         assert [response.status_code for response in responses] == [200] * 200
         assert [boxes(response.json()) for response in responses] == expected * 10
         memory.append(process.memory_info().rss / 1e6)
-    # the first two rounds fill pools and caches
-    assert memory[2] - memory[1] < 25, memory
+    # The first rounds fill pools and caches, on a machine of many cores the third too; what leaks grows in each round.
+    assert min(after - before for before, after in zip(memory[1:], memory[2:], strict=False)) < 10, memory
     assert httpx.get(f"{server.url}/health").json()["requests"] == 0
 
 
@@ -291,7 +291,7 @@ def test_listens_at_this_machine_alone(server):
 def test_graceful_stop(folder, tmp_path, localizer):
     """A request that is under way when the signal comes is answered; the exit status is 0."""
     # long enough in the queue for the signal to come before the answer
-    with served(folder, tmp_path / "log", "--max_wait_ms", "1500") as server:
+    with served(folder, tmp_path / "log", "--max_wait_ms", "6000") as server:
         content = png(noise_picture(0))
         responses = []
         request = threading.Thread(
@@ -299,6 +299,7 @@ def test_graceful_stop(folder, tmp_path, localizer):
         )
         request.start()
         while httpx.get(f"{server.url}/health").json()["requests"] == 0:
+            assert request.is_alive(), responses
             time.sleep(0.02)
         server.process.send_signal(signal.SIGTERM)
         request.join()

@@ -357,14 +357,18 @@ def test_new_parameters_have_their_own_learning_rate(squares, tmp_path):
         trainer_for(model, tmp_path, training_data(squares), OwnRate, **arguments).train()
         moves.append({name: parameter.detach() - before[name] for name, parameter in model.named_parameters()})
     same, own = moves
-    faster = {
-        name for name in same if torch.allclose(own[name], 5 * same[name], rtol=1e-3, atol=1e-7) and same[name].any()
-    }
-    assert faster == {
+    new = {
         "vit.embeddings.spatial_token",
         "vit.embeddings.spatial_position_embedding",
         "classifier.convolution.weight",
         "classifier.convolution.bias",
     }
-    for name in set(same) - faster:
-        torch.testing.assert_close(own[name], same[name], rtol=1e-4, atol=1e-8)
+    for name, move in same.items():
+        factor = 5 if name in new else 1
+        torch.testing.assert_close(
+            own[name], factor * move, rtol=1e-3, atol=1e-7, msg=lambda text, name=name: f"{name}: {text}"
+        )
+    # Five times a move tells itself from once the move, but for a key's bias where nothing is masked: it adds the same to
+    # all scores of a query, softmax takes it out again, and its gradient is rounding.
+    still = {name for name, move in same.items() if move.abs().max() < 1e-5}
+    assert still <= {f"vit.layers.{number}.attention.k_proj.bias" for number in (0, 1)}

@@ -14,6 +14,7 @@
 """What is written: the source's bytes, in one order, whatever form it has, on any number of processes, killed or not."""
 
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -206,17 +207,19 @@ def test_a_problem_in_one_process_stops_all(tmp_path):
 # Interrupted.
 
 
-class SlowReader(ListReader):
-    """Takes its time, so that there is a middle to be killed in."""
+class HeldReader(ListReader):
+    """Goes on for ever at the last of so many pictures a process, so that there is a middle to be killed in."""
 
-    seconds = 0.02
+    pictures_until_held = math.inf
 
     def annotate(self, picture: Picture) -> Picture:
-        time.sleep(self.seconds)
+        self.pictures_until_held -= 1
+        if self.pictures_until_held <= 0:
+            time.sleep(3600)
         return picture
 
 
-def slow_source(folder: Path, num_pictures: int = 120) -> SlowReader:
+def held_source(folder: Path, num_pictures: int = 120) -> HeldReader:
     content = {f"{number}.png": picture_bytes(number, form="PNG") for number in range(num_pictures)}
     for number in (3, 50, 110):
         content[f"{number}.png"] = b"no picture"
@@ -224,12 +227,13 @@ def slow_source(folder: Path, num_pictures: int = 120) -> SlowReader:
     pictures += [listed("nowhere.png", 1000), listed("5.png", 1001)]
     if not folder.exists():
         write_files(folder, content)
-    return SlowReader(open_source(folder), pictures)
+    return HeldReader(open_source(folder), pictures)
 
 
 @pytest.mark.parametrize("num_proc, num_proc_after", [(1, 2), (2, 1)])
 def test_killed_and_started_again(tmp_path, num_proc, num_proc_after):
-    reader = slow_source(tmp_path / "pictures")
+    reader = held_source(tmp_path / "pictures")
+    reader.pictures_until_held = 100 // num_proc
     arguments = {"max_shard_size": "30KB", "skip_invalid": True}
     process = multiprocessing.get_context("fork").Process(
         target=prepare_dataset, args=(reader, tmp_path / "out"), kwargs=arguments | {"num_proc": num_proc}
@@ -244,7 +248,7 @@ def test_killed_and_started_again(tmp_path, num_proc, num_proc_after):
     wait_until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
     assert len(children) >= num_proc - 1
 
-    reader.seconds = 0
+    reader.pictures_until_held = math.inf
     prepare_dataset(reader, tmp_path / "out", num_proc=num_proc_after, **arguments)
     after = {path.name: path.stat().st_mtime_ns for path in data.iterdir()}
     assert kept.items() <= after.items()
@@ -259,7 +263,7 @@ def test_killed_and_started_again(tmp_path, num_proc, num_proc_after):
     ]
 
 
-def wait_until(condition, seconds: float = 30):
+def wait_until(condition, seconds: float = 120):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -289,7 +293,8 @@ def test_going_on_with_something_else_is_refused(tmp_path, folder):
 
 def test_two_at_a_time_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(one_run, "LOCK_SECONDS", 0.1)
-    reader = slow_source(tmp_path / "pictures")
+    reader = held_source(tmp_path / "pictures")
+    reader.pictures_until_held = 1
     kwargs = {"skip_invalid": True}
     context = multiprocessing.get_context("fork")
     process = context.Process(target=prepare_dataset, args=(reader, tmp_path / "out"), kwargs=kwargs)
