@@ -117,12 +117,12 @@ def parse_body(body: bytes, content_type: str) -> dict:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise RequestError(f"The request is not JSON in UTF-8: {error.reason} at byte {error.start}.") from error
-    number, depth = json_structure(body)
-    if depth > MAX_JSON_DEPTH:
+    signs = json_signs(body)
+    if json_depth(signs[:MAX_JSON_SIGNS]) > MAX_JSON_DEPTH:
         raise RequestError(f"The JSON of the request is nested more than {MAX_JSON_DEPTH} deep.")
-    if number > MAX_JSON_SIGNS:
+    if len(signs) > MAX_JSON_SIGNS:
         raise RequestError(
-            f"The JSON of the request has {number} brackets, braces, colons and commas, more than the {MAX_JSON_SIGNS} "
+            f"The JSON of the request has {len(signs)} brackets, braces, colons and commas, more than the {MAX_JSON_SIGNS} "
             "that are read."
         )
     try:
@@ -133,19 +133,23 @@ def parse_body(body: bytes, content_type: str) -> dict:
         raise RequestError(f"The request is not valid JSON: {error}.") from error
 
 
-def json_structure(body: bytes) -> tuple[int, int]:
+def json_signs(body: bytes) -> bytes:
     """
-    How many brackets, braces, colons and commas JSON has outside its strings, and how deep it is nested, without parsing
-    it. Of what is no JSON, it is told up to the first fault at least, where a parser stops.
+    The brackets, braces, colons and commas that JSON has outside its strings, without parsing it. Of what is no JSON, those
+    up to the first fault at least, where a parser stops.
     """
     # backslashes in pairs stand for themselves; one that is left before a quote makes it part of a string
     unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     characters = np.frombuffer(unescaped, dtype=np.uint8)
     # the number of quotes so far is odd inside strings; that it is counted modulo 256 does not matter
     inside = np.cumsum(characters == ord('"'), dtype=np.uint8) & 1
-    signs = characters[inside == 0].tobytes().translate(None, _OTHERS)
-    depths = np.frombuffer(signs.translate(_STEPS), dtype=np.int8).cumsum(dtype=np.int32)
-    return len(signs), int(depths.max(initial=0))
+    return characters[inside == 0].tobytes().translate(None, _OTHERS)
+
+
+def json_depth(signs: bytes) -> int:
+    """How deep the objects and lists of such signs are nested, without recursion, as a parser may have it."""
+    steps = np.frombuffer(signs.translate(_STEPS), dtype=np.int8)
+    return int(steps.cumsum(dtype=np.int32).max(initial=0))
 
 
 def _as_object(pairs: list[tuple]) -> dict:
@@ -171,6 +175,7 @@ __all__ = [
     "BodyTooLargeError",
     "NoMemoryError",
     "body_of",
-    "json_structure",
+    "json_depth",
+    "json_signs",
     "parse_body",
 ]
