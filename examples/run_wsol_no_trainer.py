@@ -150,34 +150,34 @@ def train(accelerator: Accelerator, model, image_processor, rows, options: argpa
     watch = DivergenceWatch(accelerator, dataset, options.output_dir, save)
 
     model.train()
-    bar = tqdm(total=num_steps, initial=step, unit="step", disable=not accelerator.is_main_process)
-    for epoch in range(first_epoch, math.ceil(num_steps / len(loader))):
-        # what is random in a picture follows from seed, epoch and picture; the order they come in from seed and epoch
-        # (the loader counts epochs from where it was made, and tells the data set only in a single process)
-        loader.set_epoch(epoch)
-        dataset.set_epoch(epoch)
-        order.manual_seed(1000 * options.seed + epoch)
-        for batch in loader:
-            if step == num_steps:
-                break
-            outputs = model(pixel_values=batch["pixel_values"], labels=batch["labels"])
-            accelerator.backward(outputs.loss)
-            watch.see(outputs.loss, batch)
-            watch.check(step + 1, accelerator.clip_grad_norm_(model.parameters(), 1.0))
-            optimizer.step()
-            scheduler.step()
-            optimizer.zero_grad()
-            step += 1
-            bar.update()
-        terms = {name: f"{term.item():.3f}" for name, term in outputs.loss_dict.items()}
-        accelerator.print(f"epoch {epoch + 1}: {terms}")
-        check_finite_weights(model.state_dict())
-        with writing_checkpoint(options.output_dir, step, accelerator.is_main_process) as folder:
-            accelerator.save_state(folder)
+    with tqdm(total=num_steps, initial=step, unit="step", disable=not accelerator.is_main_process) as bar:
+        for epoch in range(first_epoch, math.ceil(num_steps / len(loader))):
+            # what is random in a picture follows from seed, epoch and picture; the order they come in from seed and epoch
+            # (the loader counts epochs from where it was made, and tells the data set only in a single process)
+            loader.set_epoch(epoch)
+            dataset.set_epoch(epoch)
+            order.manual_seed(1000 * options.seed + epoch)
+            for batch in loader:
+                if step == num_steps:
+                    break
+                outputs = model(pixel_values=batch["pixel_values"], labels=batch["labels"])
+                accelerator.backward(outputs.loss)
+                watch.see(outputs.loss, batch)
+                watch.check(step + 1, accelerator.clip_grad_norm_(model.parameters(), 1.0))
+                optimizer.step()
+                scheduler.step()
+                optimizer.zero_grad()
+                step += 1
+                bar.update()
+            terms = {name: f"{term.item():.3f}" for name, term in outputs.loss_dict.items()}
+            accelerator.print(f"epoch {epoch + 1}: {terms}")
+            check_finite_weights(model.state_dict())
+            with writing_checkpoint(options.output_dir, step, accelerator.is_main_process) as folder:
+                accelerator.save_state(folder)
+                if accelerator.is_main_process:
+                    write_json(folder / "progress.json", {"steps": step, "epochs": epoch + 1})
             if accelerator.is_main_process:
-                write_json(folder / "progress.json", {"steps": step, "epochs": epoch + 1})
-        if accelerator.is_main_process:
-            remove_old_checkpoints(options.output_dir / folder.name, limit=1)
+                remove_old_checkpoints(options.output_dir / folder.name, limit=1)
     # before any measuring, so that a failure there loses nothing
     save(options.output_dir)
 

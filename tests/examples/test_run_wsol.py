@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -31,14 +32,17 @@ import pytest
 import torch
 import transformers
 import yaml
+from broken_runs import KILLED_IN_A_FILE, kill_at_byte, run_in_child
 from safetensors.torch import load_file
 from square_pictures import CLASS_NAMES, draw_square, save_tiny_vit, square_split, write_class_folders
 from transformers import AutoConfig, AutoModelForObjectDetection, ViTForImageClassification, ViTImageProcessor
 
-from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor, SATModel
+from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor, SATModel, one_run
 from transformers_sat.data import StreamedLocalizationDataset, load_emblems, loading, streaming
 from transformers_sat.metrics import BoxAccuracy, ground_truth_boxes
+from transformers_sat.one_run import only_run
 from transformers_sat.training import LocalizationTrainer
+from transformers_sat.training.checkpoints import newest_checkpoint
 
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -117,19 +121,25 @@ def run_wsol(script, settings, tmp_path, monkeypatch):
     verbosity = transformers.utils.logging.get_verbosity()
     httpx_level = logging.getLogger("httpx").level
 
-    def run(output_dir: Path | None = None, **others) -> tuple[dict, Path]:
+    def prepare(output_dir: Path | None = None, **others) -> Path:
         output_dir = output_dir or tmp_path / "output"
         flags = as_flags({**settings, "output_dir": output_dir, **others})
         monkeypatch.setattr(sys, "argv", ["run_wsol.py", *flags])
+        return output_dir
+
+    def run(output_dir: Path | None = None, **others) -> tuple[dict, Path]:
+        output_dir = prepare(output_dir, **others)
         script.main()
         return json.loads((output_dir / "results.json").read_text(encoding="utf-8")), output_dir
 
+    # for runs of the script as a program
+    run.prepare = prepare
     yield run
     transformers.utils.logging.set_verbosity(verbosity)
     logging.getLogger("httpx").setLevel(httpx_level)
 
 
-def command(launcher: str, *arguments: str) -> subprocess.CompletedProcess:
+def command(launcher: str, *arguments: str, expected_status: int = 0) -> subprocess.CompletedProcess:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     if launcher == "accelerate launch":
         environment["ACCELERATE_USE_CPU"] = "true"
@@ -140,7 +150,7 @@ def command(launcher: str, *arguments: str) -> subprocess.CompletedProcess:
         text=True,
         timeout=300,
     )
-    assert completed.returncode == 0, completed.stderr[-4000:]
+    assert completed.returncode == expected_status, completed.stderr[-4000:]
     return completed
 
 
@@ -154,6 +164,10 @@ def training_log(folder: Path) -> list[dict]:
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
+
+
+def same_bytes(folder: Path, other: Path) -> bool:
+    return (folder / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
 
 
 def assert_same_weights(folder: Path, other: Path, tolerance: float):
@@ -339,7 +353,7 @@ def test_resume_after_interruption(run_wsol, tmp_path, steps):
     steps.count, steps.stop_at = 0, None
     results, _ = run_wsol(parts, **arguments, resume_from_checkpoint=True)
     assert steps.count == 2
-    assert_same_weights(whole, parts, tolerance=1e-6)
+    assert same_bytes(whole, parts)
     assert (results["validation"], results["test"]) == (expected["validation"], expected["test"])
     losses, expected_losses = ([entry["loss"] for entry in training_log(folder)] for folder in (parts, whole))
     assert losses == pytest.approx(expected_losses, abs=1e-6)
@@ -351,7 +365,108 @@ def test_resume_from_a_named_checkpoint(run_wsol, tmp_path, steps):
     steps.count = 0
     _, again = run_wsol(tmp_path / "again", **arguments, resume_from_checkpoint=whole / "checkpoint-2")
     assert steps.count == 1
-    assert_same_weights(whole, again, tolerance=1e-6)
+    assert same_bytes(whole, again)
+    damaged = whole / "checkpoint-2" / "optimizer.pt"
+    damaged.write_bytes(damaged.read_bytes()[:-10])
+    with pytest.raises(ValueError, match="checkpoint-2 cannot be resumed from: optimizer.pt has"):
+        run_wsol(tmp_path / "again", **arguments, resume_from_checkpoint=whole / "checkpoint-2")
+    with pytest.raises(ValueError, match="There is no checkpoint .*checkpoint-7 to resume from"):
+        run_wsol(tmp_path / "again", **arguments, resume_from_checkpoint=whole / "checkpoint-7")
+
+
+def test_the_same_command_until_it_is_done(run_wsol, tmp_path, caplog, monkeypatch):
+    """Told to resume from the start: killed in its first checkpoint, in its second, and at the end, it goes on each time."""
+    arguments = {
+        "max_steps": 4,
+        "save_strategy": "steps",
+        "save_steps": 3,
+        "drop_path_rate": 0.4,
+        "save_total_limit": 1,
+    }
+    _, whole = run_wsol(tmp_path / "whole", **arguments)
+    parts = tmp_path / "parts"
+
+    def killed_at(step: int, name: str):
+        kill_at_byte(f"checkpoint-{step}", name, 1000)
+        run_wsol(parts, **arguments, resume_from_checkpoint=True)
+
+    assert run_in_child(killed_at, 3, "optimizer.pt") == KILLED_IN_A_FILE
+    assert newest_checkpoint(parts) is None
+    assert run_in_child(killed_at, 4, "model.safetensors") == KILLED_IN_A_FILE
+    assert newest_checkpoint(parts) == parts / "checkpoint-3"
+
+    def killed_at_the_end():
+        kill_at_byte(str(parts), "results.json", 100)
+        run_wsol(parts, **arguments, resume_from_checkpoint=True)
+
+    assert run_in_child(killed_at_the_end) == KILLED_IN_A_FILE
+    assert newest_checkpoint(parts) == parts / "checkpoint-4"
+    assert list(parts.glob(".unfinished-*"))
+    with caplog.at_level(logging.INFO):
+        run_wsol(parts, **arguments, resume_from_checkpoint=True)
+    assert same_bytes(whole, parts)
+    assert f"Goes on from {parts / 'checkpoint-4'}" in caplog.text and "left unfinished, is removed" in caplog.text
+    assert not list(parts.glob(".unfinished-*"))
+
+
+def test_a_diverging_run_ends_with_one_line(run_wsol, tmp_path, capfd):
+    """Exit status 1, no model that looks trained, no figures."""
+
+    def diverging():
+        run_wsol.prepare(learning_rate=1e6, max_steps=30, save_strategy="steps", save_steps=1)
+        runpy.run_path(SCRIPT, run_name="__main__")
+
+    assert run_in_child(diverging) == 1
+    last = capfd.readouterr().err.strip().splitlines()[-1]
+    assert re.match(r"run_wsol.py: Training diverged at step \d+: the loss is ", last)
+    assert "Images of the step: row " in last
+    output = tmp_path / "output"
+    assert not (output / "results.json").exists() and not (output / "model.safetensors").exists()
+    for path in output.rglob("*.safetensors"):
+        assert all(tensor.isfinite().all() for tensor in load_file(path).values()), path
+
+
+@pytest.mark.multiprocess
+def test_processes_stop_together(settings, tmp_path):
+    """The images of all processes are named, and none is left waiting for another."""
+    flags = as_flags({**settings, "learning_rate": 1e6, "max_steps": 30, "output_dir": tmp_path})
+    completed = command("torchrun", *flags, expected_status=1)
+    (said,) = set(re.findall(r"run_wsol.py: (Training diverged at step .*)", completed.stderr))
+    assert len(re.findall(r"row \d+", said)) == 16
+    assert list(tmp_path.rglob("*.safetensors")) == [tmp_path / "before_divergence" / "model.safetensors"]
+
+
+# One run at a time.
+
+
+def test_a_second_run_into_the_folder_is_refused(run_wsol, script, tmp_path, monkeypatch, capfd):
+    """Before anything is loaded, with one line."""
+    monkeypatch.setattr(one_run, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(script, "load_splits", lambda *arguments: pytest.fail("it works"))
+    output = tmp_path / "output"
+    with only_run(output, output / ".run.lock"):
+        refused = run_in_child(run_wsol)
+        assert refused == 1
+
+        def as_a_command():
+            run_wsol.prepare()
+            runpy.run_path(SCRIPT, run_name="__main__")
+
+        capfd.readouterr()
+        assert run_in_child(as_a_command) == 1
+    lines = capfd.readouterr().err.strip().splitlines()
+    assert [line for line in lines if "Error" in line or "Traceback" in line] == []
+    assert lines[-1] == (f"run_wsol.py: Another process is writing to {output}; wait for it, or give another folder.")
+    assert [path.name for path in output.iterdir()] == [".run.lock"]
+
+
+@pytest.mark.multiprocess
+def test_a_second_run_on_two_processes_is_refused(settings, tmp_path):
+    with only_run(tmp_path, tmp_path / ".run.lock"):
+        completed = command("torchrun", *as_flags({**settings, "output_dir": tmp_path}), expected_status=1)
+    (said,) = set(re.findall(r"run_wsol.py: (.*)", completed.stderr))
+    assert said.startswith(f"Another process is writing to {tmp_path}")
+    assert [path.name for path in tmp_path.iterdir()] == [".run.lock"]
 
 
 def test_a_checkpoint_that_is_not_used_is_mentioned(run_wsol, caplog):

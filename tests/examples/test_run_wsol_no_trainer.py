@@ -15,21 +15,28 @@
 import importlib.util
 import json
 import os
+import re
+import runpy
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import datasets
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
+from broken_runs import KILLED, KILLED_IN_A_FILE, fill_disk_at, kill_at_byte, kill_at_renaming, run_in_child
 from safetensors.torch import load_file
 from square_pictures import save_tiny_vit, square_split
 from transformers import AutoImageProcessor, AutoModelForObjectDetection, TrainingArguments, ViTImageProcessor
 
+from transformers_sat import one_run
 from transformers_sat.convert import load_backbone
 from transformers_sat.data import LocalizationDataset
-from transformers_sat.training import LocalizationTrainer
+from transformers_sat.one_run import only_run
+from transformers_sat.training import LocalizationTrainer, checkpoints
+from transformers_sat.training.checkpoints import newest_checkpoint
 
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "run_wsol_no_trainer.py"
@@ -60,18 +67,31 @@ def flags(tmp_path_factory) -> list[str]:
     ]
 
 
-@pytest.fixture
-def run(script, monkeypatch):
-    def run(output: Path, *arguments: str) -> Path:
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--output_dir", str(output), *arguments])
-        for state in (AcceleratorState, GradientState, PartialState):
-            state._reset_state()
-        script.main()
-        return output
-
-    yield run
+def reset_accelerate():
     for state in (AcceleratorState, GradientState, PartialState):
         state._reset_state()
+
+
+def run_script(script, output: Path, *arguments: str) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(SCRIPT), "--output_dir", str(output), *arguments])
+        reset_accelerate()
+        try:
+            script.main()
+        finally:
+            reset_accelerate()
+    return output
+
+
+def run_as_a_program(output: Path, *arguments: str):
+    sys.argv = [str(SCRIPT), "--output_dir", str(output), *arguments]
+    reset_accelerate()
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
+@pytest.fixture
+def run(script):
+    return partial(run_script, script)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -126,6 +146,110 @@ def test_goes_on_after_an_interruption(run, flags, tmp_path, monkeypatch):
     assert not (tmp_path / "parts" / "model.safetensors").exists()
     parts = run(tmp_path / "parts", *arguments, "--resume")
     assert same_bytes(whole, parts)
+
+
+STATE = ["model.safetensors", "optimizer.bin", "random_states_0.pkl", "custom_checkpoint_0.pkl"]
+
+
+@pytest.fixture(scope="module")
+def whole(flags, tmp_path_factory, script):
+    """An uninterrupted run with stochastic depth, and the sizes of the files of its last checkpoint."""
+    folder = tmp_path_factory.mktemp("whole")
+    arguments = [*flags, "--batch_size", "8", "--drop_path_rate", "0.4"]
+    run_script(script, folder, *arguments)
+    (checkpoint,) = folder.glob("checkpoint-*")
+    assert {*STATE, "progress.json", "complete.json"} <= {path.name for path in checkpoint.iterdir()}
+    return folder, arguments, {path.name: path.stat().st_size for path in checkpoint.iterdir()}
+
+
+@pytest.mark.parametrize("name", [*STATE, "progress.json", "complete.json"])
+def test_killed_in_a_file(script, whole, tmp_path, name):
+    """In the middle of each file of the second checkpoint: the first is still there, and leads to the same weights."""
+    folder, arguments, sizes = whole
+
+    def killed():
+        kill_at_byte("checkpoint-4", name, sizes[name] // 2)
+        run_script(script, tmp_path, *arguments, "--resume")
+
+    assert run_in_child(killed) == KILLED_IN_A_FILE
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
+    run_script(script, tmp_path, *arguments, "--resume")
+    assert same_bytes(folder, tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("*check*")) == ["checkpoint-4"]
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_around_the_renaming(script, whole, tmp_path, after):
+    folder, arguments, _ = whole
+
+    def killed():
+        kill_at_renaming("checkpoint-4", after)
+        run_script(script, tmp_path, *arguments)
+
+    assert run_in_child(killed) == KILLED
+    assert newest_checkpoint(tmp_path) == tmp_path / f"checkpoint-{4 if after else 2}"
+    run_script(script, tmp_path, *arguments, "--resume")
+    assert same_bytes(folder, tmp_path)
+
+
+def test_killed_in_the_first_checkpoint(script, whole, tmp_path):
+    """With no checkpoint yet, the same command begins anew."""
+    folder, arguments, sizes = whole
+
+    def killed():
+        kill_at_byte("checkpoint-2", "optimizer.bin", sizes["optimizer.bin"] // 2)
+        run_script(script, tmp_path, *arguments, "--resume")
+
+    assert run_in_child(killed) == KILLED_IN_A_FILE
+    run_script(script, tmp_path, *arguments, "--resume")
+    assert same_bytes(folder, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin"])
+def test_a_full_disk_ends_with_one_line(script, whole, tmp_path, name, capfd):
+    folder, arguments, _ = whole
+
+    def full():
+        checkpoints._can_write = lambda folder: False
+        fill_disk_at("checkpoint-4", name)
+        run_as_a_program(tmp_path, *arguments)
+
+    assert run_in_child(full) == 1
+    err = capfd.readouterr().err
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("run_wsol_no_trainer.py: ")
+    assert (
+        f"No space left on the disk of {tmp_path}: checkpoint-4 could not be written; checkpoint-2 is complete" in last
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".run.lock", "checkpoint-2"]
+    run_script(script, tmp_path, *arguments, "--resume")
+    assert same_bytes(folder, tmp_path)
+
+
+def test_a_diverging_run_ends_with_one_line(flags, tmp_path, capfd):
+    assert run_in_child(run_as_a_program, tmp_path, *flags, "--batch_size", "2", "--learning_rate", "1e6") == 1
+    last = capfd.readouterr().err.strip().splitlines()[-1]
+    assert re.match(r"run_wsol_no_trainer.py: Training diverged at step \d+: the loss is ", last)
+    assert len(re.findall(r"row \d+", last)) == 2
+    assert not (tmp_path / "results.json").exists() and not (tmp_path / "model.safetensors").exists()
+    written = list(tmp_path.rglob("*.safetensors"))
+    assert tmp_path / "before_divergence" / "model.safetensors" in written
+    for path in written:
+        assert all(tensor.isfinite().all() for tensor in load_file(path).values()), path
+
+
+def test_a_second_run_into_the_folder_is_refused(script, flags, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(one_run, "LOCK_SECONDS", 0.1)
+    with only_run(tmp_path, tmp_path / ".run.lock"):
+        assert run_in_child(run_as_a_program, tmp_path, *flags) == 1
+    said = capfd.readouterr().err
+    assert "Traceback" not in said
+    assert (
+        said.strip()
+        .splitlines()[-1]
+        .startswith(f"run_wsol_no_trainer.py: Another process is writing to {tmp_path}; wait for it")
+    )
+    assert [path.name for path in tmp_path.iterdir()] == [".run.lock"]
 
 
 @pytest.mark.multiprocess
