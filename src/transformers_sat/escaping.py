@@ -28,6 +28,7 @@ JOINERS = "\u200c\u200d"
 
 CONSOLE_LINE_LENGTH = 2000
 MARKDOWN_LENGTH = 200
+# Of a name beside or below an axis.
 PLOT_LENGTH = 40
 
 # What Markdown as GitHub and the Hub read it, HTML in it, formulas, and its tables give a meaning.
@@ -74,9 +75,9 @@ def code_block(text: str, language: str = "") -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def on_plot(text: str) -> str:
+def on_plot(text: str, max_length: int = PLOT_LENGTH) -> str:
     """A text for matplotlib, which takes what is between dollar signs for a formula."""
-    return visible(text, PLOT_LENGTH).replace("$", r"\$")
+    return visible(text, max_length).replace("$", r"\$")
 
 
 def _visible_character(character: str) -> str:

@@ -27,6 +27,8 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from .model_card import eval_result_entries, model_card
+from .saving import save_model
+from .writing import replacing_file, write_text
 
 
 # The modules that a repository carries. They lie flat, as Transformers copies them.
@@ -120,8 +122,7 @@ def save_with_remote_code(
     check_is_sat(model.config.model_type)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder, max_shard_size=max_shard_size)
-    image_processor.save_pretrained(folder)
+    save_model(model, image_processor, folder, max_shard_size=max_shard_size)
     if example_image is not None:
         _save_example(example_image, folder)
     add_hub_files(folder, results=results, license=license, repo_id=repo_id)
@@ -153,8 +154,9 @@ def add_hub_files(
     _write_json(processor_path, processor)
 
     for name in CODE_FILES:
-        shutil.copyfile(Path(__file__).parent / name, folder / name)
-    (folder / "requirements.txt").write_text("\n".join(REQUIREMENTS) + "\n", encoding="utf-8")
+        with replacing_file(folder / name) as unfinished:
+            shutil.copyfile(Path(__file__).parent / name, unfinished)
+    write_text(folder / "requirements.txt", "\n".join(REQUIREMENTS) + "\n")
 
     examples = [f"example{suffix}" for suffix in EXAMPLE_SUFFIXES if (folder / f"example{suffix}").is_file()]
     card = model_card(
@@ -166,12 +168,11 @@ def add_hub_files(
         license=license,
         example_image=examples[0] if examples else None,
     )
-    card.save(folder / "README.md")
+    write_text(folder / "README.md", str(card))
     entries = eval_result_entries(results or {})
     if entries:
         path = folder / ".eval_results" / f"{entries[0].dataset_id.split('/')[-1]}.yaml"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False), encoding="utf-8")
+        write_text(path, yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False))
 
 
 def push_to_hub(
@@ -246,15 +247,18 @@ def check_is_sat(model_type: str | None):
 
 
 def _save_example(example_image: str | os.PathLike | PIL.Image.Image, folder: Path):
-    for suffix in EXAMPLE_SUFFIXES:
-        (folder / f"example{suffix}").unlink(missing_ok=True)
-    if isinstance(example_image, PIL.Image.Image):
-        example_image.convert("RGB").save(folder / "example.png")
-        return
-    suffix = Path(example_image).suffix.lower()
+    is_file = not isinstance(example_image, PIL.Image.Image)
+    suffix = Path(example_image).suffix.lower() if is_file else ".png"
     if suffix not in EXAMPLE_SUFFIXES:
         raise ValueError(f"`example_image` must be a file of {', '.join(EXAMPLE_SUFFIXES)}, got {example_image}.")
-    shutil.copyfile(example_image, folder / f"example{suffix}")
+    with replacing_file(folder / f"example{suffix}") as unfinished:
+        if is_file:
+            shutil.copyfile(example_image, unfinished)
+        else:
+            example_image.convert("RGB").save(unfinished)
+    for other in EXAMPLE_SUFFIXES:
+        if other != suffix:
+            (folder / f"example{other}").unlink(missing_ok=True)
 
 
 def _state(api: HfApi, repo_id: str, before: str) -> str:
@@ -273,7 +277,7 @@ def _read_json(path: Path) -> dict:
 
 
 def _write_json(path: Path, content: dict):
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 __all__ = ["add_hub_files", "push_to_hub", "save_with_remote_code"]

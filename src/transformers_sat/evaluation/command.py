@@ -16,6 +16,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -27,14 +28,16 @@ from transformers import AutoConfig, AutoImageProcessor
 from ..configuration_sat import SATConfig
 from ..data import EMBEDDED_DATASET, load_localization_dataset
 from ..data.loading import has_boxes, has_masks
+from ..escaping import on_console
 from ..loading import refuse_pickled_weights
 from ..metrics.frames import PROTOCOLS
 from ..modeling_sat import SATForWeaklySupervisedLocalization
 from ..training.metrics import format_table
+from ..writing import replacing_files, write_json
 from .engine import check_boxes, evaluate_localization
 from .pixels import PixelEvaluation, evaluate_pixels
 from .plots import plot_precision_recall, plot_thresholds
-from .report import caption, summary, versions, write_json, write_report
+from .report import caption, draw_all, summary, versions, write_reports
 from .score_maps import WsolMetadata, evaluate_score_maps
 
 
@@ -135,7 +138,15 @@ def evaluate_model(
     if threshold == "validation":
         check_calibration(splits["validation"], split)
 
-    evaluations = {}
+    def store_threshold(chosen: float):
+        # when it is chosen: what is measured with it takes longer, and may fail
+        if state.is_main_process:
+            image_processor.localization_threshold = chosen
+            with replacing_files(model) as unfinished:
+                image_processor.save_pretrained(unfinished)
+            print(f"stored the localization threshold {chosen:g} in {on_console(model)}")
+
+    evaluations, record["results"] = {}, {}
     for name in protocols:
         evaluations[name] = evaluate_localization(
             network,
@@ -150,24 +161,24 @@ def evaluate_model(
             num_workers=num_workers,
             with_images=output is not None,
             show_progress=True,
+            on_calibration=store_threshold if save_threshold and name == "sat" else None,
         )
-    record["results"] = {name: evaluation.result for name, evaluation in evaluations.items()}
+        record["results"][name] = evaluations[name].result
+        if state.is_main_process and output is not None:
+            write_json(output / "results.json", record)
     if state.is_main_process:
         print(summary(evaluations))
-        if save_threshold:
-            image_processor.localization_threshold = evaluations["sat"].result["threshold"]
-            image_processor.save_pretrained(model)
-            print(f"stored the localization threshold {image_processor.localization_threshold:g} in {model}")
         if output is not None:
-            write_json(record, output / "results.json")
-            for evaluation in evaluations.values():
-                write_report(evaluation, network, image_processor, splits[split], output)
-            print(f"results, pictures and plots: {output}")
+            write_reports(evaluations.values(), network, image_processor, splits[split], output)
+            print(f"results, pictures and plots: {on_console(str(output))}")
     return record
 
 
 def report_pixels(evaluations: dict[str, PixelEvaluation], record: dict, output: Path | None):
     """Prints the figures of data with masks and no boxes and, with `output`, writes them with their curves."""
+    drawings = {}
+    if output is not None:
+        write_json(output / "results.json", record)
     for protocol, evaluation in evaluations.items():
         result = evaluation.result
         pixels = result["pixel_average_precision"]
@@ -178,12 +189,11 @@ def report_pixels(evaluations: dict[str, PixelEvaluation], record: dict, output:
         )
         if output is not None:
             title = f"protocol {protocol}, {result['num_images']} pictures"
-            path = output / f"precision_recall_{protocol}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            plot_precision_recall(evaluation.precision_recall, pixels["pxap"], title, path)
+            plot = partial(plot_precision_recall, evaluation.precision_recall, pixels["pxap"], title)
+            drawings[output / f"precision_recall_{protocol}.png"] = plot
     if output is not None:
-        write_json(record, output / "results.json")
-        print(f"results and plots: {output}")
+        draw_all(drawings)
+        print(f"results and plots: {on_console(str(output))}")
 
 
 def evaluate_maps(
@@ -234,12 +244,13 @@ def evaluate_maps(
         baselines = {"whole image": result["whole_image"], "best centre box": result["center_box"]}
         print(f"{format_table({protocol: result, **baselines})}\n\n{caption(result)}")
     if output is not None:
-        write_json(record, output / "results.json")
+        write_json(output / "results.json", record)
         if known.masks:
-            plot_precision_recall(curves, result["pxap"], title, output / f"precision_recall_{protocol}.png")
+            plot = partial(plot_precision_recall, curves, result["pxap"], title)
         else:
-            plot_thresholds(curves, result["threshold"], title, output / f"thresholds_{protocol}.png")
-        print(f"results and plots: {output}")
+            plot = partial(plot_thresholds, curves, result["threshold"], title)
+        draw_all({output / f"{'precision_recall' if known.masks else 'thresholds'}_{protocol}.png": plot})
+        print(f"results and plots: {on_console(str(output))}")
     return record
 
 

@@ -14,7 +14,7 @@
 """Measuring a model on a split, on any number of processes."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import datasets
@@ -76,6 +76,7 @@ def evaluate_localization(
     num_workers: int = 0,
     with_images: bool = True,
     show_progress: bool = False,
+    on_calibration: Callable[[float], None] | None = None,
 ) -> LocalizationEvaluation:
     """
     Measures classification and localization of a model on a split.
@@ -107,6 +108,8 @@ def evaluate_localization(
         num_workers (`int`, *optional*, defaults to 0): number of further processes that load pictures.
         with_images (`bool`, *optional*, defaults to `True`): whether to keep what was found in each picture.
         show_progress (`bool`, *optional*, defaults to `False`): whether the first process shows a bar.
+        on_calibration (`Callable`, *optional*):
+            Called with the threshold of `"validation"` when it is chosen, before `dataset` is measured.
 
     Returns:
         [`LocalizationEvaluation`]
@@ -136,6 +139,8 @@ def evaluate_localization(
         given = {"threshold": best["threshold"], "threshold_choice": "validation"}
         kept = ("threshold", "num_images", "gt_known_loc", "top1_loc")
         calibration = {"calibration": {name: best[name] for name in kept}}
+        if on_calibration is not None:
+            on_calibration(best["threshold"])
     elif threshold != "oracle":
         given = {"threshold": threshold, "threshold_choice": "fixed"}
 

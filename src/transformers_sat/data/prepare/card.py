@@ -23,10 +23,10 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from ... import __version__
-from .engine import DATA_FOLDER, SKIPPED_FILE, STATE_FOLDER, UNFINISHED_FILE, PreparedDataset, SplitSummary
+from ...writing import replacing_file, write_json
+from .engine import DATA_FOLDER, SKIPPED_FILE, STATE_FOLDER, PreparedDataset, SplitSummary
 from .examples import features_of
 from .records import Reader
-from .shards import write_durably
 from .sources import Source
 from .validation import KINDS
 
@@ -64,8 +64,8 @@ def write_card(prepared: PreparedDataset, reader: Reader, command: str):
         command (`str`): how it was made.
     """
     card = DatasetCard(f"---\n{_card_data(prepared, reader).to_yaml()}\n---\n\n{_text(prepared, reader, command)}")
-    state = prepared.output / STATE_FOLDER
-    write_durably(prepared.output / CARD_FILE, str(card).encode(), state / UNFINISHED_FILE)
+    with replacing_file(prepared.output / CARD_FILE, prepared.output / STATE_FOLDER) as unfinished:
+        unfinished.write_text(str(card), encoding="utf-8")
 
 
 def _card_data(prepared: PreparedDataset, reader: Reader) -> DatasetCardData:
@@ -165,7 +165,7 @@ def _describe_source(source: Source, file: Path) -> list[str]:
         if source.num_plain_files:
             lines.append(f"- {source.num_plain_files} files in folders")
         known = {"fingerprint": source.fingerprint, "lines": lines}
-        write_durably(file, json.dumps(known, indent=1).encode(), file.with_name(UNFINISHED_FILE))
+        write_json(file, known)
     return known["lines"]
 
 
