@@ -160,7 +160,7 @@ def convert_original(options: argparse.Namespace):
     model, processor = load_original_checkpoint(options.file, options.num_attention_heads)
     save_model(model, processor, options.output)
     print(
-        f"wrote {options.output}: {model.config.num_labels} classes, {model.config.image_size} px, "
+        f"wrote {on_console(options.output)}: {model.config.num_labels} classes, {model.config.image_size} px, "
         f"localization threshold {processor.localization_threshold:g}"
     )
 
@@ -178,7 +178,7 @@ def convert_backbone(options: argparse.Namespace):
     size = {"height": model.config.image_size, "width": model.config.image_size}
     save_model(model, SATImageProcessor(size=size, crop_size=size), options.output)
     print(
-        f"wrote {options.output}: {model.config.num_labels} classes, {model.config.image_size} px; train it before use"
+        f"wrote {on_console(options.output)}: {model.config.num_labels} classes, {model.config.image_size} px; train it before use"
     )
 
 

@@ -41,6 +41,10 @@ from .report import caption, draw_all, summary, versions, write_reports
 from .score_maps import WsolMetadata, evaluate_score_maps
 
 
+# Of images whose maps are not finite.
+MAX_IDS_PRINTED = 5
+
+
 def evaluate_model(
     model: str,
     dataset: str = EMBEDDED_DATASET,
@@ -168,6 +172,8 @@ def evaluate_model(
             write_json(output / "results.json", record)
     if state.is_main_process:
         print(summary(evaluations))
+        for evaluation in evaluations.values():
+            print_not_finite(evaluation.result)
         if output is not None:
             write_reports(evaluations.values(), network, image_processor, splits[split], output)
             print(f"results, pictures and plots: {on_console(str(output))}")
@@ -187,6 +193,7 @@ def report_pixels(evaluations: dict[str, PixelEvaluation], record: dict, output:
             f"{pixels['center']['pxap']:.2f}; Top-1 Cls {result['top1_cls']:.1f}; frame of {protocol}; "
             f"{result['num_images']} pictures with masks and without boxes"
         )
+        print_not_finite(result)
         if output is not None:
             title = f"protocol {protocol}, {result['num_images']} pictures"
             plot = partial(plot_precision_recall, evaluation.precision_recall, pixels["pxap"], title)
@@ -243,6 +250,7 @@ def evaluate_maps(
     else:
         baselines = {"whole image": result["whole_image"], "best centre box": result["center_box"]}
         print(f"{format_table({protocol: result, **baselines})}\n\n{caption(result)}")
+    print_not_finite(result)
     if output is not None:
         write_json(output / "results.json", record)
         if known.masks:
@@ -252,6 +260,14 @@ def evaluate_maps(
         draw_all({output / f"{'precision_recall' if known.masks else 'thresholds'}_{protocol}.png": plot})
         print(f"results and plots: {on_console(str(output))}")
     return record
+
+
+def print_not_finite(result: dict):
+    """Which maps count as showing nothing, if there are any; `results.json` has all of them."""
+    ids = result["non_finite_image_ids"]
+    if ids:
+        listed = ", ".join(map(str, ids[:MAX_IDS_PRINTED])) + (", ..." if len(ids) > MAX_IDS_PRINTED else "")
+        print(on_console(f"maps that are not finite, counted as showing nothing: {len(ids)} ({listed})"))
 
 
 def start_processes() -> PartialState:

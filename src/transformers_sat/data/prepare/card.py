@@ -23,6 +23,7 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from ... import __version__
+from ...escaping import code_block, code_in_markdown, in_markdown
 from ...writing import replacing_file, write_json
 from .engine import DATA_FOLDER, SKIPPED_FILE, STATE_FOLDER, PreparedDataset, SplitSummary
 from .examples import features_of
@@ -105,7 +106,7 @@ def _text(prepared: PreparedDataset, reader: Reader, command: str) -> str:
         + (f" The data set's own page: {reader.homepage}" if reader.homepage else ""),
         "```python\n"
         "from datasets import load_dataset\n\n"
-        f'dataset = load_dataset("...", split="{next(iter(prepared.splits))}")\n'
+        f'dataset = load_dataset("...", split={next(iter(prepared.splits))!r})\n'
         "```",
         "## Columns",
         "| column | |\n| --- | --- |\n" + "\n".join(columns),
@@ -123,7 +124,7 @@ def _text(prepared: PreparedDataset, reader: Reader, command: str) -> str:
         parts += ["## Left out", *_left_out(prepared)]
     parts += [
         "## How it was made",
-        f"```bash\n{command}\n```",
+        code_block(command, "bash"),
         f"With `transformers-sat` {__version__}, from",
         "\n".join(_describe_source(reader.source, prepared.output / STATE_FOLDER / "source.json")),
         "## Licence",
@@ -138,7 +139,7 @@ def _split_line(name: str, split: SplitSummary) -> str:
     counts = split.class_counts.values()
     spread = f"{min(counts)} to {max(counts)}" if counts else "0"
     return (
-        f"| {name} | {split.num_examples} | {len(counts)} | {spread} | {split.num_boxed} | {split.num_boxes} | "
+        f"| {in_markdown(name)} | {split.num_examples} | {len(counts)} | {spread} | {split.num_boxed} | {split.num_boxes} | "
         f"{split.num_masked} | {split.num_shards} |"
     )
 
@@ -159,7 +160,7 @@ def _describe_source(source: Source, file: Path) -> list[str]:
     known = json.loads(file.read_bytes()) if file.is_file() else {}
     if known.get("fingerprint") != source.fingerprint:
         lines = [
-            f"- `{_relative(path, source)}`, {path.stat().st_size} bytes, SHA-256 `{_sha256(path)}`"
+            f"- {code_in_markdown(_relative(path, source))}, {path.stat().st_size} bytes, SHA-256 `{_sha256(path)}`"
             for path in source.archives
         ]
         if source.num_plain_files:
