@@ -48,6 +48,7 @@ from torchvision.transforms.v2 import functional as tvF
 from transformers_sat import SATImageProcessor, SATImageProcessorPil
 from transformers_sat.data import LocalizationDataset, TrainingAugmentation, decode_image, load_streaming_dataset
 from transformers_sat.data.transforms import AugmentationDraw
+from transformers_sat.writing import write_json
 
 
 SIZES = {"500 x 375": (500, 375), "2000 x 1500": (2000, 1500)}
@@ -170,7 +171,7 @@ def main():
         "results": {name: measure(size, options.rounds) for name, size in SIZES.items()},
         "stream, nothing decoded": measure_stream(options.stream_rows),
     }
-    options.output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_json(options.output, record)
     print(json.dumps(record, indent=2))
 
 

@@ -21,7 +21,6 @@ turns. All versions must agree on every count. Needs OpenCV and scikit-image.
 """
 
 import argparse
-import json
 import os
 import pickle
 import platform
@@ -39,6 +38,7 @@ import skimage  # noqa: E402
 import torch  # noqa: E402
 
 from transformers_sat.metrics import BoxAccuracy, PixelAveragePrecision  # noqa: E402
+from transformers_sat.writing import write_json  # noqa: E402
 
 
 SIDE = 224
@@ -224,7 +224,7 @@ def main() -> None:
         "state_bytes": state_bytes,
     }
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_json(args.output, record)
     print(f"Written to {args.output}")
 
 

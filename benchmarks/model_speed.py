@@ -23,7 +23,6 @@ out. A training step is forward, backward and AdamW, with the configurations' de
 """
 
 import argparse
-import json
 import os
 import platform
 import resource
@@ -204,7 +203,10 @@ def main() -> None:
         "results": {name: {**results[name], "target": target} for name, target in TARGETS.items()},
     }
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    # imports PyTorch
+    from transformers_sat.writing import write_json
+
+    write_json(args.output, record)
     print(f"Written to {args.output}")
 
 

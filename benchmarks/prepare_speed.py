@@ -26,7 +26,6 @@ libraries' code. Needs Linux.
 import argparse
 import hashlib
 import io
-import json
 import os
 import platform
 import resource
@@ -47,6 +46,8 @@ import PIL.Image
 import psutil
 import pyarrow
 import scipy.io
+
+from transformers_sat.writing import write_json
 
 
 NUM_CLASSES = 1000
@@ -251,7 +252,7 @@ def main():
     with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
         record = measure(Path(temporary), args.num_pictures, args.num_proc)
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_json(args.output, record)
     print(f"Written to {args.output}")
 
 

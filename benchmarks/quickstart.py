@@ -49,6 +49,7 @@ from transformers_sat.data import (
 from transformers_sat.evaluation.engine import CALIBRATION_THRESHOLDS
 from transformers_sat.modeling_sat import SATPooledConvolution
 from transformers_sat.training import LocalizationMetrics, LocalizationTrainer, format_table
+from transformers_sat.writing import write_text
 
 
 ROOT = Path(__file__).parents[1]
@@ -156,7 +157,7 @@ def write(results: dict, path: Path):
         if title in results:
             results[title] = {figure: results[title][figure] for figure in BASELINE_FIGURES}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(results, indent=1) + "\n")
 
 
 def main():

@@ -35,6 +35,7 @@ import torch
 import transformers
 
 from transformers_sat.training import format_table
+from transformers_sat.writing import write_json
 
 
 ROOT = Path(__file__).parents[1]
@@ -81,7 +82,7 @@ def main():
                     *flags,
                 )
                 runs[str(seed)] = figures(ROOT / output)
-                RESULTS.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+                write_json(RESULTS, record)
     for seed in options.seeds:
         print(f"\nseed {seed}\n\n{table(record, str(seed))}")
 

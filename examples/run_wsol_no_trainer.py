@@ -49,13 +49,12 @@ from transformers_sat.data import (
     load_localization_dataset,
 )
 from transformers_sat.evaluation import evaluate_localization
-from transformers_sat.finite_weights import check_finite_weights
 from transformers_sat.metrics import resized_side
+from transformers_sat.saving import check_finite_weights, save_model
 from transformers_sat.training import DivergenceWatch, count_parameters, format_table, freeze_encoder
 from transformers_sat.training.checkpoints import remove_old_checkpoints, writing_checkpoint
 from transformers_sat.training.metrics import remark_on_maps
 from transformers_sat.training.runs import checkpoint_to_resume, plain_last_words, run_folder
-from transformers_sat.training.saving import save_model
 from transformers_sat.training.trainer import NEW_PARAMETERS, NO_WEIGHT_DECAY
 from transformers_sat.writing import replacing_files, write_json
 

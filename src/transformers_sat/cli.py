@@ -15,10 +15,18 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
+
+from .escaping import on_console
+from .images_sat import one_line
+
+
+# Of a file's name, in bytes, in the name of its drawing.
+LONGEST_NAME = 230
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         return options.run(options) or 0
     except (ValueError, OSError, RuntimeError, ImportError, StrictDataclassError) as error:
         # in one line: some libraries' errors have several
-        print(f"transformers-sat: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"transformers-sat: {on_console(one_line(error))}", file=sys.stderr)
         return 1
 
 
@@ -64,7 +72,6 @@ def add_predict(commands):
 
 def predict(options: argparse.Namespace) -> int:
     """Prints one line of JSON per picture. A picture that cannot be read is named, and the others go on."""
-    from .images_sat import one_line
     from .loading import load_localizer
     from .visualization import Localization, contact_sheet
 
@@ -84,7 +91,7 @@ def predict(options: argparse.Namespace) -> int:
                 image, threshold=options.threshold, top_k=options.top_k, multiple_boxes=options.multiple_boxes
             )
         except Exception as error:  # whatever it is, the other images can be fine
-            print(f"transformers-sat: {path}: {one_line(error)}", file=sys.stderr)
+            print(f"transformers-sat: {on_console(f'{path}: {one_line(error)}')}", file=sys.stderr)
             failures += 1
             continue
         objects = [{name: entry[name] for name in ("label", "score", "box")} for entry in found]
@@ -105,7 +112,7 @@ def drawing_names(paths: list[str]) -> dict[str, str]:
     names = {}
     taken = set()
     for path in dict.fromkeys(paths):
-        name, number = Path(path).name, 1
+        name, number = shortened(Path(path).name), 1
         drawing = f"{name}_sat.png"
         # without regard to case, as some file systems are
         while drawing.lower() in taken:
@@ -114,6 +121,13 @@ def drawing_names(paths: list[str]) -> dict[str, str]:
         taken.add(drawing.lower())
         names[path] = drawing
     return names
+
+
+def shortened(name: str) -> str:
+    """A file name of which one with an ending behind it can be made: file systems have names of up to 255 bytes."""
+    while len(os.fsencode(name)) > LONGEST_NAME:
+        name = name[:-1]
+    return name
 
 
 def add_convert(commands):
@@ -142,13 +156,13 @@ def check_output(output: str):
 
 def convert_original(options: argparse.Namespace):
     from .convert import load_original_checkpoint
+    from .saving import save_model
 
     check_output(options.output)
     model, processor = load_original_checkpoint(options.file, options.num_attention_heads)
-    model.save_pretrained(options.output)
-    processor.save_pretrained(options.output)
+    save_model(model, processor, options.output)
     print(
-        f"wrote {options.output}: {model.config.num_labels} classes, {model.config.image_size} px, "
+        f"wrote {on_console(options.output)}: {model.config.num_labels} classes, {model.config.image_size} px, "
         f"localization threshold {processor.localization_threshold:g}"
     )
 
@@ -156,6 +170,7 @@ def convert_original(options: argparse.Namespace):
 def convert_backbone(options: argparse.Namespace):
     from . import SATImageProcessor
     from .convert import load_backbone
+    from .saving import save_model
 
     check_output(options.output)
     overrides = {"num_labels": options.num_labels, "num_spatial_layers": options.num_spatial_layers}
@@ -163,10 +178,9 @@ def convert_backbone(options: argparse.Namespace):
         overrides["image_size"] = options.image_size
     model = load_backbone(options.model, **overrides)
     size = {"height": model.config.image_size, "width": model.config.image_size}
-    model.save_pretrained(options.output)
-    SATImageProcessor(size=size, crop_size=size).save_pretrained(options.output)
+    save_model(model, SATImageProcessor(size=size, crop_size=size), options.output)
     print(
-        f"wrote {options.output}: {model.config.num_labels} classes, {model.config.image_size} px; train it before use"
+        f"wrote {on_console(options.output)}: {model.config.num_labels} classes, {model.config.image_size} px; train it before use"
     )
 
 

@@ -13,6 +13,7 @@
 # limitations under the License.
 """A page to try a model with: pictures in, classes, maps and boxes out (Gradio)."""
 
+import html
 import json
 import os
 import tempfile
@@ -28,9 +29,11 @@ import torch
 from transformers.utils import ModelOutput
 
 from .data.emblems import emblem_class_names
+from .escaping import visible
 from .images_sat import IMAGE_SUFFIXES, read_image, upright
 from .loading import load_localizer
 from .pipeline_sat import WeaklySupervisedLocalizationPipeline
+from .writing import write_text
 
 
 # The map that the model's boxes are from; the others are shown to understand it.
@@ -270,7 +273,7 @@ def build_demo(localizer: Localizer, examples: Sequence[str | PIL.Image.Image] =
             for label, score, box in zip(place.labels, place.scores, place.boxes, strict=True)
         ]
         path = Path(seen.folder.name, "boxes.json")
-        path.write_text(place_as_json(seen, place, threshold, map_name), encoding="utf-8")
+        write_text(path, place_as_json(seen, place, threshold, map_name))
         return draw_place(seen.image, place, opacity), rows, gr.DownloadButton(value=str(path), interactive=True)
 
     def look(path: str | None, *settings):
@@ -280,7 +283,8 @@ def build_demo(localizer: Localizer, examples: Sequence[str | PIL.Image.Image] =
         try:
             seen = localizer.see(read_image(path, Path(path).name))
         except ValueError as error:
-            raise gr.Error(str(error)) from error
+            # Gradio shows messages as HTML, and this one has the name of a visitor's file
+            raise gr.Error(html.escape(visible(str(error)))) from error
         maps = [(draw_place(seen.image, map_alone(seen, name), 0.7), name) for name in localizer.map_names]
         return seen, localizer.class_scores(seen), maps, *show(seen, *settings)
 

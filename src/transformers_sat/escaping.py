@@ -28,11 +28,15 @@ JOINERS = "\u200c\u200d"
 
 CONSOLE_LINE_LENGTH = 2000
 MARKDOWN_LENGTH = 200
+# Of a name beside or below an axis.
 PLOT_LENGTH = 40
 
-# What Markdown as GitHub and the Hub read it, HTML in it, formulas, and its tables give a meaning.
-MARKDOWN_MARKS = re.compile(r"[\\`*_\[\]~$#|]")
+# What Markdown as GitHub and the Hub read it, its tables and formulas give a meaning: within a line (underscores at the
+# ends of words alone), and where a line begins.
+MARKDOWN_MARKS = re.compile(r"[\\`*\[\]~$|]|(?<!\w)_|_(?!\w)")
+MARKDOWN_BEGINNINGS = re.compile(r"^(\d{1,9})(?=[.)](\s|$))|^(?=[#+=-]+(\s|$))")
 HTML_MARKS = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+WEB_ADDRESS = re.compile(r"https?://[^\s<>()\[\]\\`\"]+")
 
 
 def visible(text: str, max_length: int | None = None) -> str:
@@ -54,10 +58,17 @@ def on_console(text: str) -> str:
 
 
 def in_markdown(text: object) -> str:
-    """A text within a line, or a cell of a table, of Markdown, as it is."""
-    shown = visible(str(text), MARKDOWN_LENGTH)
+    """A text within a line, or a cell of a table, of Markdown, as it is; one of nothing is `""`."""
+    shown = visible(str(text), MARKDOWN_LENGTH).strip() or '""'
     shown = MARKDOWN_MARKS.sub(r"\\\g<0>", shown)
+    shown = MARKDOWN_BEGINNINGS.sub(r"\1\\", shown)
     return re.sub("[&<>]", lambda mark: HTML_MARKS[mark[0]], shown)
+
+
+def link_in_markdown(title: object, address: object) -> str:
+    """A link, if the address is one of the web; the title alone if it is anything else."""
+    title = in_markdown(title)
+    return f"[{title}]({address})" if WEB_ADDRESS.fullmatch(str(address)) else title
 
 
 def code_in_markdown(text: object) -> str:
@@ -74,9 +85,9 @@ def code_block(text: str, language: str = "") -> str:
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def on_plot(text: str) -> str:
+def on_plot(text: str, max_length: int = PLOT_LENGTH) -> str:
     """A text for matplotlib, which takes what is between dollar signs for a formula."""
-    return visible(text, PLOT_LENGTH).replace("$", r"\$")
+    return visible(text, max_length).replace("$", r"\$")
 
 
 def _visible_character(character: str) -> str:
@@ -89,4 +100,4 @@ def _longest_run(text: str) -> int:
     return max(map(len, re.findall("`+", text)), default=0)
 
 
-__all__ = ["code_block", "code_in_markdown", "in_markdown", "on_console", "on_plot", "visible"]
+__all__ = ["code_block", "code_in_markdown", "in_markdown", "link_in_markdown", "on_console", "on_plot", "visible"]

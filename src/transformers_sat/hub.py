@@ -26,8 +26,8 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
-from .finite_weights import check_finite_weights
 from .model_card import eval_result_entries, model_card
+from .saving import save_model
 from .writing import replacing_file, write_text
 
 
@@ -131,11 +131,9 @@ def save_with_remote_code(
         `ValueError`: if the model is not a SAT model, weights are NaN or infinite, or the picture is of another kind.
     """
     check_is_sat(model.config.model_type)
-    check_finite_weights(model.state_dict())
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder, max_shard_size=max_shard_size)
-    image_processor.save_pretrained(folder)
+    save_model(model, image_processor, folder, max_shard_size=max_shard_size)
     if example_image is not None:
         _save_example(example_image, folder)
     add_hub_files(folder, results=results, license=license, repo_id=repo_id)
@@ -262,15 +260,18 @@ def check_is_sat(model_type: str | None):
 
 
 def _save_example(example_image: str | os.PathLike | PIL.Image.Image, folder: Path):
-    for suffix in EXAMPLE_SUFFIXES:
-        (folder / f"example{suffix}").unlink(missing_ok=True)
-    if isinstance(example_image, PIL.Image.Image):
-        example_image.convert("RGB").save(folder / "example.png")
-        return
-    suffix = Path(example_image).suffix.lower()
+    is_file = not isinstance(example_image, PIL.Image.Image)
+    suffix = Path(example_image).suffix.lower() if is_file else ".png"
     if suffix not in EXAMPLE_SUFFIXES:
         raise ValueError(f"`example_image` must be a file of {', '.join(EXAMPLE_SUFFIXES)}, got {example_image}.")
-    shutil.copyfile(example_image, folder / f"example{suffix}")
+    with replacing_file(folder / f"example{suffix}") as unfinished:
+        if is_file:
+            shutil.copyfile(example_image, unfinished)
+        else:
+            example_image.convert("RGB").save(unfinished)
+    for other in EXAMPLE_SUFFIXES:
+        if other != suffix:
+            (folder / f"example{other}").unlink(missing_ok=True)
 
 
 def _state(api: HfApi, repo_id: str, before: str) -> str:

@@ -222,8 +222,9 @@ def fetch_file(source: str) -> bytes:
 
 
 def one_line(text: object, length: int = 300) -> str:
-    """A name or an error for a message: short and without line breaks, whatever a file or a client put into it."""
-    line = " ".join(str(text).split()) or type(text).__name__
+    """A name or an error for a message: short, without line breaks and control characters, whatever a file or a client put in."""
+    printable = "".join(character if character.isprintable() else " " for character in str(text))
+    line = " ".join(printable.split()) or type(text).__name__
     return line if len(line) <= length else f"{line[: length - 3]}..."
 
 

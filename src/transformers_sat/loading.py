@@ -43,6 +43,7 @@ from transformers.utils.hub import cached_file, has_file
 from .configuration_sat import SATConfig
 from .image_processing_pil_sat import SATImageProcessorPil
 from .image_processing_sat import SATImageProcessor
+from .images_sat import one_line
 from .modeling_sat import SATForWeaklySupervisedLocalization
 from .pipeline_sat import WeaklySupervisedLocalizationPipeline
 
@@ -69,7 +70,6 @@ IMAGE_PROCESSOR_SETTINGS = {
 
 # The names of a million classes fit.
 MAX_JSON_BYTES = 64 * 2**20
-MAX_MESSAGE_LENGTH = 400
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # A configuration that asks for more than the weights can fill is refused before memory is taken for it. Up to here the
@@ -452,19 +452,12 @@ def refusing(label: str):
         raise ValueError(f"{label}: {one_line(cause)}") from error
 
 
-def one_line(text) -> str:
-    """A message without line breaks and control characters, cut where it would fill a screen."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-    return line if len(line) <= MAX_MESSAGE_LENGTH else f"{line[:MAX_MESSAGE_LENGTH]}..."
-
-
 __all__ = [
     "ModelFiles",
     "load_localizer",
     "load_model",
     "load_weights",
     "model_from_weights",
-    "one_line",
     "read_config",
     "refusing",
 ]

@@ -26,6 +26,8 @@ import torch
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, constants
 from transformers import TrainingArguments
 
+from .escaping import code_block, code_in_markdown, in_markdown, link_in_markdown
+
 
 PAPER = "https://arxiv.org/abs/2303.10438"
 TEMPLATE = files("transformers_sat") / "templates" / "model_card.md"
@@ -161,7 +163,7 @@ def model_card(
         data,
         template_str=TEMPLATE.read_text(encoding="utf-8"),
         name=name,
-        repo_id=repo_id or f"your-name/{name}",
+        repo_id=repo_id or f"your-name/{_slug(name)}",
         license=license,
         config=config,
         crop=image_processor["crop_size"] if image_processor.get("do_center_crop") else None,
@@ -177,8 +179,13 @@ def model_card(
         ],
         losses=[(key, config[key]) for key in LOSS_SETTINGS if key in config],
         num_labels=len(config["id2label"]),
-        class_names=[each for each in config["id2label"].values() if not each.startswith("LABEL_")][:10],
+        class_names=[in_markdown(each) for each in config["id2label"].values() if not each.startswith("LABEL_")][:10],
         paper=PAPER,
+        # names and settings are data, whatever is in them
+        text=in_markdown,
+        code=code_in_markdown,
+        block=code_block,
+        link=link_in_markdown,
     )
 
 
@@ -217,6 +224,11 @@ def public_name(name: str | None) -> str | None:
     return name if name is None or _repository_or_none(name) else Path(name).resolve().name
 
 
+def _slug(name: str) -> str:
+    """A name in the form of a repository's."""
+    return re.sub(r"[^\w.-]+", "-", name).lstrip(".")[:96] or "unknown"
+
+
 def _widget_example(example_image: str, repo_id: str | None) -> dict:
     source = f"{constants.ENDPOINT}/{repo_id}/resolve/main/{example_image}" if repo_id else example_image
     return {"src": source, "example_title": "Example"}
@@ -244,7 +256,7 @@ def _eval_results(results: dict, split: str, result: dict) -> list[EvalResult]:
         EvalResult(
             task_type=TASK,
             task_name="Weakly supervised object localization",
-            dataset_type=_repository_or_none(results.get("dataset")) or re.sub(r"[^\w.-]+", "-", dataset).lower(),
+            dataset_type=_repository_or_none(results.get("dataset")) or _slug(dataset).lower(),
             dataset_name=dataset,
             dataset_split=split,
             metric_type=metric,

@@ -17,9 +17,22 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
+
+from .escaping import on_plot
+from .writing import replacing_file
+
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+# In characters; more would run into the next tile, and out of the sheet.
+TITLE_LENGTH = 60
+HEADING_LENGTH = 200
 
 
 @dataclass
@@ -74,11 +87,16 @@ def contact_sheet(localizations: Sequence[Localization], path: str | os.PathLike
             _draw_boxes(axis, localization.true_boxes, "lime")
         overlaid.imshow(localization.localization_map, cmap="jet", alpha=0.5, vmin=0, vmax=1, interpolation="nearest")
         _draw_boxes(overlaid, localization.predicted_boxes, "red")
-        plain.set_title(localization.title, fontsize=6, loc="left", parse_math=False)
+        plain.set_title(on_plot(localization.title, TITLE_LENGTH), fontsize=6, loc="left")
     if heading:
-        figure.suptitle(heading, fontsize=9, parse_math=False)
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    figure.savefig(path)
+        figure.suptitle(on_plot(heading, HEADING_LENGTH), fontsize=9)
+    save_figure(figure, path)
+
+
+def save_figure(figure: "Figure", path: str | os.PathLike):
+    """Writes a figure as an image file, whole or not at all; its folder is created."""
+    with replacing_file(path) as unfinished:
+        figure.savefig(unfinished)
 
 
 def _draw_boxes(axis, boxes: Sequence, color: str):
@@ -90,4 +108,4 @@ def _draw_boxes(axis, boxes: Sequence, color: str):
         axis.add_patch(rectangle)
 
 
-__all__ = ["Localization", "contact_sheet"]
+__all__ = ["Localization", "contact_sheet", "save_figure"]

@@ -28,23 +28,25 @@ UNFINISHED = ".unfinished-"
 
 
 @contextlib.contextmanager
-def replacing_file(path: str | os.PathLike) -> Iterator[Path]:
+def replacing_file(path: str | os.PathLike, work_folder: str | os.PathLike | None = None) -> Iterator[Path]:
     """
     A place to write a file at; when the block ends without an error, the file takes the place of `path`.
 
     Args:
         path (`str` or `os.PathLike`): where the file belongs; the folder is made. What is there stays as it is until the
             new file is complete and on disk.
+        work_folder (`str` or `os.PathLike`, *optional*): where unfinished files belong, on the same disk; beside it by default.
 
     Yields:
-        `Path`: a file name in the same folder, with the same suffix.
+        `Path`: a file name with the same suffix.
 
     Raises:
         `OSError`: if it cannot be written, such as on a full disk; nothing of it is left then.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.parent / f"{UNFINISHED}{secrets.token_hex(8)}-{path.name}"
+    # not the whole name, which may be as long as names can be
+    unfinished = Path(work_folder or path.parent, f"{UNFINISHED}{secrets.token_hex(8)}{path.suffix[:16]}")
     try:
         yield unfinished
         sync(unfinished)
@@ -100,7 +102,10 @@ def write_json(path: str | os.PathLike, value: Any):
 
 
 def sync(path: str | os.PathLike):
-    """Waits until a file, or the entries of a folder, are on disk, and not in the system's memory alone."""
+    """Waits until a file, or the entries of a folder, are on disk, and not in the system's memory alone, where it can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        # Windows opens no folders, and files that are only read not for this
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

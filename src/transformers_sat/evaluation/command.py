@@ -16,6 +16,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -25,14 +26,20 @@ from accelerate import PartialState
 
 from ..data import EMBEDDED_DATASET, load_localization_dataset
 from ..data.loading import has_boxes, has_masks
+from ..escaping import on_console
 from ..loading import load_model
 from ..metrics.frames import PROTOCOLS
 from ..training.metrics import format_table
+from ..writing import replacing_files, write_json
 from .engine import check_boxes, evaluate_localization
 from .pixels import PixelEvaluation, evaluate_pixels
 from .plots import plot_precision_recall, plot_thresholds
-from .report import caption, summary, versions, write_json, write_report
+from .report import caption, draw_all, summary, versions, write_reports
 from .score_maps import WsolMetadata, evaluate_score_maps
+
+
+# Of images whose maps are not finite.
+MAX_IDS_PRINTED = 5
 
 
 def evaluate_model(
@@ -133,7 +140,15 @@ def evaluate_model(
     if threshold == "validation":
         check_calibration(splits["validation"], split)
 
-    evaluations = {}
+    def store_threshold(chosen: float):
+        # when it is chosen: what is measured with it takes longer, and may fail
+        if state.is_main_process:
+            image_processor.localization_threshold = chosen
+            with replacing_files(model) as unfinished:
+                image_processor.save_pretrained(unfinished)
+            print(f"stored the localization threshold {chosen:g} in {on_console(model)}")
+
+    evaluations, record["results"] = {}, {}
     for name in protocols:
         evaluations[name] = evaluate_localization(
             network,
@@ -148,24 +163,26 @@ def evaluate_model(
             num_workers=num_workers,
             with_images=output is not None,
             show_progress=True,
+            on_calibration=store_threshold if save_threshold and name == "sat" else None,
         )
-    record["results"] = {name: evaluation.result for name, evaluation in evaluations.items()}
+        record["results"][name] = evaluations[name].result
+        if state.is_main_process and output is not None:
+            write_json(output / "results.json", record)
     if state.is_main_process:
         print(summary(evaluations))
-        if save_threshold:
-            image_processor.localization_threshold = evaluations["sat"].result["threshold"]
-            image_processor.save_pretrained(model)
-            print(f"stored the localization threshold {image_processor.localization_threshold:g} in {model}")
+        for evaluation in evaluations.values():
+            print_not_finite(evaluation.result)
         if output is not None:
-            write_json(record, output / "results.json")
-            for evaluation in evaluations.values():
-                write_report(evaluation, network, image_processor, splits[split], output)
-            print(f"results, pictures and plots: {output}")
+            write_reports(evaluations.values(), network, image_processor, splits[split], output)
+            print(f"results, pictures and plots: {on_console(str(output))}")
     return record
 
 
 def report_pixels(evaluations: dict[str, PixelEvaluation], record: dict, output: Path | None):
     """Prints the figures of data with masks and no boxes and, with `output`, writes them with their curves."""
+    drawings = {}
+    if output is not None:
+        write_json(output / "results.json", record)
     for protocol, evaluation in evaluations.items():
         result = evaluation.result
         pixels = result["pixel_average_precision"]
@@ -174,14 +191,14 @@ def report_pixels(evaluations: dict[str, PixelEvaluation], record: dict, output:
             f"{pixels['center']['pxap']:.2f}; Top-1 Cls {result['top1_cls']:.1f}; frame of {protocol}; "
             f"{result['num_images']} pictures with masks and without boxes"
         )
+        print_not_finite(result)
         if output is not None:
             title = f"protocol {protocol}, {result['num_images']} pictures"
-            path = output / f"precision_recall_{protocol}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            plot_precision_recall(evaluation.precision_recall, pixels["pxap"], title, path)
+            plot = partial(plot_precision_recall, evaluation.precision_recall, pixels["pxap"], title)
+            drawings[output / f"precision_recall_{protocol}.png"] = plot
     if output is not None:
-        write_json(record, output / "results.json")
-        print(f"results and plots: {output}")
+        draw_all(drawings)
+        print(f"results and plots: {on_console(str(output))}")
 
 
 def evaluate_maps(
@@ -231,14 +248,24 @@ def evaluate_maps(
     else:
         baselines = {"whole image": result["whole_image"], "best centre box": result["center_box"]}
         print(f"{format_table({protocol: result, **baselines})}\n\n{caption(result)}")
+    print_not_finite(result)
     if output is not None:
-        write_json(record, output / "results.json")
+        write_json(output / "results.json", record)
         if known.masks:
-            plot_precision_recall(curves, result["pxap"], title, output / f"precision_recall_{protocol}.png")
+            plot = partial(plot_precision_recall, curves, result["pxap"], title)
         else:
-            plot_thresholds(curves, result["threshold"], title, output / f"thresholds_{protocol}.png")
-        print(f"results and plots: {output}")
+            plot = partial(plot_thresholds, curves, result["threshold"], title)
+        draw_all({output / f"{'precision_recall' if known.masks else 'thresholds'}_{protocol}.png": plot})
+        print(f"results and plots: {on_console(str(output))}")
     return record
+
+
+def print_not_finite(result: dict):
+    """Which maps count as showing nothing, if there are any; `results.json` has all of them."""
+    ids = result["non_finite_image_ids"]
+    if ids:
+        listed = ", ".join(map(str, ids[:MAX_IDS_PRINTED])) + (", ..." if len(ids) > MAX_IDS_PRINTED else "")
+        print(on_console(f"maps that are not finite, counted as showing nothing: {len(ids)} ({listed})"))
 
 
 def start_processes() -> PartialState:

@@ -14,7 +14,7 @@
 """Measuring a model on a split, on any number of processes."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import datasets
@@ -25,6 +25,7 @@ from transformers import BaseImageProcessor
 
 from ..data.loading import MASK_COLUMNS, has_boxes
 from ..metrics import BoxAccuracy, PixelAveragePrecision, box_iou, boxes_from_map, ten_crop_probabilities
+from ..metrics.finite import finite_maps
 from ..metrics.frames import check_protocol
 from ..modeling_sat import SATForWeaklySupervisedLocalization
 from .pictures import CENTER_CROP, EvaluationPictures, class_numbers_of, collate_pictures
@@ -45,7 +46,7 @@ class LocalizationEvaluation:
     Attributes:
         result (`dict`):
             Figures of [`~transformers_sat.metrics.BoxAccuracy.compute`], with `mean_iou_levels`, the mean of `iou30`,
-            `iou50` and `iou70`; `ten_crop`; for a threshold from other pictures `calibration`, how it did there; and with
+            `iou50` and `iou70`; `ten_crop`; `non_finite_image_ids`, whose maps `num_non_finite_maps` counts; for a threshold from other pictures `calibration`, how it did there; and with
             masks `pixel_average_precision`, the `pxap` of the maps and, in `whole_image` and `center`, of the baselines.
         curves (`dict`): accuracies at every threshold, see [`~transformers_sat.metrics.BoxAccuracy.curves`].
         precision_recall (`dict`, *optional*):
@@ -76,6 +77,7 @@ def evaluate_localization(
     num_workers: int = 0,
     with_images: bool = True,
     show_progress: bool = False,
+    on_calibration: Callable[[float], None] | None = None,
 ) -> LocalizationEvaluation:
     """
     Measures classification and localization of a model on a split.
@@ -107,6 +109,8 @@ def evaluate_localization(
         num_workers (`int`, *optional*, defaults to 0): number of further processes that load pictures.
         with_images (`bool`, *optional*, defaults to `True`): whether to keep what was found in each picture.
         show_progress (`bool`, *optional*, defaults to `False`): whether the first process shows a bar.
+        on_calibration (`Callable`, *optional*):
+            Called with the threshold of `"validation"` when it is chosen, before `dataset` is measured.
 
     Returns:
         [`LocalizationEvaluation`]
@@ -136,6 +140,8 @@ def evaluate_localization(
         given = {"threshold": best["threshold"], "threshold_choice": "validation"}
         kept = ("threshold", "num_images", "gt_known_loc", "top1_loc")
         calibration = {"calibration": {name: best[name] for name in kept}}
+        if on_calibration is not None:
+            on_calibration(best["threshold"])
     elif threshold != "oracle":
         given = {"threshold": threshold, "threshold_choice": "fixed"}
 
@@ -144,6 +150,7 @@ def evaluate_localization(
     for row in (result, result["whole_image"], result["center_box"]):
         row["mean_iou_levels"] = sum(row[name] for name in ("iou30", "iou50", "iou70")) / 3
     result |= {"ten_crop": ten_crop, **calibration}
+    result["non_finite_image_ids"] = ids_not_finite(measurement.non_finite_rows, measurement.pictures.dataset)
     precision_recall = None
     if measurement.pixels is not None:
         figures = measurement.pixels.compute()
@@ -163,6 +170,7 @@ class _Measurement:
         self.pixels = PixelAveragePrecision(image_size=pictures.image_size) if has_masks else None
         self.keep_images = keep_images
         self.images = []
+        self.non_finite_rows = []
 
     @torch.inference_mode()
     def run(self, model: SATForWeaklySupervisedLocalization, batch_size: int, num_workers: int, title: str | None):
@@ -176,6 +184,10 @@ class _Measurement:
         for batch in tqdm(loader, desc=title, unit="batch", file=sys.stderr, disable=is_hidden):
             maps, scores, probabilities = predict(model, batch["pixel_values"])
             self.boxes.update(maps, batch["boxes"], scores, batch["labels"])
+            finite = finite_maps(maps, self.pictures.protocol, self.pictures.image_size)
+            self.non_finite_rows += [
+                row for row, is_finite in zip(batch["rows"], finite, strict=True) if not is_finite
+            ]
             if self.pixels is not None:
                 self.pixels.update(maps, batch["mask"], batch.get("ignore_mask"))
             if self.keep_images:
@@ -202,8 +214,8 @@ class _Measurement:
 
     def images_at(self, threshold: float) -> list[dict]:
         """The pictures of all processes, in order."""
-        dataset, protocol, frame = self.pictures.dataset, self.pictures.protocol, self.pictures.image_size
-        ids = dataset["image_id"] if "image_id" in dataset.column_names else None
+        protocol, frame = self.pictures.protocol, self.pictures.image_size
+        ids = image_ids(self.pictures.dataset)
         records = []
         for image in self.images:
             box = boxes_from_map(image["localization_map"], [threshold], protocol, frame)[0]
@@ -211,7 +223,7 @@ class _Measurement:
             records.append(
                 {
                     "row": image["row"],
-                    "image_id": image["row"] if ids is None else ids[image["row"]],
+                    "image_id": ids[image["row"]],
                     **{name: image[name] for name in ("label", "predicted_label", "probability")},
                     "iou": float(box_iou(box, true_boxes).max()),
                     "predicted_box": box.tolist(),
@@ -220,6 +232,17 @@ class _Measurement:
                 }
             )
         return sorted(gather_lists(records), key=lambda record: record["row"])
+
+
+def image_ids(dataset: datasets.Dataset) -> Sequence:
+    """Ids of the images of a split, its rows where it has none."""
+    return dataset["image_id"] if "image_id" in dataset.column_names else range(len(dataset))
+
+
+def ids_not_finite(rows: list[int], dataset: datasets.Dataset) -> list:
+    """Ids of the images whose maps are not finite, on all processes."""
+    ids = image_ids(dataset)
+    return [ids[row] for row in sorted(gather_lists(rows))]
 
 
 def predict(

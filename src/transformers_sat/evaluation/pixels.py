@@ -24,9 +24,10 @@ from transformers import BaseImageProcessor
 
 from ..metrics import PixelAveragePrecision
 from ..metrics.classification import ranks_of_labels
+from ..metrics.finite import finite_maps
 from ..metrics.frames import check_protocol
 from ..modeling_sat import SATForWeaklySupervisedLocalization
-from .engine import predict, with_undecoded_pictures
+from .engine import ids_not_finite, predict, with_undecoded_pictures
 from .pictures import EvaluationPictures, class_numbers_of, collate_pictures
 from .processes import gather_lists, process_count, share_of_process
 
@@ -38,7 +39,7 @@ class PixelEvaluation:
 
     Attributes:
         result (`dict`):
-            `top1_cls` and `top5_cls` in percent, `pixel_average_precision` with `pxap` of the maps and, in `whole_image`
+            `num_non_finite_maps`, `non_finite_image_ids`, `top1_cls` and `top5_cls` in percent, `pixel_average_precision` with `pxap` of the maps and, in `whole_image`
             and `center`, of the baselines, `protocol`, `image_size` and `num_images`.
         precision_recall (`dict`): see [`~transformers_sat.metrics.PixelAveragePrecision.curve`].
     """
@@ -90,7 +91,7 @@ def evaluate_pixels(
     loader = torch.utils.data.DataLoader(
         share, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_pictures
     )
-    pixels, ranks = PixelAveragePrecision(image_size=image_size), []
+    pixels, ranks, non_finite_rows = PixelAveragePrecision(image_size=image_size), [], []
     is_hidden = not show_progress or process_count()[0] > 0
     was_training = model.training
     model.eval()
@@ -99,6 +100,9 @@ def evaluate_pixels(
             maps, scores, _ = predict(model, batch["pixel_values"])
             pixels.update(maps, batch["mask"], batch.get("ignore_mask"))
             ranks += ranks_of_labels(scores, batch["labels"]).tolist()
+            # they are resized as under `wsoleval`, whatever the protocol crops
+            finite = finite_maps(maps, "wsoleval", image_size)
+            non_finite_rows += [row for row, is_finite in zip(batch["rows"], finite, strict=True) if not is_finite]
     model.train(was_training)
     pixels.all_reduce_()
     ranks = np.array(gather_lists(ranks))
@@ -107,6 +111,8 @@ def evaluate_pixels(
         "protocol": protocol,
         "image_size": image_size,
         "num_images": len(ranks),
+        "num_non_finite_maps": figures["num_non_finite_maps"],
+        "non_finite_image_ids": ids_not_finite(non_finite_rows, dataset),
         "top1_cls": 100.0 * float((ranks < 1).mean()),
         # the first five of fewer classes hold any label
         "top5_cls": 100.0 * float((ranks < 5).mean()) if model.config.num_labels >= 5 else None,

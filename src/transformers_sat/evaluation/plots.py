@@ -21,6 +21,9 @@ import numpy as np
 # an object of its own instead of pyplot: no window system, no state shared with the caller's figures
 from matplotlib.figure import Figure
 
+from ..escaping import on_plot
+from ..visualization import save_figure
+
 
 # Shares of the picture at which objects are divided by size.
 SIZE_EDGES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
@@ -48,7 +51,7 @@ def plot_thresholds(curves: dict, threshold: float, title: str, path: Path):
     axis.axvline(threshold, color="grey", linestyle="--", linewidth=1, label=f"chosen, {threshold:g}")
     axis.set(xlabel="threshold", ylabel="boxes that are right, percent", xlim=(0, 1), ylim=(0, 100))
     axis.legend(fontsize=8)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def plot_precision_recall(curve: dict, average_precision: float, title: str, path: Path):
@@ -65,7 +68,7 @@ def plot_precision_recall(curve: dict, average_precision: float, title: str, pat
     axis.plot(curve["recall"], curve["precision"], linewidth=1.5, label=f"PxAP {average_precision:.1f}")
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axis.legend(fontsize=8)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def plot_by_size(images: Sequence[dict], title: str, path: Path):
@@ -89,7 +92,7 @@ def plot_by_size(images: Sequence[dict], title: str, path: Path):
         axis.bar(name, accuracy, color="tab:blue")
         axis.annotate(str(count), (number, accuracy), ha="center", va="bottom", fontsize=8)
     axis.set(xlabel="share of the picture that the object covers, percent", ylabel="GT-known Loc", ylim=(0, 110))
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def plot_by_class(images: Sequence[dict], class_names: dict[int, str], title: str, path: Path):
@@ -115,10 +118,11 @@ def plot_by_class(images: Sequence[dict], class_names: dict[int, str], title: st
     axis.bar(position, [row[1] for row in rows], color="tab:blue", width=width, label="GT-known Loc")
     axis.plot(position, [row[2] for row in rows], ".", color="tab:orange", markersize=4, label="Top-1 Cls")
     if len(rows) <= MAX_NAMED_CLASSES:
-        axis.set_xticks(position, [class_names[int(row[0])] for row in rows], rotation=90, fontsize=7)
+        names = [on_plot(class_names[int(row[0])]) for row in rows]
+        axis.set_xticks(position, names, rotation=90, fontsize=7)
     axis.set(xlabel=f"{len(rows)} classes", ylabel="percent", ylim=(0, 105))
     axis.legend(fontsize=8, loc="lower left")
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def _figure(title: str, width: float = 5.0):

@@ -14,8 +14,9 @@
 """What an evaluation leaves behind: figures as JSON, one row a picture as Parquet, plots and drawings."""
 
 import importlib.metadata
-import json
 import platform
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -30,6 +31,7 @@ from ..metrics.contours import resize_and_normalize
 from ..modeling_sat import SATForWeaklySupervisedLocalization
 from ..training.metrics import format_table, remark_on_maps
 from ..visualization import Localization, contact_sheet
+from ..writing import replacing_file
 from .engine import LocalizationEvaluation, predict, with_undecoded_pictures
 from .pictures import EvaluationPictures
 from .plots import plot_by_class, plot_by_size, plot_precision_recall, plot_thresholds
@@ -102,11 +104,6 @@ def caption(result: dict) -> str:
     return "; ".join(parts) + remark_on_maps(result)
 
 
-def write_json(record: dict, path: Path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
 def write_images(images: list[dict], class_names: dict[int, str], path: Path):
     """
     Writes one row a picture as Parquet.
@@ -142,21 +139,51 @@ def write_images(images: list[dict], class_names: dict[int, str], path: Path):
         }
         for image in images
     ]
-    datasets.Dataset.from_list(rows, features=features).to_parquet(path)
+    with replacing_file(path) as unfinished:
+        datasets.Dataset.from_list(rows, features=features).to_parquet(unfinished)
 
 
-def write_plots(evaluation: LocalizationEvaluation, class_names: dict[int, str], folder: Path):
-    """Writes the plots of one protocol, `<what>_<protocol>.png`."""
+def draw_all(drawings: dict[Path, Callable[[Path], None]]):
+    """
+    Writes plots and drawings; one that fails is no reason to do without the others.
+
+    Args:
+        drawings (`dict[Path, Callable]`): what writes each file, called with its path.
+
+    Raises:
+        `RuntimeError`: at the end, if some could not be drawn.
+    """
+    failures = {}
+    for path, draw in drawings.items():
+        try:
+            draw(path)
+        except Exception as error:  # of the plotting library, of an image that is gone, of the disk
+            failures[path] = error
+    if failures:
+        reasons = "; ".join(f"{path} ({error})" for path, error in failures.items())
+        raise RuntimeError(
+            f"The results are written, but {len(failures)} of {len(drawings)} files could not be drawn: {reasons}"
+        ) from next(iter(failures.values()))
+
+
+def plots_of(
+    evaluation: LocalizationEvaluation, class_names: dict[int, str], folder: Path
+) -> dict[Path, Callable[[Path], None]]:
+    """The plots of one protocol, `<what>_<protocol>.png`, for [`draw_all`]."""
     result = evaluation.result
     protocol = result["protocol"]
     title = f"protocol {protocol}, {result['num_images']} pictures"
-    plot_thresholds(evaluation.curves, result["threshold"], title, folder / f"thresholds_{protocol}.png")
-    plot_by_size(evaluation.images, title, folder / f"by_size_{protocol}.png")
-    plot_by_class(evaluation.images, class_names, title, folder / f"by_class_{protocol}.png")
+    plots = {
+        "thresholds": partial(plot_thresholds, evaluation.curves, result["threshold"], title),
+        "by_size": partial(plot_by_size, evaluation.images, title),
+        "by_class": partial(plot_by_class, evaluation.images, class_names, title),
+    }
     if evaluation.precision_recall is not None:
         average_precision = result["pixel_average_precision"]["pxap"]
-        path = folder / f"precision_recall_{protocol}.png"
-        plot_precision_recall(evaluation.precision_recall, average_precision, title, path)
+        plots["precision_recall"] = partial(
+            plot_precision_recall, evaluation.precision_recall, average_precision, title
+        )
+    return {folder / f"{name}_{protocol}.png": plot for name, plot in plots.items()}
 
 
 def write_report(
@@ -167,54 +194,70 @@ def write_report(
     folder: Path,
 ):
     """
-    Writes one row a picture, the plots, and drawings of the worst and best cases.
+    Writes one row a picture, then the plots, and drawings of the worst and best cases.
 
     Args:
         evaluation ([`LocalizationEvaluation`]): with its images.
         model, image_processor, dataset: what was measured, and on what.
         folder (`Path`): where to write.
+
+    Raises:
+        `RuntimeError`: if some of the plots and drawings could not be made; everything else is written then.
     """
-    class_names = model.config.id2label
-    folder.mkdir(parents=True, exist_ok=True)
-    write_images(evaluation.images, class_names, folder / f"images_{evaluation.result['protocol']}.parquet")
-    write_plots(evaluation, class_names, folder)
-    draw_cases(evaluation, model, image_processor, dataset, folder)
+    write_reports([evaluation], model, image_processor, dataset, folder)
 
 
-def draw_cases(
-    evaluation: LocalizationEvaluation,
+def write_reports(
+    evaluations: Iterable[LocalizationEvaluation],
     model: SATForWeaklySupervisedLocalization,
     image_processor: BaseImageProcessor,
     dataset: datasets.Dataset,
     folder: Path,
 ):
-    """
-    Draws the pictures with the smallest and with the largest IoU, as the protocol shows and cuts them:
-    `worst_<protocol>.png` and `best_<protocol>.png`.
-    """
-    result = evaluation.result
+    """Several protocols' reports, as [`write_report`]: nothing is drawn before the rows of all are written."""
+    class_names, drawings = model.config.id2label, {}
+    for evaluation in evaluations:
+        protocol = evaluation.result["protocol"]
+        write_images(evaluation.images, class_names, folder / f"images_{protocol}.parquet")
+        drawings |= plots_of(evaluation, class_names, folder)
+        by_iou = sorted(evaluation.images, key=lambda image: (image["iou"], image["row"]))
+        for kind, images in (("worst", by_iou[:NUM_CASES]), ("best", by_iou[: -NUM_CASES - 1 : -1])):
+            drawings[folder / f"{kind}_{protocol}.png"] = partial(
+                draw_cases, kind, images, evaluation.result, model, image_processor, dataset
+            )
+    draw_all(drawings)
+
+
+def draw_cases(
+    kind: str,
+    images: list[dict],
+    result: dict,
+    model: SATForWeaklySupervisedLocalization,
+    image_processor: BaseImageProcessor,
+    dataset: datasets.Dataset,
+    path: Path,
+):
+    """Draws some pictures as the protocol shows and cuts them; `kind` says in the heading which."""
     protocol, image_size = result["protocol"], result["image_size"]
     pictures = EvaluationPictures(with_undecoded_pictures(dataset), image_processor, protocol, image_size)
     names = model.config.id2label
-    by_iou = sorted(evaluation.images, key=lambda image: (image["iou"], image["row"]))
-    for kind, images in (("worst", by_iou[:NUM_CASES]), ("best", by_iou[: -NUM_CASES - 1 : -1])):
-        tiles = []
-        for image in images:
-            is_right = "" if image["predicted_label"] == image["label"] else f" (is {names[image['label']]})"
-            tiles.append(
-                Localization(
-                    image=picture_in_frame(pictures.dataset[image["row"]]["image"], protocol, image_size),
-                    localization_map=map_in_frame(model, pictures[image["row"]]["pixel_values"], protocol, image_size),
-                    predicted_boxes=[image["predicted_box"]],
-                    # true boxes end on their last pixel, predicted ones behind it
-                    true_boxes=[(x0, y0, x1 + 1, y1 + 1) for x0, y0, x1, y1 in image["true_boxes"]],
-                    title=f"IoU {image['iou']:.2f}: {names[image['predicted_label']]}{is_right}",
-                )
+    tiles = []
+    for image in images:
+        is_right = "" if image["predicted_label"] == image["label"] else f" (is {names[image['label']]})"
+        tiles.append(
+            Localization(
+                image=picture_in_frame(pictures.dataset[image["row"]]["image"], protocol, image_size),
+                localization_map=map_in_frame(model, pictures[image["row"]]["pixel_values"], protocol, image_size),
+                predicted_boxes=[image["predicted_box"]],
+                # true boxes end on their last pixel, predicted ones behind it
+                true_boxes=[(x0, y0, x1 + 1, y1 + 1) for x0, y0, x1, y1 in image["true_boxes"]],
+                title=f"IoU {image['iou']:.2f}: {names[image['predicted_label']]}{is_right}",
             )
-        heading = (
-            f"protocol {protocol}, the {kind} {len(tiles)} of {result['num_images']}: true boxes green, predicted red"
         )
-        contact_sheet(tiles, folder / f"{kind}_{protocol}.png", columns=4, heading=heading)
+    heading = (
+        f"protocol {protocol}, the {kind} {len(tiles)} of {result['num_images']}: true boxes green, predicted red"
+    )
+    contact_sheet(tiles, path, columns=4, heading=heading)
 
 
 def picture_in_frame(image: dict, protocol: str, image_size: int) -> PIL.Image.Image:
@@ -236,4 +279,4 @@ def map_in_frame(
     return resize_map(normalize_map(localization_map), (image_size, image_size)).numpy()
 
 
-__all__ = ["caption", "draw_cases", "summary", "versions", "write_images", "write_json", "write_plots"]
+__all__ = ["caption", "draw_all", "summary", "versions", "write_images", "write_report", "write_reports"]

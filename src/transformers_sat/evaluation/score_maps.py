@@ -30,6 +30,7 @@ from tqdm.auto import tqdm
 from ..fields import as_number, shown
 from ..images_sat import read_image
 from ..metrics import BoxAccuracy, PixelAveragePrecision, ground_truth_boxes
+from ..metrics.finite import finite_maps
 from .engine import thresholds_to_count
 from .pictures import mask_in_frame, read_mask
 from .processes import gather_lists, process_count, share_of_process
@@ -132,7 +133,8 @@ def evaluate_score_maps(
     Returns:
         `tuple` of the result and the curves: for boxes those of [`~transformers_sat.metrics.BoxAccuracy`], with
         `by_class`, the number of images and GT-known Loc of each class, if the metadata has classes; for masks those of
-        [`~transformers_sat.metrics.PixelAveragePrecision`].
+        [`~transformers_sat.metrics.PixelAveragePrecision`]. `num_non_finite_maps` and `non_finite_image_ids` tell of maps
+        whose values overflow when they are normalized or resized; they count as maps that show nothing.
 
     Raises:
         `ValueError`: if maps or masks are missing, cannot be read, have another shape than `(height, width)` or hold a NaN
@@ -148,7 +150,7 @@ def evaluate_score_maps(
     if not has_masks and isinstance(threshold, str) and threshold != "oracle":
         raise ValueError(f'`threshold` must be "oracle" or a number from 0 to 1, got {threshold!r}.')
     counter = _PixelCounter(metadata, protocol, mask_root) if has_masks else _BoxCounter(metadata, protocol, threshold)
-    problems = []
+    problems, non_finite = [], []
     share = share_of_process(len(metadata.image_ids))
     is_hidden = not show_progress or process_count()[0] > 0
     for index in tqdm(share, desc="score maps", unit="map", file=sys.stderr, disable=is_hidden):
@@ -157,13 +159,16 @@ def evaluate_score_maps(
             localization_map = read_map(folder, name)
             # Once something is wrong there will be no figures; what is left is to find all that is wrong.
             counter.check(name) if problems else counter.update(localization_map, name)
+            if not finite_maps(torch.from_numpy(localization_map)[None], *counter.frame)[0]:
+                non_finite.append((index, name))
         except _UnusableFile as error:
             problems.append((index, str(error)))
     problems = sorted(gather_lists(problems))
     if problems:
         listed = "\n".join(problem for _, problem in problems)
         raise ValueError(f"{len(problems)} of {len(metadata.image_ids)} images cannot be measured:\n{listed}")
-    return counter.compute()
+    result, curves = counter.compute()
+    return result | {"non_finite_image_ids": [name for _, name in sorted(gather_lists(non_finite))]}, curves
 
 
 class _UnusableFile(ValueError):
@@ -175,6 +180,7 @@ class _BoxCounter:
         self.metadata, self.protocol = metadata, protocol
         self.given = None if threshold == "oracle" else threshold
         self.metric = BoxAccuracy(protocol, thresholds_to_count(protocol, threshold, None))
+        self.frame = protocol, self.metric.image_size
         # Hits by class and threshold, and the images of each class.
         self.classes = sorted(set(metadata.labels.values()))
         self.hits = np.zeros((len(self.classes), len(self.metric.thresholds)), dtype=np.int64)
@@ -212,6 +218,7 @@ class _PixelCounter:
     def __init__(self, metadata: WsolMetadata, protocol: str, mask_root: str | os.PathLike):
         self.metadata, self.protocol, self.mask_root = metadata, protocol, Path(mask_root)
         self.metric = PixelAveragePrecision()
+        self.frame = "wsoleval", self.metric.image_size
 
     def check(self, name: str):
         self._masks(name)

@@ -30,6 +30,7 @@ from transformers import BaseImageProcessor
 
 from ..loading import load_model
 from ..modeling_sat import SATForWeaklySupervisedLocalization
+from ..writing import replacing_files
 
 
 OUTPUT_NAMES = ("logits", "localization_map")
@@ -172,13 +173,15 @@ def export_onnx(
         export.quantized_path = quantized_path
         export.quantized_difference = _largest_difference(model, files[quantized_path], sizes)
 
-    export.path.parent.mkdir(parents=True, exist_ok=True)
-    # one of an earlier export may be of another model
-    quantized_path.unlink(missing_ok=True)
-    for path, content in files.items():
-        path.write_bytes(content)
-    model.config.save_pretrained(output)
-    image_processor.save_pretrained(output)
+    with replacing_files(output) as unfinished:
+        (unfinished / "onnx").mkdir()
+        for path, content in files.items():
+            (unfinished / "onnx" / path.name).write_bytes(content)
+        model.config.save_pretrained(unfinished)
+        image_processor.save_pretrained(unfinished)
+    if not quantize:
+        # one of an earlier export may be of another model
+        quantized_path.unlink(missing_ok=True)
     return export
 
 

@@ -22,6 +22,7 @@ from .boxes import as_maps, as_thresholds, largest_boxes
 from .classification import ranks_of_labels
 from .contours import contour_boxes, load_opencv
 from .counting import CountingMetric
+from .finite import finite_maps
 from .frames import box_iou, centered_boxes, check_frame, check_protocol
 
 
@@ -132,8 +133,8 @@ class BoxAccuracy(CountingMetric):
 
         Args:
             localization_maps (`torch.Tensor` or `np.ndarray` of shape `(batch_size, height, width)`):
-                Maps of any resolution and range of values, on any device. A map with a NaN or an infinity is scored as
-                one that shows nothing, and counted in `num_non_finite_maps`.
+                Maps of any resolution and range of values, on any device. A map that is not finite (see
+                [`finite_maps`]) is scored as one that shows nothing, and counted in `num_non_finite_maps`.
             boxes (`Sequence` of `np.ndarray` of shape `(num_boxes, 4)`):
                 True boxes of each image, at least one: corners `(x0, y0, x1, y1)` in the protocol's frame, as
                 `ground_truth_boxes` gives them. The prediction is compared with each, and the best match counts.
@@ -169,7 +170,7 @@ class BoxAccuracy(CountingMetric):
 
         self.num_labels = num_labels
         self.counts["images"] += len(maps)
-        self.counts["non_finite_maps"] += int((~maps.isfinite()).flatten(1).any(1).sum())
+        self.counts["non_finite_maps"] += int((~finite_maps(maps, self.protocol, self.image_size)).sum())
         self.counts["class_hits"] += right.sum(axis=1)
         for rule, rule_best in enumerate(best):
             self.counts["box_hits"][rule] += np.tensordot(right, rule_best[..., None] >= self._levels, axes=1)

@@ -40,19 +40,27 @@ def resize_and_normalize(localization_map: torch.Tensor, image_size: int) -> np.
             Side of the protocol's frame.
 
     Returns:
-        `np.ndarray` of shape `(image_size, image_size)`: zeros if the map is constant or holds a NaN or an infinity.
+        `np.ndarray` of shape `(image_size, image_size)`: zeros if the map is constant or holds a NaN or an infinity, be it
+        after the resize only.
     """
-    cv2 = load_opencv()
     dtype = torch.float64 if localization_map.dtype == torch.float64 else torch.float32
     array = localization_map.to(dtype).numpy()
     # A constant map is caught before the resize, whose rounding would otherwise be stretched into a pattern.
     if not np.isfinite(array).all() or array.min() == array.max():
         return np.zeros((image_size, image_size), dtype=array.dtype)
-    resized = cv2.resize(array, (image_size, image_size), interpolation=cv2.INTER_CUBIC)
+    resized = resize_cubic(array, image_size)
     smallest, largest = resized.min(), resized.max()
-    if smallest == largest:
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = largest - smallest
+    if spread == 0 or not np.isfinite(spread):
         return np.zeros_like(resized)
-    return (resized - smallest) / (largest - smallest)
+    return (resized - smallest) / spread
+
+
+def resize_cubic(array: np.ndarray, image_size: int) -> np.ndarray:
+    """A map at the size of the frame. Near the largest number of its type it overflows to infinities and NaN."""
+    cv2 = load_opencv()
+    return cv2.resize(array, (image_size, image_size), interpolation=cv2.INTER_CUBIC)
 
 
 def contour_boxes(

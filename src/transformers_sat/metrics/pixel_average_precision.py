@@ -21,6 +21,7 @@ import torch
 from .boxes import as_maps
 from .contours import load_opencv, resize_and_normalize
 from .counting import CountingMetric
+from .finite import finite_maps
 from .frames import check_frame
 
 
@@ -76,8 +77,8 @@ class PixelAveragePrecision(CountingMetric):
 
         Args:
             localization_maps (`torch.Tensor` or `np.ndarray` of shape `(batch_size, height, width)`):
-                Maps of any resolution and range of values. A map with a NaN or an infinity is scored as zeros, and
-                counted in `num_non_finite_maps`.
+                Maps of any resolution and range of values. A map that is not finite (see [`finite_maps`]) is
+                scored as zeros, and counted in `num_non_finite_maps`.
             masks (`Sequence` of `np.ndarray` of shape `(height, width)`):
                 For each image the union of the masks of its objects, at any resolution: foreground where above 0.5.
             ignore_masks (`Sequence` of `np.ndarray` of shape `(height, width)`, *optional*):
@@ -103,7 +104,7 @@ class PixelAveragePrecision(CountingMetric):
             center_pixels = np.bincount(self._center_bins, weights=weights, minlength=num_bins)
             self.counts["center_pixels"][kind] += center_pixels.astype(np.int64)
         self.counts["images"] += len(maps)
-        self.counts["non_finite_maps"] += int((~maps.isfinite()).flatten(1).any(1).sum())
+        self.counts["non_finite_maps"] += int((~finite_maps(maps, "wsoleval", self.image_size)).sum())
 
     def compute(self) -> dict:
         """

@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from ..data.dataset import LocalizationDataset
-from ..finite_weights import NonFiniteWeightsError
+from ..saving import NonFiniteWeightsError
 
 
 # Folder of the weights from before the step that was not made.

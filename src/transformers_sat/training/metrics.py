@@ -19,6 +19,7 @@ import numpy as np
 from transformers import EvalPrediction
 
 from ..data.dataset import NO_BOX
+from ..escaping import in_markdown
 from ..metrics import BoxAccuracy
 from ..metrics.classification import ranks_of_labels
 
@@ -121,6 +122,7 @@ def format_table(rows: dict[str, dict]) -> str:
     Returns:
         `str`: lines of a Markdown table; figures that a row has not are a dash.
     """
+    rows = {in_markdown(heading): row for heading, row in rows.items()}
     columns = {
         name: title for name, title in COLUMNS.items() if any(row.get(name) is not None for row in rows.values())
     }

@@ -23,8 +23,8 @@ from pathlib import Path
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from ..finite_weights import NonFiniteWeightsError
 from ..one_run import FolderInUseError, only_run
+from ..saving import NonFiniteWeightsError
 from .checkpoints import DISK_FULL, MARKER, checkpoints_in, fault_of, newest_checkpoint, remove_unfinished
 from .divergence import TrainingDivergedError
 

@@ -14,52 +14,17 @@
 """Trainer, saving so that a run survives being killed, a full disk and its own end."""
 
 import json
-import os
-from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from transformers import PreTrainedModel, Trainer
-from transformers.image_processing_utils import BaseImageProcessor
+from transformers import Trainer
 
-from ..finite_weights import check_finite_weights
-from ..writing import replacing_files, write_json
+from ..saving import save_model
+from ..writing import write_json
 from .checkpoints import naming_a_full_disk, newest_checkpoint, remove_old_checkpoints, writing_checkpoint
 
 
 # In a checkpoint, the name of the best one. Trainer's own record is a path of this machine, and checkpoints are published.
 BEST_CHECKPOINT = "best_checkpoint.json"
-
-
-def save_model(
-    model: PreTrainedModel,
-    image_processor: BaseImageProcessor | None,
-    folder: str | os.PathLike,
-    is_writer: bool = True,
-    state_dict: Mapping[str, torch.Tensor] | None = None,
-):
-    """
-    Saves a model and its image processor, whole or not at all.
-
-    Args:
-        model ([`SATForWeaklySupervisedLocalization`]): the model.
-        image_processor ([`SATImageProcessor`] or [`SATImageProcessorPil`], *optional*): its image processor.
-        folder (`str` or `os.PathLike`): where to; other files in it stay.
-        is_writer (`bool`, *optional*, defaults to `True`):
-            Whether this process writes. All processes must call this, so that all stop if there is nothing to save.
-        state_dict (`Mapping[str, torch.Tensor]`, *optional*): weights that take the place of the model's.
-
-    Raises:
-        [`NonFiniteWeightsError`]: if weights are NaN or infinite.
-        [`DiskFullError`]: if there is no space left; what was there is as it was.
-    """
-    check_finite_weights(model.state_dict() if state_dict is None else state_dict)
-    if not is_writer:
-        return
-    with naming_a_full_disk(folder, "the model"), replacing_files(folder) as unfinished:
-        model.save_pretrained(unfinished, state_dict=state_dict)
-        if image_processor is not None:
-            image_processor.save_pretrained(unfinished)
 
 
 class SavingTrainer(Trainer):
@@ -139,7 +104,8 @@ class SavingTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None):
         folder = self.args.output_dir if output_dir is None else output_dir
         model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-        save_model(model, self.processing_class, folder, self.args.should_save, state_dict)
+        with naming_a_full_disk(folder, "the model"):
+            save_model(model, self.processing_class, folder, self.args.should_save, state_dict=state_dict)
 
     def save_metrics(self, split: str, metrics: dict[str, float], combined: bool = True):
         """Writes `<split>_results.json` and adds to `all_results.json`, as Trainer does, each of them whole."""
@@ -153,4 +119,4 @@ class SavingTrainer(Trainer):
             write_json(path, known | metrics)
 
 
-__all__ = ["SavingTrainer", "save_model"]
+__all__ = ["SavingTrainer"]

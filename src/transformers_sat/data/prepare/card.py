@@ -23,10 +23,11 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from ... import __version__
-from .engine import DATA_FOLDER, SKIPPED_FILE, STATE_FOLDER, UNFINISHED_FILE, PreparedDataset, SplitSummary
+from ...escaping import code_block, code_in_markdown, in_markdown
+from ...writing import replacing_file, write_json
+from .engine import DATA_FOLDER, SKIPPED_FILE, STATE_FOLDER, PreparedDataset, SplitSummary
 from .examples import features_of
 from .records import Reader
-from .shards import write_durably
 from .sources import Source
 from .validation import KINDS
 
@@ -64,8 +65,8 @@ def write_card(prepared: PreparedDataset, reader: Reader, command: str):
         command (`str`): how it was made.
     """
     card = DatasetCard(f"---\n{_card_data(prepared, reader).to_yaml()}\n---\n\n{_text(prepared, reader, command)}")
-    state = prepared.output / STATE_FOLDER
-    write_durably(prepared.output / CARD_FILE, str(card).encode(), state / UNFINISHED_FILE)
+    with replacing_file(prepared.output / CARD_FILE, prepared.output / STATE_FOLDER) as unfinished:
+        unfinished.write_text(str(card), encoding="utf-8")
 
 
 def _card_data(prepared: PreparedDataset, reader: Reader) -> DatasetCardData:
@@ -105,7 +106,7 @@ def _text(prepared: PreparedDataset, reader: Reader, command: str) -> str:
         + (f" The data set's own page: {reader.homepage}" if reader.homepage else ""),
         "```python\n"
         "from datasets import load_dataset\n\n"
-        f'dataset = load_dataset("...", split="{next(iter(prepared.splits))}")\n'
+        f'dataset = load_dataset("...", split={next(iter(prepared.splits))!r})\n'
         "```",
         "## Columns",
         "| column | |\n| --- | --- |\n" + "\n".join(columns),
@@ -123,7 +124,7 @@ def _text(prepared: PreparedDataset, reader: Reader, command: str) -> str:
         parts += ["## Left out", *_left_out(prepared)]
     parts += [
         "## How it was made",
-        f"```bash\n{command}\n```",
+        code_block(command, "bash"),
         f"With `transformers-sat` {__version__}, from",
         "\n".join(_describe_source(reader.source, prepared.output / STATE_FOLDER / "source.json")),
         "## Licence",
@@ -138,7 +139,7 @@ def _split_line(name: str, split: SplitSummary) -> str:
     counts = split.class_counts.values()
     spread = f"{min(counts)} to {max(counts)}" if counts else "0"
     return (
-        f"| {name} | {split.num_examples} | {len(counts)} | {spread} | {split.num_boxed} | {split.num_boxes} | "
+        f"| {in_markdown(name)} | {split.num_examples} | {len(counts)} | {spread} | {split.num_boxed} | {split.num_boxes} | "
         f"{split.num_masked} | {split.num_shards} |"
     )
 
@@ -159,13 +160,13 @@ def _describe_source(source: Source, file: Path) -> list[str]:
     known = json.loads(file.read_bytes()) if file.is_file() else {}
     if known.get("fingerprint") != source.fingerprint:
         lines = [
-            f"- `{_relative(path, source)}`, {path.stat().st_size} bytes, SHA-256 `{_sha256(path)}`"
+            f"- {code_in_markdown(_relative(path, source))}, {path.stat().st_size} bytes, SHA-256 `{_sha256(path)}`"
             for path in source.archives
         ]
         if source.num_plain_files:
             lines.append(f"- {source.num_plain_files} files in folders")
         known = {"fingerprint": source.fingerprint, "lines": lines}
-        write_durably(file, json.dumps(known, indent=1).encode(), file.with_name(UNFINISHED_FILE))
+        write_json(file, known)
     return known["lines"]
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
+from ...escaping import on_console
 from .card import CARD_FILE, write_card
 from .engine import DEFAULT_SHARD_SIZE, SKIPPED_FILE, STATE_FOLDER, is_complete, prepare_dataset, verify_dataset
 from .readers.stamps import DrawnSource, StampSettings, StampsReader
@@ -75,12 +76,14 @@ def prepare(
     prepared = prepare_dataset(reader, output, max_shard_size, num_proc, skip_invalid)
     write_card(prepared, reader, _command(reader, prepared.output, max_shard_size, skip_invalid, settings))
     for split, summary in prepared.splits.items():
-        print(f"{split}: {summary.num_examples} pictures in {summary.num_shards} files, {summary.num_boxes} boxes")
+        print(
+            f"{on_console(split)}: {summary.num_examples} pictures in {summary.num_shards} files, {summary.num_boxes} boxes"
+        )
     if prepared.skipped:
-        print(f"left out: {len(prepared.skipped)} pictures, see {prepared.output / SKIPPED_FILE}")
+        print(on_console(f"left out: {len(prepared.skipped)} pictures, see {prepared.output / SKIPPED_FILE}"))
     for remark in prepared.remarks:
-        print(remark)
-    print(f"wrote {prepared.output}")
+        print(on_console(str(remark)))
+    print(on_console(f"wrote {prepared.output}"))
     if push_to_hub is not None:
         print(f"pushed to {push_prepared(prepared.output, push_to_hub, private, token)}")
     return 0
@@ -152,7 +155,7 @@ def make_repository(repo_id: str, private: bool = False, token: str | None = Non
 def _verify(reader: Reader, num_proc: int) -> int:
     report, num_pictures, num_past_edge = verify_dataset(reader, num_proc)
     if report:
-        print(report)
+        print(on_console(str(report)))
     if num_past_edge:
         print(f"{num_past_edge} official boxes reach more than a pixel past the edge; they are kept as they are.")
     print(f"{num_pictures} pictures, {len(report)} problems")

@@ -24,15 +24,15 @@ from pathlib import Path
 from datasets.utils.py_utils import convert_file_size_to_int
 
 from ...one_run import only_run
+from ...writing import UNFINISHED, replacing_file, write_json
 from .plan import PictureList, Plan, make_plan, no_pictures
 from .records import Reader
-from .shards import ShardChecker, ShardResult, ShardWriter, do_shards, write_durably
+from .shards import ShardChecker, ShardResult, ShardWriter, do_shards
 from .validation import InvalidPicture, ProblemReport
 
 
+# Also of unfinished files: one that a killed run leaves is not taken for a part of the data set.
 STATE_FOLDER = ".prepare"
-# In it, the one file that is being written beside the shards.
-UNFINISHED_FILE = "unfinished"
 DATA_FOLDER = "data"
 SKIPPED_FILE = "skipped.jsonl"
 DEFAULT_SHARD_SIZE = "500MB"
@@ -127,6 +127,8 @@ def prepare_dataset(
     with only_run(output, state / "lock"), _work_folder(state / "work") as work_folder:
         for folder in (data_folder, results_folder):
             folder.mkdir(exist_ok=True)
+        for left in state.glob(f"{UNFINISHED}*"):
+            left.unlink()
         listed: list[InvalidPicture] = []
         pictures = PictureList(work_folder / "pictures.jsonl")
         plan = make_plan(reader, pictures, max_shard_bytes, listed.append if skip_invalid else _raise)
@@ -229,7 +231,7 @@ def _agree_with_earlier_plan(file: Path, plan: Plan, reader: Reader, max_shard_b
     if not file.is_file():
         shards = [shard.name for shard in plan.shards]
         content = {"fingerprint": plan.fingerprint, "made_of": made_of, "shards": shards}
-        write_durably(file, json.dumps(content, indent=1).encode(), file.with_name(UNFINISHED_FILE))
+        write_json(file, content)
         return
     earlier = json.loads(file.read_bytes())
     if earlier["fingerprint"] != plan.fingerprint:
@@ -260,7 +262,8 @@ def _check_disk(output: Path, num_bytes: int, num_pictures: int):
 def _write_skipped(file: Path, skipped: list[InvalidPicture]):
     if skipped:
         lines = [json.dumps(problem.as_record()) + "\n" for problem in skipped]
-        write_durably(file, "".join(lines).encode(), file.parent / STATE_FOLDER / UNFINISHED_FILE)
+        with replacing_file(file, file.parent / STATE_FOLDER) as unfinished:
+            unfinished.write_text("".join(lines), encoding="utf-8")
     else:
         file.unlink(missing_ok=True)
 

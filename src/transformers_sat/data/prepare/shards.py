@@ -31,6 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
+from ...writing import replacing_file
 from .examples import Example, features_of, read_example
 from .plan import PictureList, Shard
 from .records import Reader
@@ -173,19 +174,13 @@ class ShardWriter(ShardWork):
 
     def __call__(self, shard: Shard, step: Callable[[], None]) -> ShardResult:
         result = ShardResult(shard.name, shard.split)
-        unfinished = self.work_folder / f"{shard.name}.{os.getpid()}"
-        with open(unfinished, "wb") as file:
-            write_parquet(file, features_of(self.reader), self.examples(shard, result, step), result)
-            file.flush()
-            os.fsync(file.fileno())
-        result.file_bytes = unfinished.stat().st_size
-        write_durably(
-            self.results_folder / f"{shard.name}.json",
-            result.to_json(),
-            unfinished.with_name(f"{unfinished.name}.json"),
-        )
-        os.replace(unfinished, self.data_folder / shard.name)
-        sync_folder(self.data_folder)
+        with replacing_file(self.data_folder / shard.name, self.work_folder) as unfinished:
+            with open(unfinished, "wb") as file:
+                write_parquet(file, features_of(self.reader), self.examples(shard, result, step), result)
+            result.file_bytes = unfinished.stat().st_size
+            # before the file has its name: what was counted in it is never missing
+            with replacing_file(self.results_folder / f"{shard.name}.json", self.work_folder) as counted:
+                counted.write_bytes(result.to_json())
         return result
 
 
@@ -219,26 +214,6 @@ def row_groups(examples: Iterator[Example]) -> Iterator[list[dict]]:
             rows, num_bytes = [], 0
     if rows:
         yield rows
-
-
-def write_durably(path: Path, content: bytes, unfinished: Path):
-    """Writes a file so that it is there as a whole, or as it was before, whatever happens; first as `unfinished`."""
-    with open(unfinished, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path):
-    """Makes renamings in a folder last through a loss of power, where the system can."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 # Running it.
@@ -318,4 +293,4 @@ def _do_shard(shard: Shard) -> ShardResult:
     return _work(shard, _step)
 
 
-__all__ = ["ShardChecker", "ShardResult", "ShardWriter", "do_shards", "write_durably"]
+__all__ = ["ShardChecker", "ShardResult", "ShardWriter", "do_shards"]
