@@ -27,7 +27,7 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from .model_card import eval_result_entries, model_card
-from .saving import save_model
+from .saving import WEIGHT_FILES, save_model
 from .writing import replacing_file, write_text
 
 
@@ -79,8 +79,7 @@ REQUIREMENTS = (
     "transformers>=5.23,<6",
 )
 EXAMPLE_SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
-MODEL_FILES = ("config.json", "preprocessor_config.json", *WEIGHTS)
+MODEL_FILES = ("config.json", "preprocessor_config.json", *WEIGHT_FILES)
 # All that a repository holds. A folder may hold much more: logs, checkpoints, pictures of the data, what its owner keeps there.
 PUBLISHED_FILES = (
     *MODEL_FILES,
@@ -248,7 +247,7 @@ def push_to_hub(
                 # refused if somebody else has pushed in the meantime
                 parent_commit=before,
                 # weights of an earlier push under names that this one may not use again
-                delete_patterns=list(WEIGHTS),
+                delete_patterns=list(WEIGHT_FILES),
             )
         except Exception as error:  # of the network, the server or the disk: what matters is what is left behind
             raise RuntimeError(f"The push to {repo_id} failed: {error}\n{_state(api, repo_id, before)}") from error
