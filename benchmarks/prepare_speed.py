@@ -203,7 +203,7 @@ def start_up() -> dict[str, float]:
     """What the command costs before it does anything: the import of its modules."""
     return watch(
         subprocess.Popen(
-            [sys.executable, "-c", "import time, transformers_sat.data.prepare; time.sleep(0.5)"],
+            [sys.executable, "-c", "import time, transformers_sat.prepare; time.sleep(0.5)"],
             stderr=subprocess.PIPE,
         )
     )

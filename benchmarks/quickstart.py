@@ -47,7 +47,7 @@ from transformers_sat.data import (
     load_localization_dataset,
 )
 from transformers_sat.evaluation.engine import CALIBRATION_THRESHOLDS
-from transformers_sat.modeling_sat import SATPooledConvolution
+from transformers_sat.model.modeling_sat import SATPooledConvolution
 from transformers_sat.training import LocalizationMetrics, LocalizationTrainer, format_table
 from transformers_sat.writing import write_text
 

@@ -39,7 +39,7 @@ from tqdm.auto import tqdm
 from transformers import HfArgumentParser, ViTConfig, ViTForImageClassification, ViTImageProcessor, set_seed
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from transformers_sat.data.emblems import (
+from transformers_sat.drawn.emblems import (
     PATTERN_PERIOD_RANGE,
     draw_emblem,
     draw_pattern,

@@ -58,9 +58,9 @@ from transformers_sat.data import (
 from transformers_sat.evaluation import LocalizationEvaluation, evaluate_localization, evaluate_pixels
 from transformers_sat.evaluation.engine import CALIBRATION_THRESHOLDS
 from transformers_sat.evaluation.report import write_report
+from transformers_sat.hub.model_card import public_name, training_record
 from transformers_sat.metrics import resized_side
-from transformers_sat.metrics.frames import check_protocol
-from transformers_sat.model_card import public_name, training_record
+from transformers_sat.metrics.protocols import check_protocol
 from transformers_sat.training import (
     LocalizationMetrics,
     LocalizationTrainer,

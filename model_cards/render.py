@@ -21,7 +21,7 @@ import json
 from pathlib import Path
 
 from transformers_sat import SATConfig
-from transformers_sat.model_card import model_card
+from transformers_sat.hub.model_card import model_card
 
 
 FOLDER = Path(__file__).parent

@@ -34,7 +34,7 @@ from transformers_sat.demo import (
     example_pictures,
     place_as_json,
 )
-from transformers_sat.loading import load_localizer
+from transformers_sat.safe_loading import load_localizer
 
 
 NAMES = ["ant", "bee", "cow", "dog", "elk"]

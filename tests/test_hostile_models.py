@@ -31,7 +31,7 @@ from square_pictures import save_tiny_vit
 from transformers_sat import SATImageProcessor
 from transformers_sat.cli import main
 from transformers_sat.convert import load_backbone
-from transformers_sat.loading import load_localizer, load_model
+from transformers_sat.safe_loading import load_localizer, load_model
 
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"

@@ -27,7 +27,7 @@ from sat_testing import tiny_model
 
 from transformers_sat import SATImageProcessor
 from transformers_sat.evaluation import plots, report
-from transformers_sat.hub import save_with_remote_code
+from transformers_sat.hub.publishing import save_with_remote_code
 from transformers_sat.saving import save_model
 from transformers_sat.visualization import Localization, contact_sheet
 
@@ -145,12 +145,12 @@ WRITING_METHODS = {"write_text", "write_bytes", "savefig", "save", "save_pretrai
 # Files that replace none: into memory, into temporary folders, or the place where writing is done.
 ELSEWHERE = {
     "src/transformers_sat/writing.py": "the place",
-    "src/transformers_sat/handler.py": "memory",
-    "src/transformers_sat/data/emblems.py": "memory",
-    "src/transformers_sat/data/prepare/examples.py": "memory",
-    "src/transformers_sat/data/prepare/readers/stamps.py": "memory",
-    "src/transformers_sat/data/prepare/readers/matlab_process.py": "standard output",
-    "src/transformers_sat/data/prepare/plan.py": "a list in the work folder, which is made anew",
+    "src/transformers_sat/model/handler.py": "memory",
+    "src/transformers_sat/drawn/emblems.py": "memory",
+    "src/transformers_sat/prepare/examples.py": "memory",
+    "src/transformers_sat/prepare/readers/stamps.py": "memory",
+    "src/transformers_sat/prepare/readers/matlab_process.py": "standard output",
+    "src/transformers_sat/prepare/plan.py": "a list in the work folder, which is made anew",
     "src/transformers_sat/training/checkpoints.py": "a probe of the disk, taken away again",
     "benchmarks/data_speed.py": "data to measure with, in a temporary folder",
     "benchmarks/prepare_speed.py": "data to measure with, in a temporary folder",

@@ -24,8 +24,8 @@ from square_pictures import save_tiny_vit
 from transformers_sat import SATImageProcessor
 from transformers_sat.cli import main
 from transformers_sat.convert import load_backbone, load_original_checkpoint
-from transformers_sat.hub import save_with_remote_code
-from transformers_sat.loading import load_localizer
+from transformers_sat.hub.publishing import save_with_remote_code
+from transformers_sat.safe_loading import load_localizer
 
 
 class Bomb:
@@ -124,6 +124,6 @@ def test_code_of_a_repository_is_not_run(tmp_path):
     for file in folder.glob("*.py"):
         file.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nraise RuntimeError\n", encoding="utf-8")
     localizer = load_localizer(folder)
-    assert type(localizer).__module__ == "transformers_sat.pipeline_sat"
-    assert type(localizer.model).__module__ == "transformers_sat.modeling_sat"
+    assert type(localizer).__module__ == "transformers_sat.model.pipeline_sat"
+    assert type(localizer.model).__module__ == "transformers_sat.model.modeling_sat"
     assert not (tmp_path / "ran").exists()

@@ -18,17 +18,17 @@ Importing the package registers the model with Transformers' Auto classes and pi
 command line are in submodules and load on their own import.
 """
 
-from .configuration_sat import SATConfig
-from .image_processing_pil_sat import SATImageProcessorPil
-from .image_processing_sat import SATImageProcessor
-from .modeling_sat import (
+from .model.configuration_sat import SATConfig
+from .model.image_processing_pil_sat import SATImageProcessorPil
+from .model.image_processing_sat import SATImageProcessor
+from .model.modeling_sat import (
     SATForWeaklySupervisedLocalization,
     SATForWeaklySupervisedLocalizationOutput,
     SATModel,
     SATModelOutput,
     SATPreTrainedModel,
 )
-from .pipeline_sat import WeaklySupervisedLocalizationPipeline
+from .model.pipeline_sat import WeaklySupervisedLocalizationPipeline
 from .registration import register
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from huggingface_hub.errors import StrictDataclassError
 
 from .escaping import on_console
-from .images_sat import one_line
+from .model.images_sat import one_line
 
 
 # Of a file's name, in bytes, in the name of its drawing.
@@ -72,7 +72,7 @@ def add_predict(commands):
 
 def predict(options: argparse.Namespace) -> int:
     """Prints one line of JSON per picture. A picture that cannot be read is named, and the others go on."""
-    from .loading import load_localizer
+    from .safe_loading import load_localizer
     from .visualization import Localization, contact_sheet
 
     localizer = load_localizer(options.model, device=options.device)
@@ -221,7 +221,7 @@ def add_evaluate(commands):
 
 
 def evaluate(options: argparse.Namespace):
-    from .evaluation.command import evaluate_model
+    from .evaluation.evaluate import evaluate_model
 
     evaluate_model(**{name: value for name, value in vars(options).items() if name not in ("command", "run")})
 
@@ -243,7 +243,7 @@ def add_evaluate_maps(commands):
 
 
 def evaluate_maps(options: argparse.Namespace):
-    from .evaluation.command import evaluate_maps
+    from .evaluation.evaluate import evaluate_maps
 
     evaluate_maps(**{name: value for name, value in vars(options).items() if name not in ("command", "run")})
 
@@ -285,7 +285,7 @@ def add_prepare(commands):
 
 
 def prepare(options: argparse.Namespace) -> int:
-    from .data.prepare import prepare
+    from .prepare import prepare
 
     return prepare(**{name: value for name, value in vars(options).items() if name not in ("command", "run")})
 

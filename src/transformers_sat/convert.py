@@ -20,9 +20,11 @@ import re
 import torch
 from transformers import DeiTModel, Dinov2Config, Dinov2Model, PreTrainedConfig, ViTModel
 
-from .configuration_sat import SATConfig
-from .image_processing_sat import SATImageProcessor
-from .loading import (
+from .metrics import resized_side
+from .model.configuration_sat import SATConfig
+from .model.image_processing_sat import SATImageProcessor
+from .model.modeling_sat import SATForWeaklySupervisedLocalization
+from .safe_loading import (
     ModelFiles,
     check_floating_point,
     listed,
@@ -32,8 +34,6 @@ from .loading import (
     read_config,
     refusing,
 )
-from .metrics import resized_side
-from .modeling_sat import SATForWeaklySupervisedLocalization
 
 
 def convert_original_state_dict(

@@ -28,11 +28,11 @@ import PIL.ImageDraw
 import torch
 from transformers.utils import ModelOutput
 
-from .data.emblems import emblem_class_names
+from .drawn.emblems import emblem_class_names
 from .escaping import visible
-from .images_sat import IMAGE_SUFFIXES, read_image, upright
-from .loading import load_localizer
-from .pipeline_sat import WeaklySupervisedLocalizationPipeline
+from .model.images_sat import IMAGE_SUFFIXES, read_image, upright
+from .model.pipeline_sat import WeaklySupervisedLocalizationPipeline
+from .safe_loading import load_localizer
 from .writing import write_text
 
 
@@ -237,7 +237,7 @@ def example_pictures(
         return paths
     if localizer.class_names != emblem_class_names():
         return []
-    from .data.emblems import draw_emblem, load_photographs, pattern_of_class
+    from .drawn.emblems import draw_emblem, load_photographs, pattern_of_class
 
     try:
         photographs = load_photographs("test")
@@ -398,7 +398,7 @@ def launch_demo(
         `gradio.Blocks`: the page, served.
 
     Raises:
-        `ValueError`: as [`~transformers_sat.loading.load_localizer`] and [`example_pictures`].
+        `ValueError`: as [`~transformers_sat.safe_loading.load_localizer`] and [`example_pictures`].
         `OSError`: if the port is taken.
     """
     localizer = Localizer(load_localizer(model_name_or_path, device=device))

@@ -26,11 +26,11 @@ from transformers import (
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .configuration_sat import SATConfig
-from .image_processing_pil_sat import SATImageProcessorPil
-from .image_processing_sat import SATImageProcessor
-from .modeling_sat import SATForWeaklySupervisedLocalization, SATModel
-from .pipeline_sat import WeaklySupervisedLocalizationPipeline
+from .model.configuration_sat import SATConfig
+from .model.image_processing_pil_sat import SATImageProcessorPil
+from .model.image_processing_sat import SATImageProcessor
+from .model.modeling_sat import SATForWeaklySupervisedLocalization, SATModel
+from .model.pipeline_sat import WeaklySupervisedLocalizationPipeline
 
 
 HEAD_AUTO_CLASSES = (

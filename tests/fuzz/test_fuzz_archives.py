@@ -36,10 +36,10 @@ for folder in ("data/prepare", "data/prepare/readers"):
 from official_trees import OFFICIAL_SETS, write_official  # noqa: E402
 from prepare_fixtures import contents, picture_bytes, tar_bytes, write_files, zip_bytes  # noqa: E402
 
-from transformers_sat.data.prepare import open_source  # noqa: E402
-from transformers_sat.data.prepare.engine import verify_dataset  # noqa: E402
-from transformers_sat.data.prepare.readers import READERS  # noqa: E402
 from transformers_sat.escaping import on_console  # noqa: E402
+from transformers_sat.prepare import open_source  # noqa: E402
+from transformers_sat.prepare.engine import verify_dataset  # noqa: E402
+from transformers_sat.prepare.readers import READERS  # noqa: E402
 
 
 SECONDS = 15

@@ -26,8 +26,8 @@ import pytest
 from sat_testing import tiny_model
 
 from transformers_sat import SATImageProcessor
-from transformers_sat.hub import save_with_remote_code
-from transformers_sat.loading import load_localizer
+from transformers_sat.hub.publishing import save_with_remote_code
+from transformers_sat.safe_loading import load_localizer
 
 
 SEED = 20260101

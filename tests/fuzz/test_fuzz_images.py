@@ -38,7 +38,7 @@ from hostile_images import (
     tiff_of_repeated_strips,
 )
 
-from transformers_sat.images_sat import IMAGE_FORMATS, ImageTooLargeError, read_image
+from transformers_sat.model.images_sat import IMAGE_FORMATS, ImageTooLargeError, read_image
 
 
 SECONDS = 12

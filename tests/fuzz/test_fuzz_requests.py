@@ -31,7 +31,7 @@ import pytest
 from sat_testing import tiny_model
 
 from transformers_sat import SATImageProcessor, WeaklySupervisedLocalizationPipeline
-from transformers_sat.handler import PARAMETERS, TASKS
+from transformers_sat.model.handler import PARAMETERS, TASKS
 from transformers_sat.serving import Limits, create_app
 
 

@@ -26,7 +26,7 @@ from transformers_suite.test_image_processing_common import (
 )
 
 from transformers_sat import SATImageProcessor, SATImageProcessorPil
-from transformers_sat.modeling_sat import SATForWeaklySupervisedLocalizationOutput
+from transformers_sat.model.modeling_sat import SATForWeaklySupervisedLocalizationOutput
 
 
 class SATImageProcessingTester(ImageProcessingTester):

@@ -26,15 +26,15 @@ from markdown_it import MarkdownIt
 from sat_testing import tiny_config
 
 from transformers_sat.escaping import visible
-from transformers_sat.model_card import eval_result_entries, model_card
+from transformers_sat.hub.model_card import eval_result_entries, model_card
 
 
 sys.path.append(str(Path(__file__).parents[1] / "data" / "prepare"))
 
 from prepare_fixtures import ListReader, listed, picture_bytes, tar_bytes  # noqa: E402
 
-from transformers_sat.data.prepare import open_source, prepare_dataset  # noqa: E402
-from transformers_sat.data.prepare.card import write_card  # noqa: E402
+from transformers_sat.prepare import open_source, prepare_dataset  # noqa: E402
+from transformers_sat.prepare.card import write_card  # noqa: E402
 
 
 PROCESSOR = {"size": {"height": 64, "width": 64}, "localization_threshold": 0.35}

@@ -27,7 +27,7 @@ from local_hub import TOKEN
 from square_pictures import save_tiny_vit, square_split, write_class_folders
 from test_training_push import SCRIPT, train_client
 
-from transformers_sat.hub import CODE_FILES
+from transformers_sat.hub.publishing import CODE_FILES
 
 
 LOOP = SCRIPT.with_name("run_wsol_no_trainer.py")
@@ -76,7 +76,7 @@ def others_client(loop, flags, folder, token):
     from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
     from transformers_sat.cli import main
-    from transformers_sat.hub import push_to_hub
+    from transformers_sat.hub.publishing import push_to_hub
 
     sys.argv = [loop, *flags]
     runpy.run_path(loop, run_name="__main__")

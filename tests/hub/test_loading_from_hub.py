@@ -42,7 +42,7 @@ def put(hub, name: str, files: dict[str, bytes]):
 
 def load_client(names):
     """What comes of each model: its number of parameters, or the error."""
-    from transformers_sat.loading import load_localizer
+    from transformers_sat.safe_loading import load_localizer
 
     found = {}
     for name in names:

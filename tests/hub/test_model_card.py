@@ -28,8 +28,8 @@ from PIL import Image
 from sat_testing import tiny_config, tiny_model
 
 from transformers_sat import SATImageProcessor
-from transformers_sat.hub import CODE_FILES, REQUIREMENTS, add_hub_files, save_with_remote_code
-from transformers_sat.model_card import METRICS, eval_result_entries, model_card
+from transformers_sat.hub.model_card import METRICS, eval_result_entries, model_card
+from transformers_sat.hub.publishing import CODE_FILES, REQUIREMENTS, add_hub_files, save_with_remote_code
 
 
 ROOT = Path(__file__).parents[2]

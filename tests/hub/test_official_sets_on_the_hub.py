@@ -25,11 +25,11 @@ sys.path.append(str(Path(__file__).parents[1] / "data" / "prepare" / "readers"))
 
 from official_trees import OFFICIAL_SETS, write_official  # noqa: E402
 
-from transformers_sat.data.prepare.command import prepare  # noqa: E402
+from transformers_sat.prepare.running import prepare  # noqa: E402
 
 
 def push_all_client(folders):
-    from transformers_sat.data.prepare import push_prepared
+    from transformers_sat.prepare import push_prepared
 
     return [push_prepared(folder, f"owner/{form}") for form, folder in folders.items()]
 

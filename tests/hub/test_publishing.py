@@ -36,7 +36,7 @@ def push_client(picture, failing_commit):
     from sat_testing import tiny_model
 
     from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor
-    from transformers_sat.hub import push_to_hub
+    from transformers_sat.hub.publishing import push_to_hub
 
     torch.set_num_threads(1)
     names = dict(enumerate(("ant", "bee", "cat", "dog", "elk")))
@@ -165,7 +165,7 @@ def mixed_client(repo, folder):
     assert "transformers_sat" not in sys.modules and type(model).__module__.startswith("transformers_modules.")
 
     import transformers_sat
-    from transformers_sat.hub import save_with_remote_code
+    from transformers_sat.hub.publishing import save_with_remote_code
 
     pixel_values = torch.linspace(-2, 2, 3 * 32 * 32).reshape(1, 3, 32, 32)
     with torch.no_grad():

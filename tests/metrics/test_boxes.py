@@ -20,9 +20,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transformers_sat.localization_sat import locate
 from transformers_sat.metrics import boxes_from_map
 from transformers_sat.metrics.components import largest_component_boxes
+from transformers_sat.model.localization_sat import locate
 
 
 def picture(*rows: str) -> torch.Tensor:

@@ -25,7 +25,7 @@ from serving_testing import noise_picture, png, save_tiny_localizer
 
 from transformers_sat import SATImageProcessor, WeaklySupervisedLocalizationPipeline
 from transformers_sat.serving import Limits, create_app, serve
-from transformers_sat.serving.command import is_loopback, model_name
+from transformers_sat.serving.server import is_loopback, model_name
 
 
 class SlowLocalizer(WeaklySupervisedLocalizationPipeline):

@@ -22,7 +22,7 @@ import tracemalloc
 import pytest
 from starlette.requests import Request
 
-from transformers_sat.handler import RequestError
+from transformers_sat.model.handler import RequestError
 from transformers_sat.serving.bodies import (
     MAX_JSON_DEPTH,
     MAX_JSON_SIGNS,

@@ -34,7 +34,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from serving_testing import noise_picture, png, save_tiny_localizer, served
 
 from transformers_sat import SATImageProcessor
-from transformers_sat.loading import load_localizer
+from transformers_sat.safe_loading import load_localizer
 
 
 @pytest.fixture(scope="module")

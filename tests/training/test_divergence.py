@@ -24,7 +24,7 @@ from small_training import PROCESSOR, small_trainer, training_data, weight_bytes
 
 from transformers_sat import SATForWeaklySupervisedLocalization
 from transformers_sat.data import LocalizationDataset
-from transformers_sat.hub import save_with_remote_code
+from transformers_sat.hub.publishing import save_with_remote_code
 from transformers_sat.saving import NonFiniteWeightsError, check_finite_weights
 from transformers_sat.training import DivergenceWatch, LocalizationTrainer, TrainingDivergedError
 from transformers_sat.training.checkpoints import checkpoints_in

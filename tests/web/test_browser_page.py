@@ -32,7 +32,7 @@ from transformers.utils import ModelOutput
 
 from transformers_sat import SATImageProcessor
 from transformers_sat.export import export_onnx
-from transformers_sat.localization_sat import locate, map_in_image, normalize_map
+from transformers_sat.model.localization_sat import locate, map_in_image, normalize_map
 
 
 REPOSITORY = Path(__file__).parent.parent.parent

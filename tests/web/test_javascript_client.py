@@ -24,7 +24,7 @@ import PIL.Image
 import pytest
 from serving_testing import noise_picture, png, save_tiny_localizer, served
 
-from transformers_sat.loading import load_localizer
+from transformers_sat.safe_loading import load_localizer
 
 
 @pytest.fixture(scope="module")

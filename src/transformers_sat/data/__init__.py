@@ -13,8 +13,8 @@
 # limitations under the License.
 """Data sets in the one schema that training and evaluation read."""
 
+from ..drawn.emblems import emblem_backbone_path, emblem_class_names, load_emblems
 from .dataset import LocalizationDataset, collate_localization, decode_image
-from .emblems import emblem_backbone_path, emblem_class_names, load_emblems
 from .loading import EMBEDDED_DATASET, drop_undecodable, has_boxes, has_masks, load_localization_dataset
 from .streaming import StreamedLocalizationDataset, load_streaming_dataset
 from .subsets import read_class_names, select_classes, select_fraction, select_samples_per_class

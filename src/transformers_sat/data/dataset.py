@@ -19,9 +19,9 @@ import PIL.Image
 import torch
 from transformers import BaseImageProcessor
 
-from ..images_sat import read_image
 from ..metrics import ground_truth_boxes, resized_side
-from ..metrics.frames import check_protocol
+from ..metrics.protocols import check_protocol
+from ..model.images_sat import read_image
 from .transforms import TrainingAugmentation, apply_draw, apply_draw_to_boxes
 
 
@@ -43,7 +43,7 @@ def decode_image(image: dict | None, min_side: int | None = None) -> PIL.Image.I
         `PIL.Image.Image` in the file's own mode.
 
     Raises:
-        `ValueError`: if it is missing or cannot be decoded, as [`~transformers_sat.images_sat.read_image`]; the message has
+        `ValueError`: if it is missing or cannot be decoded, as [`~transformers_sat.model.images_sat.read_image`]; the message has
             its path.
     """
     if image is None or (image["bytes"] is None and image["path"] is None):

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 import datasets
 from transformers.utils import logging
 
+from ..drawn.emblems import load_emblems
 from .dataset import decode_image
-from .emblems import load_emblems
 from .subsets import select_classes
 
 

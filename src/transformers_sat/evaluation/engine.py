@@ -26,8 +26,8 @@ from transformers import BaseImageProcessor
 from ..data.loading import MASK_COLUMNS, has_boxes
 from ..metrics import BoxAccuracy, PixelAveragePrecision, box_iou, boxes_from_map, ten_crop_probabilities
 from ..metrics.finite import finite_maps
-from ..metrics.frames import check_protocol
-from ..modeling_sat import SATForWeaklySupervisedLocalization
+from ..metrics.protocols import check_protocol
+from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from .pictures import CENTER_CROP, EvaluationPictures, class_numbers_of, collate_pictures
 from .processes import gather_lists, process_count, share_of_process
 

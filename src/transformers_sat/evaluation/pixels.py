@@ -25,8 +25,8 @@ from transformers import BaseImageProcessor
 from ..metrics import PixelAveragePrecision
 from ..metrics.classification import ranks_of_labels
 from ..metrics.finite import finite_maps
-from ..metrics.frames import check_protocol
-from ..modeling_sat import SATForWeaklySupervisedLocalization
+from ..metrics.protocols import check_protocol
+from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from .engine import ids_not_finite, predict, with_undecoded_pictures
 from .pictures import EvaluationPictures, class_numbers_of, collate_pictures
 from .processes import gather_lists, process_count, share_of_process

@@ -25,10 +25,10 @@ import torch
 from transformers import BaseImageProcessor
 
 from ..data.dataset import decode_image
-from ..localization_sat import normalize_map, resize_map
 from ..metrics import resized_side
 from ..metrics.contours import resize_and_normalize
-from ..modeling_sat import SATForWeaklySupervisedLocalization
+from ..model.localization_sat import normalize_map, resize_map
+from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from ..training.metrics import format_table, remark_on_maps
 from ..visualization import Localization, contact_sheet
 from ..writing import replacing_file

@@ -28,9 +28,9 @@ import torch
 from tqdm.auto import tqdm
 
 from ..fields import as_number, shown
-from ..images_sat import read_image
 from ..metrics import BoxAccuracy, PixelAveragePrecision, ground_truth_boxes
 from ..metrics.finite import finite_maps
+from ..model.images_sat import read_image
 from .engine import thresholds_to_count
 from .pictures import mask_in_frame, read_mask
 from .processes import gather_lists, process_count, share_of_process

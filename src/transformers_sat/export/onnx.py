@@ -28,8 +28,8 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import BaseImageProcessor
 
-from ..loading import load_model
-from ..modeling_sat import SATForWeaklySupervisedLocalization
+from ..model.modeling_sat import SATForWeaklySupervisedLocalization
+from ..safe_loading import load_model
 from ..writing import replacing_files
 
 
@@ -91,7 +91,7 @@ def export_model(
         [`OnnxExport`]
 
     Raises:
-        `ValueError`: as [`export_onnx`], and as [`~transformers_sat.loading.load_model`].
+        `ValueError`: as [`export_onnx`], and as [`~transformers_sat.safe_loading.load_model`].
     """
     if image_size is not None and len(image_size) not in (1, 2):
         raise ValueError(f"`image_size` must be a side, or a height and a width, got {len(image_size)} numbers.")

@@ -16,8 +16,8 @@
 from .box_accuracy import BoxAccuracy
 from .boxes import boxes_from_map
 from .classification import ten_crop_probabilities
-from .frames import box_iou, ground_truth_boxes, resized_side
 from .pixel_average_precision import PixelAveragePrecision
+from .protocols import box_iou, ground_truth_boxes, resized_side
 
 
 __all__ = [

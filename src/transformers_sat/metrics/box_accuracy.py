@@ -23,7 +23,7 @@ from .classification import ranks_of_labels
 from .contours import contour_boxes, load_opencv
 from .counting import CountingMetric
 from .finite import finite_maps
-from .frames import box_iou, centered_boxes, check_frame, check_protocol
+from .protocols import box_iou, centered_boxes, check_frame, check_protocol
 
 
 # The grid over which the paper's training chooses.

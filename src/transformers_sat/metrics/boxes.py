@@ -18,10 +18,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ..localization_sat import normalize_map, resize_map
+from ..model.localization_sat import normalize_map, resize_map
 from .components import MASKS_AT_ONCE, largest_component_boxes
 from .contours import contour_boxes
-from .frames import check_frame, check_protocol
+from .protocols import check_frame, check_protocol
 
 
 def boxes_from_map(

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from .contours import resize_cubic
-from .frames import check_protocol
+from .protocols import check_protocol
 
 
 # Cubic interpolation overshoots by less than the largest value; what is smaller than this cannot overflow.

@@ -22,7 +22,7 @@ from .boxes import as_maps
 from .contours import load_opencv, resize_and_normalize
 from .counting import CountingMetric
 from .finite import finite_maps
-from .frames import check_frame
+from .protocols import check_frame
 
 
 # First axis of the histograms. Ignored pixels are sorted into a third row that is then dropped.

@@ -14,7 +14,7 @@
 """A small server with the contract of the Hub's inference API (`transformers-sat serve`)."""
 
 from .app import Limits, create_app
-from .command import serve
+from .server import serve
 
 
 __all__ = ["Limits", "create_app", "serve"]

@@ -26,9 +26,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from transformers.utils import logging
 
-from ..handler import TASKS, EndpointHandler, RequestError, clean_message
-from ..images_sat import ImageTooLargeError
-from ..pipeline_sat import WeaklySupervisedLocalizationPipeline
+from ..model.handler import TASKS, EndpointHandler, RequestError, clean_message
+from ..model.images_sat import ImageTooLargeError
+from ..model.pipeline_sat import WeaklySupervisedLocalizationPipeline
 from .batching import Batcher
 from .bodies import BodyMemory, BodyTooLargeError, NoMemoryError, body_of, parse_body
 from .threads import Threads

@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 from starlette.requests import Request
 
-from ..handler import RequestError
+from ..model.handler import RequestError
 
 
 MAX_JSON_DEPTH = 16

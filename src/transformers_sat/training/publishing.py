@@ -20,13 +20,13 @@ from huggingface_hub import CommitInfo, HfApi
 from transformers.trainer import PushInProgress
 from transformers.trainer_utils import HubStrategy
 
-from ..hub import MODEL_FILES, PUBLISHED_FILES, add_hub_files
+from ..hub.publishing import MODEL_FILES, PUBLISHED_FILES, add_hub_files
 from .saving import SavingTrainer
 
 
 class PublishingTrainer(SavingTrainer):
     """
-    [`SavingTrainer`] whose pushes hold the files that [`~transformers_sat.hub.push_to_hub`] uploads and `results.json`, and
+    [`SavingTrainer`] whose pushes hold the files that [`~transformers_sat.hub.publishing.push_to_hub`] uploads and `results.json`, and
     with `hub_strategy` `checkpoint` or `all_checkpoints` the checkpoints: no logs, reports or other files of the folder.
     """
 

@@ -19,7 +19,7 @@ from transformers import TrainerCallback
 from transformers.trainer_pt_utils import get_parameter_names
 
 from ..data.streaming import StreamedLocalizationDataset
-from ..modeling_sat import SATForWeaklySupervisedLocalization
+from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from .divergence import DivergenceWatch
 from .publishing import PublishingTrainer
 

@@ -1,0 +1,136 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What the readers share: lines with a fixed number of fields, files and folders of a source, and names of classes."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+
+from ...fields import shown
+from ..archives import Source
+
+
+def read_fields(
+    source: Source, path: str, count: int, separator: str | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    """
+    Yields the lines of a list that are not blank.
+
+    Args:
+        source ([`Source`]): where the list is.
+        path (`str`): path of the list.
+        count (`int`): number of fields of a line. The last one takes what is left, so that a name there may have spaces.
+        separator (`str`, *optional*): what is between fields; white space if `None`.
+
+    Returns:
+        Iterator of file and line, for errors, and the fields.
+
+    Raises:
+        `ValueError`: if a line has fewer fields.
+    """
+    for where, text in source.lines(path):
+        fields = [field.strip() for field in text.strip().split(separator, count - 1)]
+        if len(fields) != count:
+            raise ValueError(f"{where}: {count} fields expected, got {shown(text.strip())}.")
+        yield where, fields
+
+
+def read_csv(source: Source, path: str) -> Iterator[tuple[str, list[str]]]:
+    """
+    Yields the rows of a CSV file, each on a line of its own.
+
+    Returns:
+        Iterator of file and line, for errors, and the values.
+
+    Raises:
+        `ValueError`: if a line is no CSV, or has a value of more than 131 072 characters.
+    """
+    for where, text in source.lines(path):
+        try:
+            yield where, next(csv.reader([text]))
+        except csv.Error as error:
+            raise ValueError(f"{where}: no valid CSV: {error}.") from error
+
+
+def corners_to_box(x0: float, y0: float, x1: float, y1: float) -> tuple[float, float, float, float]:
+    """Corners as `(x, y, width, height)`: the far corner is not moved, as in the published protocols."""
+    return x0, y0, x1 - x0, y1 - y0
+
+
+def roots_with(source: Source, marker: str) -> list[str]:
+    """The folders (`""`, or ending in a slash) below which there is a file `marker`."""
+    ending = f"/{marker}"
+    return [path[: -len(marker)] for path in source.paths() if path == marker or path.endswith(ending)]
+
+
+def optional_root(source: Source, marker: str) -> str | None:
+    """
+    The one folder below which there is a file `marker`, or `None`.
+
+    Raises:
+        `ValueError`: if there are several.
+    """
+    roots = roots_with(source, marker)
+    if len(roots) > 1:
+        found = ", ".join(root + marker for root in roots)
+        raise ValueError(f"{marker} is there more than once: {found}. Leave one of them in the source.")
+    return roots[0] if roots else None
+
+
+def required_root(source: Source, layout: str, marker: str, *more: str) -> str:
+    """
+    The one folder below which there are all of the files.
+
+    Raises:
+        `ValueError`: if one is missing, with the layout that there should be, or there are several such folders.
+    """
+    try:
+        return source.find_root(marker, *more)
+    except ValueError as error:
+        raise ValueError(f"{error}\nThe source should hold:\n{layout}") from error
+
+
+def missing(what: str, layout: str) -> ValueError:
+    """The error for a file that is not in the source, with the layout that there should be."""
+    return ValueError(f"{what} is missing.\nThe source should hold:\n{layout}")
+
+
+def without_number(folder: str) -> str:
+    """`001.Black_footed_Albatross` as `Black footed Albatross`; what has no number stays as it is."""
+    number, _, name = folder.partition(".")
+    return name.replace("_", " ") if name and number.isdigit() else folder
+
+
+def distinct_names(names: dict[str, str]) -> list[str]:
+    """
+    Names of classes, none twice: those that several classes share get the class's own key behind them.
+
+    Args:
+        names (`dict[str, str]`): the name of each class by a key that is its own, in the order of the classes.
+    """
+    times = Counter(names.values())
+    return [name if times[name] == 1 else f"{name} ({key})" for key, name in names.items()]
+
+
+__all__ = [
+    "corners_to_box",
+    "distinct_names",
+    "missing",
+    "optional_root",
+    "read_csv",
+    "read_fields",
+    "required_root",
+    "roots_with",
+    "without_number",
+]

@@ -1,0 +1,130 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Boxes in XML files of the PASCAL VOC kind, which ImageNet and Stanford Dogs have, too."""
+
+import math
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from ...fields import shown
+from ..archives import Source
+from .lists import corners_to_box
+
+
+# What no honest annotation of a picture comes near.
+MAX_FILE_BYTES = 2**21
+MAX_ELEMENTS = 50_000
+MAX_DEPTH = 32
+
+
+@dataclass
+class AnnotatedObject:
+    """
+    An object of an XML file.
+
+    Attributes:
+        name (`str`): its class, as the file calls it.
+        box (`(x, y, width, height)`): in pixels.
+        is_difficult (`bool`): whether it is marked as difficult.
+    """
+
+    name: str
+    box: tuple[float, float, float, float]
+    is_difficult: bool
+
+
+@dataclass
+class Annotation:
+    """
+    What an XML file tells of a picture.
+
+    Attributes:
+        objects (`list[AnnotatedObject]`): in the order of the file.
+        size (`(width, height)`, *optional*): in pixels; `None` where the file does not say.
+    """
+
+    objects: list[AnnotatedObject]
+    size: tuple[int, int] | None
+
+
+def read_annotation(source: Source, path: str) -> Annotation:
+    """
+    Reads an XML file of boxes.
+
+    Raises:
+        `ValueError`: if it is no XML, has a document type (which could define entities without end), is larger or nested
+            deeper than any annotation, or an object lacks a coordinate; the message has the path.
+    """
+    content = source.read(path, MAX_FILE_BYTES)
+    try:
+        root = ElementTree.fromstring(content, ElementTree.XMLParser(target=_LimitedTree()))
+    except _RefusedError as error:
+        raise ValueError(f"{path}: {error}.") from error
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two for encodings that are not known
+        raise ValueError(f"{path}: no valid XML ({error}).") from error
+    objects = [_read_object(element, path) for element in root.iter("object")]
+    return Annotation(objects, _read_size(root, path))
+
+
+class _RefusedError(Exception):
+    """The file has what no annotation of a picture has."""
+
+
+class _LimitedTree(ElementTree.TreeBuilder):
+    def __init__(self):
+        super().__init__()
+        self._elements = self._depth = 0
+
+    def doctype(self, name: str, pubid: str | None, system: str | None):
+        raise _RefusedError("a document type declaration is not accepted")
+
+    def start(self, tag: str, attributes: dict):
+        self._elements += 1
+        self._depth += 1
+        if self._elements > MAX_ELEMENTS:
+            raise _RefusedError(f"it has more than {MAX_ELEMENTS} elements")
+        if self._depth > MAX_DEPTH:
+            raise _RefusedError(f"it is nested more than {MAX_DEPTH} deep")
+        return super().start(tag, attributes)
+
+    def end(self, tag: str):
+        self._depth -= 1
+        return super().end(tag)
+
+
+def _read_object(element: ElementTree.Element, path: str) -> AnnotatedObject:
+    name = (element.findtext("name") or "").strip()
+    corners = [_number(element.findtext(f"bndbox/{side}"), side, path) for side in ("xmin", "ymin", "xmax", "ymax")]
+    return AnnotatedObject(name, corners_to_box(*corners), (element.findtext("difficult") or "").strip() == "1")
+
+
+def _read_size(root: ElementTree.Element, path: str) -> tuple[int, int] | None:
+    if root.find("size/width") is None or root.find("size/height") is None:
+        return None
+    width, height = (int(_number(root.findtext(f"size/{side}"), side, path)) for side in ("width", "height"))
+    # annotation programs write zeros where they did not know
+    return (width, height) if width > 0 and height > 0 else None
+
+
+def _number(text: str | None, name: str, path: str) -> float:
+    try:
+        number = float(text)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: <{name}> should be a number, got {shown(text)}.") from error
+    if not math.isfinite(number):
+        raise ValueError(f"{path}: <{name}> should be a finite number, got {shown(text)}.")
+    return number
+
+
+__all__ = ["AnnotatedObject", "Annotation", "read_annotation"]

@@ -1,0 +1,161 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A split as wsolevaluation writes it down: a folder of lists, with classes and boxes or masks."""
+
+from collections.abc import Iterator
+
+from ...fields import as_number, shown
+from ..archives import Source
+from ..records import Picture
+from .lists import corners_to_box, read_fields, roots_with
+
+
+# Splits of the metadata: `val` is the one that thresholds are chosen on.
+SPLIT_NAMES = {"train": "train", "val": "validation", "test": "test"}
+
+# More than any data set has; a list with a larger number would make as many names.
+MAX_CLASSES = 1_000_000
+
+
+class WsolevalSplit:
+    """
+    The lists of one split. What they say is read as wsolevaluation does: the region to leave out stands on the first
+    line of an image, several lines of an image are several boxes or masks.
+
+    Args:
+        source ([`Source`]): where the lists and the pictures are.
+        folder (`str`):
+            Folder of the lists, ending in a slash: `image_ids.txt` and `class_labels.txt`, perhaps `localization.txt`,
+            `image_sizes.txt` and `mapping.txt` (the names that the owner of the pictures gave them).
+
+    Raises:
+        `ValueError`: if a line does not have its fields, or the split's pictures are not in the source.
+    """
+
+    def __init__(self, source: Source, folder: str):
+        self.source = source
+        self.folder = folder
+        self.split = SPLIT_NAMES[folder.rstrip("/").rpartition("/")[2]]
+        self.boxes, self.masks, self.ignore_masks = {}, {}, {}
+        if self._file("localization.txt") in source:
+            self._read_localization()
+        self.sizes = {}
+        if self._file("image_sizes.txt") in source:
+            for where, (name, width, height) in read_fields(source, self._file("image_sizes.txt"), 3, ","):
+                self.sizes[name] = (as_number(width, where, "width"), as_number(height, where, "height"))
+        self.own_names = {}
+        self.image_root = self._find_images()
+        self.mask_root = self._find_masks()
+
+    def labels(self) -> Iterator[tuple[str, str, int]]:
+        """Yields file and line, the image and the number of its class."""
+        labels = read_fields(self.source, self._file("class_labels.txt"), 2, ",")
+        # Both lists have one order as a rule, so that no more than a line of a million is kept.
+        ahead = {}
+        for where, (name,) in read_fields(self.source, self._file("image_ids.txt"), 1):
+            while name not in ahead:
+                where_label, (labelled, label) = next(labels, (None, (None, None)))
+                if labelled is None:
+                    raise ValueError(f"{where}: {name} has no line of its own in {self._file('class_labels.txt')}.")
+                ahead[labelled] = as_number(label, where_label, "class")
+                if not 0 <= ahead[labelled] < MAX_CLASSES:
+                    raise ValueError(f"{where_label}: the class should be from 0 to {MAX_CLASSES - 1}, got {label}.")
+            yield where, name, ahead.pop(name)
+
+    def pictures(self, class_names: list[str]) -> Iterator[Picture]:
+        """
+        Yields the pictures of the split, in the order of `image_ids.txt`.
+
+        Raises:
+            `ValueError`: if an image has a class that is not known, or none of the boxes or masks that the split has.
+        """
+        for where, name, label in self.labels():
+            if not 0 <= label < len(class_names):
+                raise ValueError(f"{where}: class {label} is not one of 0 to {len(class_names) - 1}.")
+            for located in (self.boxes, self.masks):
+                if located and name not in located:
+                    raise ValueError(f"{where}: {name} has no line in {self._file('localization.txt')}.")
+            yield Picture(
+                split=self.split,
+                image_id=name,
+                image=self.image_root + self.own_names.get(name, name),
+                label=class_names[label],
+                where=where,
+                boxes=self.boxes.get(name),
+                size=self.sizes.get(name),
+                masks=tuple(self.mask_root + mask for mask in self.masks.get(name, ())),
+                ignore_masks=tuple(self.mask_root + mask for mask in self.ignore_masks.get(name, ())),
+            )
+
+    def _file(self, name: str) -> str:
+        return self.folder + name
+
+    def _read_localization(self):
+        path = self._file("localization.txt")
+        for where, text in self.source.lines(path):
+            name, *fields = [field.strip() for field in text.split(",")]
+            if len(fields) == 4:
+                corners = [as_number(field, where, "box", float) for field in fields]
+                self.boxes.setdefault(name, []).append(corners_to_box(*corners))
+            elif len(fields) in (1, 2):
+                self.masks.setdefault(name, []).append(fields[0])
+                if len(fields) == 2 and fields[1]:
+                    self.ignore_masks.setdefault(name, []).append(fields[1])
+            else:
+                raise ValueError(f"{where}: image and box, or image, mask and region to leave out, got {shown(text)}.")
+        if self.boxes and self.masks:
+            raise ValueError(f"{path} mixes lines with boxes and lines with masks.")
+
+    def _find_images(self) -> str:
+        first = next(self.labels(), None)
+        if first is None:
+            raise ValueError(f"{self._file('image_ids.txt')} names no image.")
+        where, name, _ = first
+        root = self._root_of(name)
+        if root is None and self._file("mapping.txt") in self.source:
+            # ImageNetV2: wsolevaluation numbers the pictures, its owner names them by their contents
+            for _, (number, own_name) in read_fields(self.source, self._file("mapping.txt"), 2, ","):
+                self.own_names[f"val2/{number}"] = own_name
+            if name in self.own_names:
+                root = self._root_of(self.own_names[name])
+        if root is None:
+            raise ValueError(
+                f"{where}: the picture {name} is not in the source. Put the split's pictures there, in folders as "
+                f"the list has them, or leave the folder {self.folder} out."
+            )
+        return root
+
+    def _find_masks(self) -> str:
+        if not self.masks:
+            return ""
+        first = next(iter(self.masks.values()))[0]
+        root = self._root_of(first)
+        if root is None:
+            raise ValueError(f"{self._file('localization.txt')}: the mask {first} is not in the source.")
+        return root
+
+    def _root_of(self, name: str) -> str | None:
+        roots = roots_with(self.source, name)
+        if len(roots) > 1:
+            # wsolevaluation's scripts leave the archives beside what they unpacked of them, in a folder called as the set
+            set_name = self.folder.rstrip("/").rpartition("/")[0].rpartition("/")[2]
+            roots = [root for root in roots if set_name in root.split("/")] or roots
+        if len(roots) > 1:
+            raise ValueError(
+                f"{name} is there more than once, below {', '.join(roots)}. Leave one of them in the source."
+            )
+        return roots[0] if roots else None
+
+
+__all__ = ["SPLIT_NAMES", "WsolevalSplit"]

@@ -1,0 +1,122 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What a reader of a data set's own files tells about it: the contract between the readers and what writes them out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import PIL.Image
+
+from ..data.dataset import read_mask
+from .archives import Source
+
+
+@dataclass
+class Picture:
+    """
+    A picture as the data set's lists have it. Nothing of it was read yet but the lists.
+
+    Attributes:
+        split (`str`): `train`, `validation`, `test`, ...
+        image_id (`str`): unique in the data set.
+        image (`str`): path of the file in the source.
+        label (`str`): name of its class.
+        where (`str`): file and line that name it, for errors, such as `images.txt, line 12`.
+        boxes (`list` of `(x, y, width, height)`, *optional*):
+            In pixels, as the data set has them. `None` where there are none.
+        categories (`list[str]`, *optional*): class of each box; that of the picture if `None`.
+        size (`(width, height)`, *optional*): what the lists say that the size of the file is, in pixels.
+        masks (`tuple[str, ...]`): files in the source whose union is the object.
+        ignore_masks (`tuple[str, ...]`): files whose union, without the object, is what is not measured.
+    """
+
+    split: str
+    image_id: str
+    image: str
+    label: str
+    where: str
+    boxes: list[tuple[float, float, float, float]] | None = None
+    categories: list[str] | None = None
+    size: tuple[int, int] | None = None
+    masks: tuple[str, ...] = ()
+    ignore_masks: tuple[str, ...] = ()
+
+
+class Reader(ABC):
+    """
+    Reads one form of data set. Made from the source, it finds the lists and says what is missing.
+
+    Class attributes, for the command line and the data set's card: `name`, `title`, `homepage`, `license` (an identifier
+    of the Hub), `license_text` (what the owner states), `citation` (BibTeX) and `layout` (the official files that
+    `source` should hold).
+
+    Args:
+        source ([`Source`]): the official files.
+
+    Raises:
+        `ValueError`: if the lists are not in the source, or a line of them cannot be read; the message names file and
+            line.
+    """
+
+    name: str
+    title: str
+    homepage: str
+    license: str
+    license_text: str
+    citation: str
+    layout: str
+
+    # Whether pictures of the set have them: which columns there will be.
+    has_boxes: bool = True
+    has_masks: bool = False
+    has_ignore_masks: bool = False
+
+    # Whether boxes that reach past the edge of their picture are the official ones, which published figures are measured
+    # with: they are kept as they are. Anywhere else they are taken for corners given as sizes, and are a problem.
+    keeps_official_boxes: bool = False
+
+    def __init__(self, source: Source):
+        self.source = source
+
+    @property
+    @abstractmethod
+    def class_names(self) -> list[str]:
+        """Names of all classes, in the data set's order: that of the labels' numbers."""
+
+    @abstractmethod
+    def pictures(self) -> Iterator[Picture]:
+        """All pictures, in an order that depends on the source's contents alone."""
+
+    def annotate(self, picture: Picture) -> Picture:
+        """
+        Reads what has a file of its own for each picture (an XML of boxes). It is called once for each picture, in the
+        process that writes it; readers whose lists say all return the picture as it is.
+
+        Raises:
+            `ValueError`: if the file is missing or cannot be read; the message names it.
+        """
+        return picture
+
+    def object_pixels(self, mask: PIL.Image.Image) -> np.ndarray:
+        """Which pixels of a file of `masks` are the object: boolean, of shape `(height, width)`."""
+        return read_mask(mask)
+
+    def ignored_pixels(self, mask: PIL.Image.Image) -> np.ndarray:
+        """Which pixels of a file of `ignore_masks` are not measured: boolean, of shape `(height, width)`."""
+        return self.object_pixels(mask)
+
+
+__all__ = ["Picture", "Reader"]

@@ -1,0 +1,310 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""`transformers-sat evaluate`, from a saved model and a saved data set to the files it leaves behind."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+
+import datasets
+import numpy as np
+import PIL.Image
+import pyarrow.parquet
+import pytest
+import torch
+from accelerate.state import PartialState
+from small_evaluation import MODEL_CLASSES, NUM_TEST_IMAGES, two_box_split
+from square_pictures import square_split
+from transformers import AutoImageProcessor, ViTConfig
+
+from transformers_sat import SATForWeaklySupervisedLocalization
+from transformers_sat.cli import main
+from transformers_sat.evaluation import evaluate_localization
+from transformers_sat.evaluation.evaluate import evaluate_model
+from transformers_sat.metrics import box_iou
+
+
+PROTOCOLS = ("sat", "wsoleval")
+
+
+def run(*arguments) -> int:
+    return main(["evaluate", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def report(saved_model, saved_data, tmp_path_factory):
+    """The folder that one evaluation with everything wrote."""
+    folder = tmp_path_factory.mktemp("report") / "new"
+    assert run(saved_model, saved_data, "--protocol", "both", "--ten_crop", "--output", folder) == 0
+    return folder
+
+
+def results_of(folder) -> dict:
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
+# What it writes.
+
+
+def test_results(report, saved_model, saved_data):
+    record = results_of(report)
+    assert (record["model"], record["dataset"]) == (str(saved_model), str(saved_data))
+    assert (record["split"], record["num_processes"]) == ("test", 1)
+    assert record["versions"]["torch"] == torch.__version__
+    assert {"transformers_sat", "transformers", "datasets", "numpy", "python"} <= set(record["versions"])
+    assert list(record["results"]) == list(PROTOCOLS)
+    for protocol, result in record["results"].items():
+        assert result["protocol"] == protocol
+        assert result["num_images"] == NUM_TEST_IMAGES
+        assert result["threshold_choice"] == "validation"
+        assert result["calibration"]["num_images"] == 7
+        assert result["calibration"]["threshold"] == result["threshold"]
+        assert 0 <= result["whole_image"]["gt_known_loc"] <= result["center_box"]["gt_known_loc"] <= 100
+        assert 0 < result["pixel_average_precision"]["pxap"] < 100
+        assert result["ten_crop"] == (protocol == "sat")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_one_row_a_picture(report, protocol):
+    rows = datasets.load_dataset("parquet", data_files=str(report / f"images_{protocol}.parquet"), split="train")
+    assert rows.column_names == pyarrow.parquet.read_table(report / f"images_{protocol}.parquet").column_names
+    result = results_of(report)["results"][protocol]
+    assert rows["row"][:] == list(range(NUM_TEST_IMAGES))
+    assert rows["image_id"][:] == [f"square {index}" for index in range(NUM_TEST_IMAGES)]
+    ious = np.array(rows["iou"])
+    assert 100 * (ious >= 0.5).mean() == pytest.approx(result["gt_known_loc"])
+    right = np.array(rows["label"]) == np.array(rows["predicted_label"])
+    assert 100 * right.mean() == pytest.approx(result["top1_cls"])
+    assert 100 * ((ious >= 0.5) & right).mean() == pytest.approx(result["top1_loc"])
+    for row in rows:
+        assert row["label_name"] == MODEL_CLASSES[row["label"]] == ["red", "green", "blue"][row["row"] % 3]
+        assert row["predicted_label_name"] == MODEL_CLASSES[row["predicted_label"]]
+        assert box_iou(row["predicted_box"], row["true_boxes"]).max() == pytest.approx(row["iou"])
+        assert len(row["true_boxes"]) == (2 if row["row"] % 3 == 0 else 1)
+        assert 0 < row["object_share"] <= 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_plots_and_drawings(report, protocol):
+    for name in ("thresholds", "precision_recall", "by_size", "by_class", "worst", "best"):
+        with PIL.Image.open(report / f"{name}_{protocol}.png") as image:
+            pixels = np.asarray(image.convert("RGB"))
+        assert min(pixels.shape[:2]) > 100
+        assert pixels.std() > 5
+    assert len(list(report.iterdir())) == 1 + 2 * 7
+
+
+def test_only_a_test_split(report, saved_model, saved_data, tmp_path, capsys):
+    """What there is is measured, as with the other splits beside it; a threshold cannot be calibrated on it."""
+    test = datasets.load_from_disk(str(saved_data))["test"]
+    datasets.DatasetDict(test=test).save_to_disk(tmp_path / "test alone")
+    assert run(saved_model, tmp_path / "test alone", "--output", tmp_path / "report") == 1
+    assert "neither a `validation` split nor a `train` split" in capsys.readouterr().err
+    expected = results_of(report)["results"]["sat"]
+    arguments = ("--ten_crop", "--threshold", expected["threshold"], "--output", tmp_path / "report")
+    assert run(saved_model, tmp_path / "test alone", *arguments) == 0
+    result = results_of(tmp_path / "report")["results"]["sat"]
+    for name in ("num_images", "top1_cls", "gt_known_loc", "top1_loc"):
+        assert result[name] == expected[name]
+
+
+def test_what_is_printed(saved_model, saved_data, capsys):
+    assert run(saved_model, saved_data, "--threshold", 0.4, "--protocol", "both", "--max_samples", 5) == 0
+    printed = capsys.readouterr().out
+    for expected in ("Top-1 Cls", "GT-known Loc", "| whole image", "| best centre box", "protocol sat at 32 px"):
+        assert expected in printed
+    assert "protocol wsoleval at 32 px; threshold 0.4, given; 5 pictures; BoxAcc" in printed
+    assert "PxAP" in printed
+
+
+def test_some_of_the_pictures(saved_model, saved_data, tmp_path):
+    assert run(saved_model, saved_data, "--threshold", "oracle", "--max_samples", 5, "--output", tmp_path) == 0
+    assert results_of(tmp_path)["results"]["sat"]["num_images"] == 5
+    ids = pyarrow.parquet.read_table(tmp_path / "images_sat.parquet")["image_id"].to_pylist()
+    # drawn from anywhere, and still known by their names
+    assert len(set(ids)) == 5
+    assert ids != [f"square {index}" for index in range(5)]
+
+
+def test_thresholds_to_choose_from(saved_model, saved_data, tmp_path):
+    assert run(saved_model, saved_data, "--thresholds", 0.35, 0.65, "--output", tmp_path) == 0
+    assert results_of(tmp_path)["results"]["sat"]["threshold"] in (0.35, 0.65)
+
+
+def test_stored_threshold(saved_model, saved_data, tmp_path):
+    shutil.copytree(saved_model, tmp_path / "model")
+    output = tmp_path / "output"
+    settings = ("--thresholds", 0.55, 0.65, "--save_threshold", "--output", output)
+    assert run(tmp_path / "model", saved_data, *settings) == 0
+    threshold = results_of(output)["results"]["sat"]["threshold"]
+    assert threshold in (0.55, 0.65)
+    assert AutoImageProcessor.from_pretrained(tmp_path / "model").localization_threshold == threshold
+
+
+# What it refuses.
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--threshold", "best"), "'oracle', 'validation'"),
+        (("--threshold", "2"), "from 0 to 1, got 2.0"),
+        (("--split", "testing"), "no split `testing`.*'test'"),
+        (("--split", "validation"), "cannot be calibrated on the split"),
+        (("--max_samples", "0"), "`max_samples`"),
+        (("--save_threshold", "--threshold", "oracle"), "`save_threshold`.*Got oracle"),
+        (("--save_threshold", "--protocol", "wsoleval"), "`save_threshold`.*wsoleval"),
+        (("--ten_crop", "--protocol", "wsoleval"), '`ten_crop` is of the "sat"'),
+        (("--label_column", "species"), "no column `species`"),
+    ],
+)
+def test_refused(saved_model, saved_data, capsys, arguments, message):
+    assert run(saved_model, saved_data, *arguments) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_data_without_boxes(saved_model, tmp_path, capsys):
+    without = square_split(6, with_boxes=False)
+    datasets.DatasetDict(train=without, validation=without, test=square_split(3)).save_to_disk(tmp_path / "data")
+    assert run(saved_model, tmp_path / "data") == 1
+    assert "validation split" in (error := capsys.readouterr().err) and "`--threshold` a number" in error
+    assert run(saved_model, tmp_path / "data", "--split", "train", "--threshold", 0.4) == 1
+    assert "`objects` with `bbox`" in capsys.readouterr().err
+
+
+def test_columns_that_are_only_called_like_masks(saved_model, tmp_path):
+    """Words, not pictures: boxes are measured and nothing else."""
+    split = two_box_split(6).add_column("mask", ["none"] * 6)
+    datasets.DatasetDict(train=split, validation=split, test=split).save_to_disk(tmp_path / "data")
+    assert run(saved_model, tmp_path / "data", "--threshold", 0.4, "--output", tmp_path / "output") == 0
+    assert "pixel_average_precision" not in results_of(tmp_path / "output")["results"]["sat"]
+    assert not list((tmp_path / "output").glob("precision_recall*"))
+
+
+def test_another_kind_of_model(saved_data, tmp_path, capsys):
+    ViTConfig().save_pretrained(tmp_path / "vit")
+    assert run(tmp_path / "vit", saved_data) == 1
+    assert "is a `vit` model" in capsys.readouterr().err
+
+
+def test_output_that_is_a_file(saved_model, saved_data, tmp_path, capsys):
+    (tmp_path / "taken").write_text("", encoding="utf-8")
+    assert run(saved_model, saved_data, "--output", tmp_path / "taken") == 1
+    assert "is a file" in capsys.readouterr().err
+
+
+# Several processes.
+
+
+WORLD_SIZES = (3, 2, 1)
+
+# Six batches, the last of one picture: no number of processes above 1 divides the pictures evenly.
+BATCH_SIZE = 2
+
+
+def measure(model: str, data: str) -> dict:
+    """What one process reports: the record with all figures, and what was found in each picture."""
+    record = evaluate_model(model, data, protocol="both", batch_size=BATCH_SIZE)
+    evaluation = evaluate_localization(
+        SATForWeaklySupervisedLocalization.from_pretrained(model),
+        AutoImageProcessor.from_pretrained(model),
+        datasets.load_from_disk(data)["test"],
+        threshold="oracle",
+        batch_size=BATCH_SIZE,
+    )
+    return {"record": record, "images": evaluation.images, "curve": evaluation.precision_recall}
+
+
+def run_process(rank: int, ports: dict[int, int], model: str, data: str, folder: str):
+    """One of three processes, which work all together, then two of them, then one."""
+    torch.set_num_threads(1)
+    for world_size in WORLD_SIZES:
+        if rank >= world_size:
+            continue
+        os.environ |= {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(world_size),
+            "LOCAL_WORLD_SIZE": str(world_size),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(ports[world_size]),
+            "ACCELERATE_USE_CPU": "true",
+        }
+        seen = measure(model, data)
+        assert torch.distributed.get_world_size() == PartialState().num_processes == world_size
+        with open(f"{folder}/{rank}_of_{world_size}.json", "w", encoding="utf-8") as file:
+            json.dump(seen, file)
+        torch.distributed.destroy_process_group()
+        PartialState._reset_state()
+
+
+@pytest.mark.multiprocess
+def test_processes_report_as_one(saved_model, saved_data, tmp_path):
+    ports = {}
+    for world_size in WORLD_SIZES:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            ports[world_size] = probe.getsockname()[1]
+    arguments = (ports, str(saved_model), str(saved_data), str(tmp_path))
+    torch.multiprocessing.spawn(run_process, args=arguments, nprocs=max(WORLD_SIZES))
+    expected = None
+    for world_size in sorted(WORLD_SIZES):
+        for rank in range(world_size):
+            seen = json.loads((tmp_path / f"{rank}_of_{world_size}.json").read_text(encoding="utf-8"))
+            assert seen["record"].pop("num_processes") == world_size
+            # every figure and every picture to the last digit, on each process
+            expected = expected or seen
+            assert seen == expected
+    assert expected["record"]["results"]["sat"]["num_images"] == NUM_TEST_IMAGES
+    assert [image["row"] for image in expected["images"]] == list(range(NUM_TEST_IMAGES))
+
+
+@pytest.mark.slow
+@pytest.mark.multiprocess
+def test_under_accelerate_launch(saved_model, saved_data, tmp_path):
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launcher += [
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--main_process_port",
+        "0",
+    ]
+    command = [
+        "-m",
+        "transformers_sat.cli",
+        "evaluate",
+        str(saved_model),
+        str(saved_data),
+        "--batch_size",
+        str(BATCH_SIZE),
+    ]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launcher, *command, "--output", str(tmp_path / "two")], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    # one of the two reports
+    assert done.stdout.count("protocol sat at 32 px") == 1
+    record = results_of(tmp_path / "two")
+    assert record["num_processes"] == 2
+    assert run(saved_model, saved_data, "--batch_size", str(BATCH_SIZE), "--output", tmp_path / "alone") == 0
+    assert record["results"] == results_of(tmp_path / "alone")["results"]
