@@ -30,7 +30,7 @@ import pytest
 from transformers.utils import logging
 
 
-for folder in ("data/prepare", "data/prepare/readers"):
+for folder in ("prepare", "prepare/readers"):
     sys.path.append(str(Path(__file__).parents[1] / folder))
 
 from official_trees import OFFICIAL_SETS, write_official  # noqa: E402
