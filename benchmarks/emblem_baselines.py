@@ -22,7 +22,7 @@ import argparse
 
 import numpy as np
 
-from transformers_sat.data import load_emblems
+from transformers_sat.drawn import load_emblems
 
 
 def intersection_over_union(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:

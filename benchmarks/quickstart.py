@@ -43,9 +43,9 @@ from transformers_sat.data import (
     LocalizationDataset,
     TrainingAugmentation,
     collate_localization,
-    emblem_backbone_path,
     load_localization_dataset,
 )
+from transformers_sat.drawn import emblem_backbone_path
 from transformers_sat.evaluation.engine import CALIBRATION_THRESHOLDS
 from transformers_sat.model.modeling_sat import SATPooledConvolution
 from transformers_sat.training import LocalizationMetrics, LocalizationTrainer, format_table

@@ -46,7 +46,6 @@ from transformers_sat.data import (
     collate_localization,
     decode_image,
     drop_undecodable,
-    emblem_backbone_path,
     has_boxes,
     has_masks,
     load_localization_dataset,
@@ -55,6 +54,7 @@ from transformers_sat.data import (
     select_fraction,
     select_samples_per_class,
 )
+from transformers_sat.drawn import emblem_backbone_path
 from transformers_sat.evaluation import LocalizationEvaluation, evaluate_localization, evaluate_pixels
 from transformers_sat.evaluation.engine import CALIBRATION_THRESHOLDS
 from transformers_sat.evaluation.report import write_report

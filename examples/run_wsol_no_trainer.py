@@ -44,10 +44,10 @@ from transformers_sat.data import (
     LocalizationDataset,
     TrainingAugmentation,
     collate_localization,
-    emblem_backbone_path,
     has_boxes,
     load_localization_dataset,
 )
+from transformers_sat.drawn import emblem_backbone_path
 from transformers_sat.evaluation import evaluate_localization
 from transformers_sat.metrics import resized_side
 from transformers_sat.saving import check_finite_weights, save_model

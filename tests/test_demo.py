@@ -23,7 +23,6 @@ from sat_testing import tiny_model
 
 from transformers_sat import SATImageProcessor
 from transformers_sat.cli import main
-from transformers_sat.data import emblem_class_names
 from transformers_sat.demo import (
     BOX_COLOUR,
     MEAN_MAP,
@@ -34,6 +33,7 @@ from transformers_sat.demo import (
     example_pictures,
     place_as_json,
 )
+from transformers_sat.drawn import emblem_class_names
 from transformers_sat.safe_loading import load_localizer
 
 

@@ -26,7 +26,7 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from transformers import AutoImageProcessor, ViTForImageClassification
 
-from transformers_sat.data import emblem_backbone_path, emblem_class_names, emblems, load_emblems
+from transformers_sat.drawn import emblem_backbone_path, emblem_class_names, emblems, load_emblems
 
 
 SIZES = {"num_train": 120, "num_validation": 20, "num_test": 30}

@@ -38,7 +38,8 @@ from square_pictures import CLASS_NAMES, draw_square, save_tiny_vit, square_spli
 from transformers import AutoConfig, AutoModelForObjectDetection, ViTForImageClassification, ViTImageProcessor
 
 from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor, SATModel, one_run
-from transformers_sat.data import StreamedLocalizationDataset, load_emblems, loading, streaming
+from transformers_sat.data import StreamedLocalizationDataset, loading, streaming
+from transformers_sat.drawn import load_emblems
 from transformers_sat.metrics import BoxAccuracy, ground_truth_boxes
 from transformers_sat.one_run import only_run
 from transformers_sat.training import LocalizationTrainer

@@ -34,6 +34,7 @@ from transformers_sat.hub.publishing import CODE_FILES, REQUIREMENTS, add_hub_fi
 
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "model_cards"
+CODE = ROOT / "src" / "transformers_sat" / "model"
 PROCESSOR = {"size": {"height": 72, "width": 72}, "do_center_crop": True, "crop_size": {"height": 64, "width": 64}}
 PROCESSOR |= {"localization_threshold": 0.35}
 
@@ -262,7 +263,7 @@ def saved(tmp_path_factory):
 def test_a_saved_folder(saved):
     assert {path.name for path in saved.iterdir()} >= {*CODE_FILES, "README.md", "requirements.txt", "example.png"}
     for name in CODE_FILES:
-        assert (saved / name).read_bytes() == (ROOT / "src" / "transformers_sat" / name).read_bytes()
+        assert (saved / name).read_bytes() == (CODE / name).read_bytes()
     assert len(list(saved.glob("model-*-of-*.safetensors"))) > 1
     card = ModelCard.load(saved / "README.md")
     assert card_problems(str(card)) == ([], [])
@@ -274,8 +275,9 @@ def test_a_saved_folder(saved):
 
 def test_code_files_import_one_another_only():
     """What Transformers needs to copy and import them: flat, one leading dot, nothing of the package."""
+    assert sorted(CODE_FILES) == sorted(path.name for path in CODE.glob("*.py") if path.name != "__init__.py")
     for name in CODE_FILES:
-        text = (ROOT / "src" / "transformers_sat" / name).read_text(encoding="utf-8")
+        text = (CODE / name).read_text(encoding="utf-8")
         for module in re.findall(r"^\s*from\s+\.(\S*)\s+import", text, flags=re.MULTILINE):
             assert f"{module}.py" in CODE_FILES
         assert not re.search(r"^\s*(from|import)\s+transformers_sat", text, flags=re.MULTILINE)

@@ -21,7 +21,7 @@ import pytest
 from hub_client import run_client
 
 
-sys.path.append(str(Path(__file__).parents[1] / "data" / "prepare" / "readers"))
+sys.path.append(str(Path(__file__).parents[1] / "prepare" / "readers"))
 
 from official_trees import OFFICIAL_SETS, write_official  # noqa: E402
 

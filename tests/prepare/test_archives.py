@@ -25,7 +25,7 @@ from pathlib import Path
 import pytest
 from prepare_fixtures import tar_bytes, write_files, zip_bytes
 
-from transformers_sat.prepare import open_source, sources
+from transformers_sat.prepare import archives, open_source
 
 
 FILES = {
@@ -126,7 +126,7 @@ def test_a_pickled_source_opens_itself_anew(tmp_path):
     check_share(copy, contents, 0)
 
 
-def write_random_archives(folder: Path) -> tuple[dict[str, bytes], sources.Source]:
+def write_random_archives(folder: Path) -> tuple[dict[str, bytes], archives.Source]:
     generator = random.Random(0)
     contents = {f"{number}.bin": generator.randbytes(20_000) for number in range(300)}
     (folder / "a.tar.gz").write_bytes(tar_bytes(contents, "w:gz"))
@@ -135,7 +135,7 @@ def write_random_archives(folder: Path) -> tuple[dict[str, bytes], sources.Sourc
     return {f"{stem}/{name}": content for stem in "abc" for name, content in contents.items()}, open_source(folder)
 
 
-def check_share(source: sources.Source, contents: dict[str, bytes], share: int):
+def check_share(source: archives.Source, contents: dict[str, bytes], share: int):
     for path in source.paths()[share::3]:
         assert source.read(path) == contents[path]
 
@@ -252,7 +252,7 @@ def test_damage_found_on_reading(tmp_path):
 
 
 def test_bombs_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "FREE_EXPANSION_BYTES", 2**20)
+    monkeypatch.setattr(archives, "FREE_EXPANSION_BYTES", 2**20)
     zeros = bytes(20 * 2**20)
     (tmp_path / "bomb.zip").write_bytes(zip_bytes({"zeros": zeros}))
     with pytest.raises(ValueError, match="bomb.zip unpacks to 20971520 bytes"):
@@ -264,10 +264,10 @@ def test_bombs_are_refused(tmp_path, monkeypatch):
 
 def test_limits(tmp_path, monkeypatch):
     path = write_source(tmp_path, "tar")
-    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 4000)
+    monkeypatch.setattr(archives, "MAX_FILE_BYTES", 4000)
     with pytest.raises(ValueError, match="two words.jpg has 6000 bytes; files of up to 4000"):
         open_source(path).read("pictures/b/two words.jpg")
-    monkeypatch.setattr(sources, "MAX_FILES", 3)
+    monkeypatch.setattr(archives, "MAX_FILES", 3)
     with pytest.raises(ValueError, match="more than 3 files"):
         open_source(path)
 

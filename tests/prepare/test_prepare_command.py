@@ -22,7 +22,7 @@ import pytest
 from prepare_fixtures import contents, picture_bytes, write_files
 
 from transformers_sat.cli import main
-from transformers_sat.prepare import command, push_prepared
+from transformers_sat.prepare import push_prepared, running
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +115,7 @@ class FakeHub:
 
 def test_push(folder, tmp_path, monkeypatch, capsys):
     hub = FakeHub()
-    monkeypatch.setattr(command, "HfApi", hub)
+    monkeypatch.setattr(running, "HfApi", hub)
     assert run(folder, tmp_path / "out", "--push_to_hub", "org/name", "--private", "--token", "secret") == 0
     assert "pushed to https://hub.example/commit/1" in capsys.readouterr().out
     # the repository is there before the work, so that a wrong token is found before it

@@ -27,7 +27,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor
 from transformers_sat.convert import load_backbone
-from transformers_sat.data import emblem_backbone_path, emblem_class_names
+from transformers_sat.drawn import emblem_backbone_path, emblem_class_names
 from transformers_sat.drawn.emblems import draw_emblem, load_photographs, pattern_of_class
 
 

@@ -13,7 +13,6 @@
 # limitations under the License.
 """Data sets in the one schema that training and evaluation read."""
 
-from ..drawn.emblems import emblem_backbone_path, emblem_class_names, load_emblems
 from .dataset import LocalizationDataset, collate_localization, decode_image
 from .loading import EMBEDDED_DATASET, drop_undecodable, has_boxes, has_masks, load_localization_dataset
 from .streaming import StreamedLocalizationDataset, load_streaming_dataset
@@ -29,11 +28,8 @@ __all__ = [
     "collate_localization",
     "decode_image",
     "drop_undecodable",
-    "emblem_backbone_path",
-    "emblem_class_names",
     "has_boxes",
     "has_masks",
-    "load_emblems",
     "load_localization_dataset",
     "load_streaming_dataset",
     "read_class_names",

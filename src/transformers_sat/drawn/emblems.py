@@ -135,7 +135,7 @@ def load_emblems(
     Example:
 
     ```python
-    >>> from transformers_sat.data import load_emblems
+    >>> from transformers_sat.drawn import load_emblems
 
     >>> emblems = load_emblems()
     >>> emblems["train"].features["label"].int2str(emblems["train"][0]["label"])

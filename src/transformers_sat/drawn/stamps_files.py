@@ -23,8 +23,6 @@ from pathlib import Path
 
 from transformers.utils import logging
 
-from ..prepare.archives import open_source
-
 
 logger = logging.get_logger(__name__)
 
@@ -136,12 +134,15 @@ def read_packages(packages: list[Path], wanted: set[str]) -> dict[str, bytes]:
 
 def read_unpacked(folder: str | Path, wanted: set[str]) -> dict[str, bytes]:
     """Reads files out of a folder with the contents of the packages."""
-    source = open_source(folder)
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"There is no folder {folder}: give one with the packages of the stamps or their contents.")
     files = {}
-    for path in source.paths():
+    for file in folder.rglob("*"):
+        path = file.relative_to(folder).as_posix()
         start = f"/{path}".find(f"/{PACKAGE_ROOT}")
-        if start >= 0 and path[start:] in wanted:
-            files[path[start:]] = source.read(path)
+        if start >= 0 and path[start:] in wanted and file.is_file():
+            files[path[start:]] = file.read_bytes()
     return files
 
 

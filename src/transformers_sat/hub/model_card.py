@@ -19,7 +19,6 @@ The one template is `templates/model_card.md` in the package, so that an install
 
 import platform
 import re
-from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -30,7 +29,7 @@ from ..escaping import code_block, code_in_markdown, in_markdown, link_in_markdo
 
 
 PAPER = "https://arxiv.org/abs/2303.10438"
-TEMPLATE = files("transformers_sat") / "templates" / "model_card.md"
+TEMPLATE = Path(__file__).parent / "templates" / "model_card.md"
 TASK = "object-detection"
 TAGS = ["sat", "weakly-supervised-localization", "weakly-supervised-object-localization", "image-classification"]
 

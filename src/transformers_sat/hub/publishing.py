@@ -26,23 +26,15 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from .. import model as model_code
 from ..saving import WEIGHT_FILES, save_model
 from ..writing import replacing_file, write_text
 from .model_card import eval_result_entries, model_card
 
 
-# The modules that a repository carries. They lie flat, as Transformers copies them.
-CODE_FILES = (
-    "configuration_sat.py",
-    "handler.py",
-    "image_processing_pil_sat.py",
-    "image_processing_sat.py",
-    "images_sat.py",
-    "localization_sat.py",
-    "modeling_sat.py",
-    "pipeline_sat.py",
-    "post_processing_sat.py",
-)
+# All that a repository carries of the package. The files lie flat, as Transformers copies them.
+MODEL_CODE = Path(model_code.__file__).parent
+CODE_FILES = tuple(sorted(file.name for file in MODEL_CODE.glob("*.py") if file.name != "__init__.py"))
 HEAD = "modeling_sat.SATForWeaklySupervisedLocalization"
 # Transformers' own saving writes one of these; all are needed for all Auto classes.
 AUTO_MAP = {
@@ -165,7 +157,7 @@ def add_hub_files(
 
     for name in CODE_FILES:
         with replacing_file(folder / name) as unfinished:
-            shutil.copyfile(Path(__file__).parent / name, unfinished)
+            shutil.copyfile(MODEL_CODE / name, unfinished)
     write_text(folder / "requirements.txt", "\n".join(REQUIREMENTS) + "\n")
 
     examples = [f"example{suffix}" for suffix in EXAMPLE_SUFFIXES if (folder / f"example{suffix}").is_file()]
