@@ -46,7 +46,7 @@ from transformers_sat.data import (
     load_localization_dataset,
 )
 from transformers_sat.drawn import emblem_backbone_path
-from transformers_sat.evaluation.engine import CALIBRATION_THRESHOLDS
+from transformers_sat.metrics import get_protocol
 from transformers_sat.model.modeling_sat import SATPooledConvolution
 from transformers_sat.training import LocalizationMetrics, LocalizationTrainer, format_table
 from transformers_sat.writing import write_text
@@ -124,7 +124,7 @@ def run_cam(seed: int, output_dir: str) -> dict:
 
     processor = SATImageProcessor(size={"height": 64, "width": 64}, crop_size={"height": 64, "width": 64})
     augmentation = TrainingAugmentation(64, recipe["horizontal_flip"], recipe["channel_permutation"])
-    metrics = LocalizationMetrics(64, thresholds=CALIBRATION_THRESHOLDS)
+    metrics = LocalizationMetrics(64, thresholds=get_protocol("sat").calibration_thresholds)
     trainer = LocalizationTrainer(
         model=model,
         args=arguments,

@@ -56,11 +56,9 @@ from transformers_sat.data import (
 )
 from transformers_sat.drawn import emblem_backbone_path
 from transformers_sat.evaluation import LocalizationEvaluation, evaluate_localization, evaluate_pixels
-from transformers_sat.evaluation.engine import CALIBRATION_THRESHOLDS
 from transformers_sat.evaluation.report import write_report
 from transformers_sat.hub.model_card import public_name, training_record
-from transformers_sat.metrics import resized_side
-from transformers_sat.metrics.protocols import check_protocol
+from transformers_sat.metrics import get_protocol
 from transformers_sat.training import (
     LocalizationMetrics,
     LocalizationTrainer,
@@ -213,9 +211,9 @@ class EvaluationArguments:
     )
 
     def __post_init__(self):
-        check_protocol(self.protocol)
-        if self.thresholds is None and self.protocol == "sat":
-            self.thresholds = list(CALIBRATION_THRESHOLDS)
+        protocol = get_protocol(self.protocol)
+        if self.thresholds is None:
+            self.thresholds = list(protocol.calibration_thresholds)
 
 
 def parse_arguments():
@@ -383,12 +381,7 @@ def load_image_processor(name: str, model_args: ModelArguments, image_size: int,
     the backbone is used to and, from a SAT model, its threshold.
     """
     processor_class = SATImageProcessor if is_torchvision_available() else SATImageProcessorPil
-    resized = resized_side(protocol, image_size)
-    settings = {
-        "size": {"height": resized, "width": resized},
-        "do_center_crop": resized != image_size,
-        "crop_size": {"height": image_size, "width": image_size},
-    }
+    settings = get_protocol(protocol).processor_settings(image_size)
     try:
         source = AutoImageProcessor.from_pretrained(
             name, token=model_args.token, revision=model_args.model_revision, trust_remote_code=False

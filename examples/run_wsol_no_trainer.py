@@ -49,7 +49,7 @@ from transformers_sat.data import (
 )
 from transformers_sat.drawn import emblem_backbone_path
 from transformers_sat.evaluation import evaluate_localization
-from transformers_sat.metrics import resized_side
+from transformers_sat.metrics import get_protocol
 from transformers_sat.saving import check_finite_weights, save_model
 from transformers_sat.training import DivergenceWatch, count_parameters, format_table, freeze_encoder
 from transformers_sat.training.checkpoints import remove_old_checkpoints, writing_checkpoint
@@ -209,11 +209,9 @@ def train_and_measure(accelerator: Accelerator, options: argparse.Namespace, res
     model = load_backbone(options.model_name_or_path, **config_fields)
     if options.trainable_layers is not None:
         freeze_encoder(model, options.trainable_layers)
-    side, resized = model.config.image_size, resized_side("sat", model.config.image_size)
+    side = model.config.image_size
     image_processor = SATImageProcessor(
-        size={"height": resized, "width": resized},
-        do_center_crop=True,
-        crop_size={"height": side, "width": side},
+        **get_protocol("sat").processor_settings(side),
         **normalization_of(options.model_name_or_path),
     )
     total, trainable = count_parameters(model)

@@ -20,6 +20,7 @@ import evaluate
 import gradio as gr
 
 from tests import EXAMPLE
+from transformers_sat.metrics import PROTOCOLS
 
 
 FOLDER = Path(__file__).parent
@@ -53,7 +54,7 @@ def make_demo() -> gr.Interface:
         fn=compute,
         inputs=[
             gr.Code(value=json.dumps(EXAMPLE, indent=1), language="json", label="predictions and references"),
-            gr.Radio(["sat", "wsoleval"], value="sat", label="protocol"),
+            gr.Radio(list(PROTOCOLS), value="sat", label="protocol"),
             gr.Number(value=None, label="threshold (empty: the best for these pictures)"),
         ],
         outputs=gr.JSON(label="figures, in percent"),

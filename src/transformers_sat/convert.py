@@ -20,7 +20,7 @@ import re
 import torch
 from transformers import DeiTModel, Dinov2Config, Dinov2Model, PreTrainedConfig, ViTModel
 
-from .metrics import resized_side
+from .metrics import get_protocol
 from .model.configuration_sat import SATConfig
 from .model.image_processing_sat import SATImageProcessor
 from .model.modeling_sat import SATForWeaklySupervisedLocalization
@@ -130,13 +130,7 @@ def load_original_checkpoint(
         raise ValueError(f"`best_thr` in {path} must be a threshold between 0 and 1, got {threshold!r}.")
     with refusing(os.fspath(path)):
         model = convert_original_state_dict(checkpoint.get("model", checkpoint), num_attention_heads)
-    image_size = model.config.image_size
-    resized = resized_side("sat", image_size)
-    processor = SATImageProcessor(
-        size={"height": resized, "width": resized},
-        do_center_crop=True,
-        crop_size={"height": image_size, "width": image_size},
-    )
+    processor = SATImageProcessor(**get_protocol("sat").processor_settings(model.config.image_size))
     if threshold > 0:
         processor.localization_threshold = float(threshold)
     return model, processor

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformers_sat.metrics import box_iou, boxes_from_map, ground_truth_boxes, resized_side
-from transformers_sat.metrics.protocols import centered_boxes
+from transformers_sat.metrics.protocols import get_protocol
 
 
 class TestGroundTruthBoxes:
@@ -104,7 +104,7 @@ class TestBoxIou:
 
 @pytest.mark.parametrize("protocol", ["sat", "wsoleval"])
 def test_centred_boxes_are_those_of_centred_squares(protocol):
-    boxes = centered_boxes(protocol, 9)
+    boxes = get_protocol(protocol).centered_boxes(9)
     # A square that fills the frame would be a constant map: draw it in one that is two pixels larger.
     for side in range(1, 9):
         square = np.zeros((9, 9), dtype=np.float32)

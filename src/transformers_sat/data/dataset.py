@@ -19,8 +19,7 @@ import PIL.Image
 import torch
 from transformers import BaseImageProcessor
 
-from ..metrics import ground_truth_boxes, resized_side
-from ..metrics.protocols import check_protocol
+from ..metrics import Protocol, get_protocol
 from ..model.images_sat import read_image
 from .transforms import TrainingAugmentation, apply_draw, apply_draw_to_boxes
 
@@ -80,7 +79,7 @@ class LocalizationDataset(torch.utils.data.Dataset):
             Prepares the pictures. What it gives the model is square.
         augmentation ([`TrainingAugmentation`], *optional*):
             Takes the place of the processor's resize and crop, for training.
-        protocol (`str`, *optional*):
+        protocol (`str` or [`~transformers_sat.metrics.Protocol`], *optional*):
             Evaluation protocol, `"sat"` or `"wsoleval"`: its resize and crop take the place of the processor's.
         with_boxes (`bool`, *optional*, defaults to `False`):
             Whether to give the true boxes: in the protocol's frame or, augmented, in that of the pixels.
@@ -98,19 +97,17 @@ class LocalizationDataset(torch.utils.data.Dataset):
         dataset: datasets.Dataset,
         image_processor: BaseImageProcessor,
         augmentation: TrainingAugmentation | None = None,
-        protocol: str | None = None,
+        protocol: str | Protocol | None = None,
         with_boxes: bool = False,
         seed: int = 0,
         fast_decoding: bool = False,
     ):
-        if protocol is not None:
-            check_protocol(protocol)
         if fast_decoding and (augmentation is None or with_boxes):
             raise ValueError("`fast_decoding` is for training alone: it needs `augmentation`, and no `with_boxes`.")
         self.dataset = dataset
         self.image_processor = image_processor
         self.augmentation = augmentation
-        self.protocol = protocol
+        self.protocol = None if protocol is None else get_protocol(protocol)
         self.with_boxes = with_boxes
         self.seed = seed
         self.fast_decoding = fast_decoding
@@ -142,8 +139,8 @@ class LocalizationDataset(torch.utils.data.Dataset):
             raise ValueError(f"The picture {image_name(row['image'])} cannot be used: {error}") from error
         example["pixel_values"] = prepared["pixel_values"][0]
         if self.with_boxes:
-            boxes = ground_truth_boxes(
-                row["objects"]["bbox"], (image.height, image.width), self.protocol, self._frame_size
+            boxes = self.protocol.ground_truth_boxes(
+                row["objects"]["bbox"], (image.height, image.width), self._frame_size
             )
             example["boxes"] = torch.from_numpy(boxes)
         return example
@@ -186,14 +183,7 @@ class LocalizationDataset(torch.utils.data.Dataset):
         return self.image_processor.model_input_size()[0]
 
     def _protocol_settings(self) -> dict:
-        if self.protocol is None:
-            return {}
-        frame, resized = self._frame_size, resized_side(self.protocol, self._frame_size)
-        return {
-            "size": {"height": resized, "width": resized},
-            "do_center_crop": resized != frame,
-            "crop_size": {"height": frame, "width": frame},
-        }
+        return {} if self.protocol is None else self.protocol.processor_settings(self._frame_size)
 
 
 def collate_localization(examples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

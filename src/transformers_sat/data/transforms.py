@@ -27,7 +27,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageEnhance
 
-from ..metrics import resized_side
+from ..metrics import get_protocol
 
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class TrainingAugmentation:
             if not 0 <= value <= 1:
                 raise ValueError(f"`{name}` must be between 0 and 1, got {value}.")
         self.image_size = image_size
-        self.resized = resized_side("sat", image_size)
+        self.resized = get_protocol("sat").resized_side(image_size)
         self.horizontal_flip = horizontal_flip
         self.channel_permutation = channel_permutation
         self.min_crop_area = min_crop_area

@@ -24,16 +24,18 @@ from tqdm.auto import tqdm
 from transformers import BaseImageProcessor
 
 from ..data.loading import MASK_COLUMNS, has_boxes
-from ..metrics import BoxAccuracy, PixelAveragePrecision, box_iou, boxes_from_map, ten_crop_probabilities
-from ..metrics.finite import finite_maps
-from ..metrics.protocols import check_protocol
+from ..metrics import (
+    BoxAccuracy,
+    PixelAveragePrecision,
+    Protocol,
+    boxes_from_map,
+    get_protocol,
+    ten_crop_probabilities,
+)
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from .pictures import CENTER_CROP, EvaluationPictures, class_numbers_of, collate_pictures
 from .processes import gather_lists, process_count, share_of_process
 
-
-# What is chosen from under `sat`. The paper's own four are among them.
-CALIBRATION_THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 
 THRESHOLD_CHOICES = ("oracle", "validation")
 
@@ -68,7 +70,7 @@ def evaluate_localization(
     model: SATForWeaklySupervisedLocalization,
     image_processor: BaseImageProcessor,
     dataset: datasets.Dataset,
-    protocol: str = "sat",
+    protocol: str | Protocol = "sat",
     threshold: str | float = "validation",
     validation_dataset: datasets.Dataset | None = None,
     thresholds: Sequence[float] | None = None,
@@ -93,7 +95,7 @@ def evaluate_localization(
         dataset (`datasets.Dataset`):
             Rows with `image`, `label` and `objects` (`bbox`: COCO boxes in pixels), and for the average precision of
             pixels `mask` and, if there are regions to leave out, `ignore_mask`.
-        protocol (`str`, *optional*, defaults to `"sat"`):
+        protocol (`str` or [`~transformers_sat.metrics.Protocol`], *optional*, defaults to `"sat"`):
             `"sat"` or `"wsoleval"`, see [`~transformers_sat.metrics.BoxAccuracy`].
         threshold (`str` or `float`, *optional*, defaults to `"validation"`):
             Where the maps are cut: `"validation"` for the best on `validation_dataset`, `"oracle"` for the best on
@@ -119,9 +121,9 @@ def evaluate_localization(
         `ValueError`: if a split has no boxes or no pictures, the model lacks classes of it, or an argument has none of the
             described values.
     """
-    check_protocol(protocol)
+    protocol = get_protocol(protocol)
     check_threshold(threshold, validation_dataset)
-    thresholds = thresholds_to_count(protocol, threshold, thresholds)
+    thresholds = protocol.thresholds_to_count(threshold, thresholds)
     image_size = model.config.image_size
     if not isinstance(image_size, int):
         raise ValueError(f"The protocols compare boxes in a square frame; the model's pictures are {image_size}.")
@@ -131,7 +133,7 @@ def evaluate_localization(
         class_numbers = class_numbers_of(split, model.config)
         pictures = EvaluationPictures(split, image_processor, protocol, image_size, class_numbers, ten_crop)
         measurement = _Measurement(pictures, thresholds, keep_images)
-        measurement.run(model, batch_size, num_workers, f"{name}, {protocol}" if show_progress else None)
+        measurement.run(model, batch_size, num_workers, f"{name}, {protocol.name}" if show_progress else None)
         return measurement
 
     given, calibration = {}, {}
@@ -184,7 +186,7 @@ class _Measurement:
         for batch in tqdm(loader, desc=title, unit="batch", file=sys.stderr, disable=is_hidden):
             maps, scores, probabilities = predict(model, batch["pixel_values"])
             self.boxes.update(maps, batch["boxes"], scores, batch["labels"])
-            finite = finite_maps(maps, self.pictures.protocol, self.pictures.image_size)
+            finite = self.pictures.protocol.finite_maps(maps, self.pictures.image_size)
             self.non_finite_rows += [
                 row for row, is_finite in zip(batch["rows"], finite, strict=True) if not is_finite
             ]
@@ -225,10 +227,10 @@ class _Measurement:
                     "row": image["row"],
                     "image_id": ids[image["row"]],
                     **{name: image[name] for name in ("label", "predicted_label", "probability")},
-                    "iou": float(box_iou(box, true_boxes).max()),
+                    "iou": float(protocol.iou(box, true_boxes).max()),
                     "predicted_box": box.tolist(),
                     "true_boxes": true_boxes.tolist(),
-                    "object_share": largest_share(true_boxes, frame),
+                    "object_share": protocol.largest_share(true_boxes, frame),
                 }
             )
         return sorted(gather_lists(records), key=lambda record: record["row"])
@@ -271,13 +273,6 @@ def predict(
     return maps.unflatten(0, (-1, num_crops))[:, CENTER_CROP], probabilities, probabilities.numpy()
 
 
-def largest_share(true_boxes: np.ndarray, frame: int) -> float:
-    """The share of the frame, from 0 to 1, that the largest of the boxes covers of it."""
-    inside = true_boxes.clip(0, frame - 1)
-    sides = np.maximum(inside[:, 2:] - inside[:, :2] + 1, 0)
-    return float(sides.prod(axis=1).max() / frame**2)
-
-
 def check_threshold(threshold: str | float, validation_dataset: datasets.Dataset | None):
     if isinstance(threshold, str):
         if threshold not in THRESHOLD_CHOICES:
@@ -289,20 +284,6 @@ def check_threshold(threshold: str | float, validation_dataset: datasets.Dataset
             )
     elif not 0 <= threshold <= 1:
         raise ValueError(f"`threshold` must be from 0 to 1, got {threshold}.")
-
-
-def thresholds_to_count(
-    protocol: str, threshold: str | float, thresholds: Sequence[float] | None
-) -> Sequence[float] | None:
-    """The thresholds of the metric: what is chosen from, or the given one added to it. `None` for the metric's own."""
-    if thresholds is None and protocol == "sat":
-        thresholds = CALIBRATION_THRESHOLDS
-    if isinstance(threshold, str):
-        return thresholds
-    if thresholds is None:
-        thresholds = np.arange(0, 1, 0.001)
-    apart = [other for other in thresholds if abs(other - threshold) > 1e-9]
-    return sorted([*apart, threshold])
 
 
 def check_boxes(dataset: datasets.Dataset, name: str) -> datasets.Dataset:
@@ -326,7 +307,6 @@ def with_undecoded_pictures(dataset: datasets.Dataset) -> datasets.Dataset:
 
 
 __all__ = [
-    "CALIBRATION_THRESHOLDS",
     "THRESHOLD_CHOICES",
     "LocalizationEvaluation",
     "evaluate_localization",

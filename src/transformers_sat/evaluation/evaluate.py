@@ -27,7 +27,7 @@ from accelerate import PartialState
 from ..data import EMBEDDED_DATASET, load_localization_dataset
 from ..data.loading import has_boxes, has_masks
 from ..escaping import on_console
-from ..metrics.protocols import PROTOCOLS
+from ..metrics import PROTOCOLS, get_protocol
 from ..safe_loading import load_model
 from ..training.metrics import format_table
 from ..writing import replacing_files, write_json
@@ -82,8 +82,9 @@ def evaluate_model(
     Returns:
         `dict`: what was written to `results.json`, or would have been.
     """
-    protocols = PROTOCOLS if protocol == "both" else (protocol,)
-    if save_threshold and (threshold != "validation" or "sat" not in protocols or not os.path.isdir(model)):
+    protocols = list(PROTOCOLS) if protocol == "both" else [get_protocol(protocol).name]
+    stored_under = next((name for name in protocols if PROTOCOLS[name].fits_post_processing), None)
+    if save_threshold and (threshold != "validation" or stored_under is None or not os.path.isdir(model)):
         raise ValueError(
             "`save_threshold` stores the threshold that is calibrated on the validation split under the `sat` protocol, "
             "which post-processing follows, in a model folder: it needs `threshold` to be `validation`, `protocol` to be "
@@ -158,12 +159,12 @@ def evaluate_model(
             threshold=threshold,
             validation_dataset=splits["validation"] if threshold == "validation" else None,
             thresholds=thresholds,
-            ten_crop=ten_crop and (name == "sat" or protocol != "both"),
+            ten_crop=ten_crop and (PROTOCOLS[name].has_ten_crop or len(protocols) == 1),
             batch_size=batch_size,
             num_workers=num_workers,
             with_images=output is not None,
             show_progress=True,
-            on_calibration=store_threshold if save_threshold and name == "sat" else None,
+            on_calibration=store_threshold if save_threshold and name == stored_under else None,
         )
         record["results"][name] = evaluations[name].result
         if state.is_main_process and output is not None:

@@ -21,8 +21,7 @@ from transformers.utils import logging
 
 from ..data.dataset import LocalizationDataset, collate_localization, decode_image, read_mask
 from ..data.loading import MASK_COLUMNS, has_masks
-from ..metrics import resized_side
-from ..metrics.contours import load_opencv
+from ..metrics import Protocol, get_protocol
 
 
 logger = logging.get_logger(__name__)
@@ -42,7 +41,7 @@ class EvaluationPictures(LocalizationDataset):
             `ignore_mask` (not decoded).
         image_processor ([`SATImageProcessor`] or [`SATImageProcessorPil`]):
             Normalizes the pictures. Resize and crop are the protocol's, whatever its settings.
-        protocol (`str`): `"sat"` or `"wsoleval"`.
+        protocol (`str` or [`~transformers_sat.metrics.Protocol`]): `"sat"` or `"wsoleval"`.
         image_size (`int`): side of the pictures that the model sees, which is the protocol's frame.
         class_numbers (`list[int]`, *optional*):
             The model's number for each class of the data set; the same numbers by default.
@@ -51,21 +50,22 @@ class EvaluationPictures(LocalizationDataset):
         with_boxes (`bool`, *optional*, defaults to `True`): whether the rows have boxes.
 
     Raises:
-        `ValueError`: if ten crops are asked of `"wsoleval"`, which crops nothing.
+        `ValueError`: if ten crops are asked of a protocol that has none, as `"wsoleval"`, which crops nothing.
     """
 
     def __init__(
         self,
         dataset: datasets.Dataset,
         image_processor: BaseImageProcessor,
-        protocol: str,
+        protocol: str | Protocol,
         image_size: int,
         class_numbers: list[int] | None = None,
         ten_crop: bool = False,
         with_boxes: bool = True,
     ):
-        if ten_crop and protocol != "sat":
-            raise ValueError(f'`ten_crop` is of the "sat" protocol; {protocol!r} shows the whole picture once.')
+        protocol = get_protocol(protocol)
+        if ten_crop and not protocol.has_ten_crop:
+            raise ValueError(f'`ten_crop` is of the "sat" protocol; {protocol.name!r} shows each image once.')
         super().__init__(dataset, image_processor, protocol=protocol, with_boxes=with_boxes)
         self.image_size = image_size
         self.class_numbers = class_numbers
@@ -101,7 +101,7 @@ class EvaluationPictures(LocalizationDataset):
             mask = read_mask(decode_image(image))
         except ValueError as error:
             raise ValueError(f"`{column}` of row {index}: {error}") from error
-        return mask_in_frame(mask, self.protocol, self.image_size)
+        return self.protocol.mask_in_frame(mask, self.image_size)
 
 
 def ten_crops(image: torch.Tensor, size: int) -> torch.Tensor:
@@ -120,25 +120,6 @@ def ten_crops(image: torch.Tensor, size: int) -> torch.Tensor:
     corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
     crops = torch.stack([image[:, top : top + size, left : left + size] for top, left in corners])
     return torch.cat([crops, crops.flip(-1)])
-
-
-def mask_in_frame(mask: np.ndarray, protocol: str, image_size: int) -> np.ndarray:
-    """
-    Brings a mask to the frame of a protocol, by nearest pixel as the published PxAP.
-
-    Args:
-        mask (`np.ndarray` of shape `(height, width)`): boolean, at any resolution.
-        protocol (`str`): `"sat"` or `"wsoleval"`.
-        image_size (`int`): side of the frame.
-
-    Returns:
-        `np.ndarray` of shape `(image_size, image_size)`, boolean.
-    """
-    cv2 = load_opencv()
-    side = resized_side(protocol, image_size)
-    resized = cv2.resize(mask.view(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST).view(bool)
-    start = (side - image_size) // 2
-    return resized[start : start + image_size, start : start + image_size]
 
 
 def collate_pictures(examples: list[dict]) -> dict:
@@ -195,7 +176,6 @@ __all__ = [
     "EvaluationPictures",
     "class_numbers_of",
     "collate_pictures",
-    "mask_in_frame",
     "read_mask",
     "ten_crops",
 ]

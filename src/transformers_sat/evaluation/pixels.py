@@ -22,10 +22,8 @@ import torch
 from tqdm.auto import tqdm
 from transformers import BaseImageProcessor
 
-from ..metrics import PixelAveragePrecision
+from ..metrics import PixelAveragePrecision, Protocol, get_protocol
 from ..metrics.classification import ranks_of_labels
-from ..metrics.finite import finite_maps
-from ..metrics.protocols import check_protocol
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from .engine import ids_not_finite, predict, with_undecoded_pictures
 from .pictures import EvaluationPictures, class_numbers_of, collate_pictures
@@ -52,7 +50,7 @@ def evaluate_pixels(
     model: SATForWeaklySupervisedLocalization,
     image_processor: BaseImageProcessor,
     dataset: datasets.Dataset,
-    protocol: str = "wsoleval",
+    protocol: str | Protocol = "wsoleval",
     batch_size: int = 32,
     num_workers: int = 0,
     show_progress: bool = False,
@@ -67,7 +65,8 @@ def evaluate_pixels(
         model ([`SATForWeaklySupervisedLocalization`]): the model, on the device to use.
         image_processor ([`SATImageProcessor`] or [`SATImageProcessorPil`]): normalizes the pictures.
         dataset (`datasets.Dataset`): rows with `image`, `label`, `mask` and perhaps `ignore_mask`.
-        protocol (`str`, *optional*, defaults to `"wsoleval"`): whose resize and crop; `"wsoleval"` is the published one.
+        protocol (`str` or [`~transformers_sat.metrics.Protocol`], *optional*, defaults to `"wsoleval"`):
+            Whose resize and crop; `"wsoleval"` is the published one.
         batch_size (`int`, *optional*, defaults to 32): number of pictures at a time, on each process.
         num_workers (`int`, *optional*, defaults to 0): number of further processes that load pictures.
         show_progress (`bool`, *optional*, defaults to `False`): whether the first process shows a bar.
@@ -78,7 +77,7 @@ def evaluate_pixels(
     Raises:
         `ValueError`: if not all of the pictures have a mask, or the model lacks classes of the data set.
     """
-    check_protocol(protocol)
+    protocol = get_protocol(protocol)
     dataset = with_undecoded_pictures(dataset)
     numbers = class_numbers_of(dataset, model.config)
     image_size = model.config.image_size
@@ -96,19 +95,19 @@ def evaluate_pixels(
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        for batch in tqdm(loader, desc=f"pixels, {protocol}", unit="batch", file=sys.stderr, disable=is_hidden):
+        for batch in tqdm(loader, desc=f"pixels, {protocol.name}", unit="batch", file=sys.stderr, disable=is_hidden):
             maps, scores, _ = predict(model, batch["pixel_values"])
             pixels.update(maps, batch["mask"], batch.get("ignore_mask"))
             ranks += ranks_of_labels(scores, batch["labels"]).tolist()
-            # they are resized as under `wsoleval`, whatever the protocol crops
-            finite = finite_maps(maps, "wsoleval", image_size)
+            # they are resized as for PxAP, whatever the protocol crops
+            finite = pixels.protocol.finite_maps(maps, image_size)
             non_finite_rows += [row for row, is_finite in zip(batch["rows"], finite, strict=True) if not is_finite]
     model.train(was_training)
     pixels.all_reduce_()
     ranks = np.array(gather_lists(ranks))
     figures = pixels.compute()
     result = {
-        "protocol": protocol,
+        "protocol": protocol.name,
         "image_size": image_size,
         "num_images": len(ranks),
         "num_non_finite_maps": figures["num_non_finite_maps"],

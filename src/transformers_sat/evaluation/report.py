@@ -20,14 +20,11 @@ from functools import partial
 from pathlib import Path
 
 import datasets
-import PIL.Image
 import torch
 from transformers import BaseImageProcessor
 
 from ..data.dataset import decode_image
-from ..metrics import resized_side
-from ..metrics.contours import resize_and_normalize
-from ..model.localization_sat import normalize_map, resize_map
+from ..metrics import get_protocol
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from ..training.metrics import format_table, remark_on_maps
 from ..visualization import Localization, contact_sheet
@@ -228,6 +225,7 @@ def write_reports(
     draw_all(drawings)
 
 
+@torch.inference_mode()
 def draw_cases(
     kind: str,
     images: list[dict],
@@ -238,45 +236,27 @@ def draw_cases(
     path: Path,
 ):
     """Draws some pictures as the protocol shows and cuts them; `kind` says in the heading which."""
-    protocol, image_size = result["protocol"], result["image_size"]
+    protocol, image_size = get_protocol(result["protocol"]), result["image_size"]
     pictures = EvaluationPictures(with_undecoded_pictures(dataset), image_processor, protocol, image_size)
     names = model.config.id2label
     tiles = []
     for image in images:
+        row = pictures.dataset[image["row"]]
+        localization_map = predict(model, pictures[image["row"]]["pixel_values"][None])[0][0]
         is_right = "" if image["predicted_label"] == image["label"] else f" (is {names[image['label']]})"
         tiles.append(
             Localization(
-                image=picture_in_frame(pictures.dataset[image["row"]]["image"], protocol, image_size),
-                localization_map=map_in_frame(model, pictures[image["row"]]["pixel_values"], protocol, image_size),
+                image=protocol.image_in_frame(decode_image(row["image"]).convert("RGB"), image_size),
+                localization_map=protocol.map_in_frame(localization_map, image_size),
                 predicted_boxes=[image["predicted_box"]],
-                # true boxes end on their last pixel, predicted ones behind it
-                true_boxes=[(x0, y0, x1 + 1, y1 + 1) for x0, y0, x1, y1 in image["true_boxes"]],
+                true_boxes=protocol.drawn_boxes(image["true_boxes"]),
                 title=f"IoU {image['iou']:.2f}: {names[image['predicted_label']]}{is_right}",
             )
         )
     heading = (
-        f"protocol {protocol}, the {kind} {len(tiles)} of {result['num_images']}: true boxes green, predicted red"
+        f"protocol {protocol.name}, the {kind} {len(tiles)} of {result['num_images']}: true boxes green, predicted red"
     )
     contact_sheet(tiles, path, columns=4, heading=heading)
-
-
-def picture_in_frame(image: dict, protocol: str, image_size: int) -> PIL.Image.Image:
-    """A picture, resized and cropped as the protocol does it."""
-    side = resized_side(protocol, image_size)
-    start = (side - image_size) // 2
-    resized = decode_image(image).convert("RGB").resize((side, side), PIL.Image.Resampling.BILINEAR)
-    return resized.crop((start, start, start + image_size, start + image_size))
-
-
-@torch.inference_mode()
-def map_in_frame(
-    model: SATForWeaklySupervisedLocalization, pixel_values: torch.Tensor, protocol: str, image_size: int
-):
-    """The map of one picture, normalized and resized as the protocol does it, `(image_size, image_size)`."""
-    localization_map = predict(model, pixel_values[None])[0][0]
-    if protocol == "wsoleval":
-        return resize_and_normalize(localization_map, image_size)
-    return resize_map(normalize_map(localization_map), (image_size, image_size)).numpy()
 
 
 __all__ = ["caption", "draw_all", "summary", "versions", "write_images", "write_report", "write_reports"]

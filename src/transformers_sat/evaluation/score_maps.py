@@ -28,11 +28,9 @@ import torch
 from tqdm.auto import tqdm
 
 from ..fields import as_number, shown
-from ..metrics import BoxAccuracy, PixelAveragePrecision, ground_truth_boxes
-from ..metrics.finite import finite_maps
+from ..metrics import BoxAccuracy, PixelAveragePrecision, Protocol, get_protocol
 from ..model.images_sat import read_image
-from .engine import thresholds_to_count
-from .pictures import mask_in_frame, read_mask
+from .pictures import read_mask
 from .processes import gather_lists, process_count, share_of_process
 
 
@@ -108,7 +106,7 @@ class WsolMetadata:
 def evaluate_score_maps(
     folder: str | os.PathLike,
     metadata: WsolMetadata,
-    protocol: str = "wsoleval",
+    protocol: str | Protocol = "wsoleval",
     threshold: str | float = "oracle",
     mask_root: str | os.PathLike | None = None,
     show_progress: bool = False,
@@ -123,7 +121,7 @@ def evaluate_score_maps(
             Where the maps are: arrays of shape `(height, width)`, any size and range of values, in
             `<image id>.npy` or, without the picture's extension, `<stem>.npy`.
         metadata ([`WsolMetadata`]): what is true about the images.
-        protocol (`str`, *optional*, defaults to `"wsoleval"`):
+        protocol (`str` or [`~transformers_sat.metrics.Protocol`], *optional*, defaults to `"wsoleval"`):
             `"wsoleval"`: the maps show the whole pictures. `"sat"`: they show the centre crop of that protocol.
         threshold (`str` or `float`, *optional*, defaults to `"oracle"`):
             `"oracle"` for the best on these maps, or a number from 0 to 1. For boxes only.
@@ -140,6 +138,7 @@ def evaluate_score_maps(
         `ValueError`: if maps or masks are missing, cannot be read, have another shape than `(height, width)` or hold a NaN
             or an infinity: one error with all of them, a line each. Also if `threshold` or `mask_root` do not fit.
     """
+    protocol = get_protocol(protocol)
     has_masks = bool(metadata.masks)
     if has_masks and threshold != "oracle":
         raise ValueError(
@@ -159,7 +158,7 @@ def evaluate_score_maps(
             localization_map = read_map(folder, name)
             # Once something is wrong there will be no figures; what is left is to find all that is wrong.
             counter.check(name) if problems else counter.update(localization_map, name)
-            if not finite_maps(torch.from_numpy(localization_map)[None], *counter.frame)[0]:
+            if not counter.is_finite(localization_map):
                 non_finite.append((index, name))
         except _UnusableFile as error:
             problems.append((index, str(error)))
@@ -175,12 +174,19 @@ class _UnusableFile(ValueError):
     """A map or a mask that cannot be measured: the kind of problem, and the file."""
 
 
-class _BoxCounter:
-    def __init__(self, metadata: WsolMetadata, protocol: str, threshold: str | float):
+class _Counter:
+    """The metric of some maps, a `BoxAccuracy` or a `PixelAveragePrecision`."""
+
+    def is_finite(self, localization_map: np.ndarray) -> bool:
+        maps = torch.from_numpy(localization_map)[None]
+        return bool(self.metric.protocol.finite_maps(maps, self.metric.image_size)[0])
+
+
+class _BoxCounter(_Counter):
+    def __init__(self, metadata: WsolMetadata, protocol: Protocol, threshold: str | float):
         self.metadata, self.protocol = metadata, protocol
         self.given = None if threshold == "oracle" else threshold
-        self.metric = BoxAccuracy(protocol, thresholds_to_count(protocol, threshold, None))
-        self.frame = protocol, self.metric.image_size
+        self.metric = BoxAccuracy(protocol, protocol.thresholds_to_count(threshold))
         # Hits by class and threshold, and the images of each class.
         self.classes = sorted(set(metadata.labels.values()))
         self.hits = np.zeros((len(self.classes), len(self.metric.thresholds)), dtype=np.int64)
@@ -192,7 +198,7 @@ class _BoxCounter:
     def update(self, localization_map: np.ndarray, name: str):
         x0, y0, x1, y1 = self.metadata.boxes[name].T
         bbox = np.stack([x0, y0, x1 - x0, y1 - y0], axis=1)
-        boxes = ground_truth_boxes(bbox, self.metadata.image_sizes[name], self.protocol)
+        boxes = self.protocol.ground_truth_boxes(bbox, self.metadata.image_sizes[name])
         ious = self.metric.update(torch.from_numpy(localization_map)[None], [boxes])[0]
         if self.classes:
             row = self.classes.index(self.metadata.labels[name])
@@ -214,11 +220,10 @@ class _BoxCounter:
         return result, self.metric.curves()
 
 
-class _PixelCounter:
-    def __init__(self, metadata: WsolMetadata, protocol: str, mask_root: str | os.PathLike):
+class _PixelCounter(_Counter):
+    def __init__(self, metadata: WsolMetadata, protocol: Protocol, mask_root: str | os.PathLike):
         self.metadata, self.protocol, self.mask_root = metadata, protocol, Path(mask_root)
         self.metric = PixelAveragePrecision()
-        self.frame = "wsoleval", self.metric.image_size
 
     def check(self, name: str):
         self._masks(name)
@@ -229,7 +234,7 @@ class _PixelCounter:
 
     def compute(self) -> tuple[dict, dict]:
         self.metric.all_reduce_()
-        return self.metric.compute() | {"protocol": self.protocol}, self.metric.curve()
+        return self.metric.compute() | {"protocol": self.protocol.name}, self.metric.curve()
 
     def _masks(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """The union of an image's masks and the region to leave out, in the protocol's frame."""
@@ -245,7 +250,7 @@ class _PixelCounter:
             mask = read_mask(read_image(path, path.name))
         except ValueError as error:
             raise _UnusableFile(f"unreadable mask: {path} ({error})") from error
-        return mask_in_frame(mask, self.protocol, self.metric.image_size)
+        return self.protocol.mask_in_frame(mask, self.metric.image_size)
 
 
 def read_map(folder: str | os.PathLike, name: str) -> np.ndarray:

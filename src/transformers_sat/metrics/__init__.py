@@ -14,17 +14,20 @@
 """Localization metrics whose figures can be cited: two protocols, never mixed."""
 
 from .box_accuracy import BoxAccuracy
-from .boxes import boxes_from_map
+from .boxes import boxes_from_map, ground_truth_boxes, resized_side
 from .classification import ten_crop_probabilities
 from .pixel_average_precision import PixelAveragePrecision
-from .protocols import box_iou, ground_truth_boxes, resized_side
+from .protocols import PROTOCOLS, Protocol, box_iou, get_protocol
 
 
 __all__ = [
+    "PROTOCOLS",
     "BoxAccuracy",
     "PixelAveragePrecision",
+    "Protocol",
     "box_iou",
     "boxes_from_map",
+    "get_protocol",
     "ground_truth_boxes",
     "resized_side",
     "ten_crop_probabilities",

@@ -18,16 +18,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from .boxes import as_maps, as_thresholds, largest_boxes
+from .boxes import as_maps, as_thresholds
 from .classification import ranks_of_labels
-from .contours import contour_boxes, load_opencv
 from .counting import CountingMetric
-from .finite import finite_maps
-from .protocols import box_iou, centered_boxes, check_frame, check_protocol
+from .map_boxes import MapBoxes
+from .protocols import SAME_THRESHOLD, Protocol, get_protocol
 
-
-# The grid over which the paper's training chooses.
-SAT_THRESHOLDS = (0.30, 0.35, 0.40, 0.45)
 
 # The IoU from which a box counts as right in GT-known, Top-1 and Top-5 localization and in MaxBoxAcc.
 LOCALIZED_IOU = 0.5
@@ -44,7 +40,7 @@ class BoxAccuracy(CountingMetric):
     thresholds alone, so that batches, parts (`merge`) and processes (`all_reduce_`) add up exactly.
 
     Args:
-        protocol (`str`):
+        protocol (`str` or [`Protocol`]):
             `"sat"`, the paper's: one box an image, and one threshold for all figures. `"wsoleval"`, that of Choe et
             al., needs OpenCV (`pip install 'transformers-sat[eval]'`): the best threshold for each IoU. The figures of
             the two cannot be compared: the centre crop of the first makes its task easier.
@@ -78,28 +74,25 @@ class BoxAccuracy(CountingMetric):
 
     def __init__(
         self,
-        protocol: str,
+        protocol: str | Protocol,
         thresholds: Sequence[float] | None = None,
         iou_thresholds: Sequence[float] = (0.3, 0.5, 0.7),
         image_size: int = 224,
     ):
-        check_protocol(protocol)
-        check_frame(image_size)
-        if protocol == "wsoleval":
-            load_opencv()
-        if thresholds is None:
-            thresholds = SAT_THRESHOLDS if protocol == "sat" else np.arange(0, 1, 0.001)
+        protocol = get_protocol(protocol)
+        protocol.check_frame(image_size)
+        protocol.check_requirements()
         iou_thresholds = tuple(float(iou) for iou in iou_thresholds)
         if not iou_thresholds or not all(0 < iou <= 1 for iou in iou_thresholds):
             raise ValueError(f"`iou_thresholds` must be numbers above 0 and at most 1, got {iou_thresholds}.")
         self.protocol = protocol
-        self.thresholds = as_thresholds(thresholds)
+        self.thresholds = as_thresholds(protocol.thresholds if thresholds is None else thresholds)
         self.iou_thresholds = iou_thresholds
         self.image_size = image_size
         self._levels = np.array(sorted({LOCALIZED_IOU, *iou_thresholds}))
-        self._centered_boxes = centered_boxes(protocol, image_size)
-        # Under `wsoleval` images are counted by their largest contour and, apart, by the best of all contours.
-        num_rules = 1 if protocol == "sat" else 2
+        self._centered_boxes = protocol.centered_boxes(image_size)
+        # By the box around the largest component and, apart, by the best of all boxes.
+        num_rules = 2 if protocol.scores_all_boxes else 1
         super().__init__(
             images=(),
             non_finite_maps=(),
@@ -115,7 +108,7 @@ class BoxAccuracy(CountingMetric):
 
     def settings(self) -> dict:
         return {
-            "protocol": self.protocol,
+            "protocol": self.protocol.name,
             "thresholds": self.thresholds.tolist(),
             "iou_thresholds": self.iou_thresholds,
             "image_size": self.image_size,
@@ -134,7 +127,7 @@ class BoxAccuracy(CountingMetric):
         Args:
             localization_maps (`torch.Tensor` or `np.ndarray` of shape `(batch_size, height, width)`):
                 Maps of any resolution and range of values, on any device. A map that is not finite (see
-                [`finite_maps`]) is scored as one that shows nothing, and counted in `num_non_finite_maps`.
+                `Protocol.finite_maps`) is scored as one that shows nothing, and counted in `num_non_finite_maps`.
             boxes (`Sequence` of `np.ndarray` of shape `(num_boxes, 4)`):
                 True boxes of each image, at least one: corners `(x0, y0, x1, y1)` in the protocol's frame, as
                 `ground_truth_boxes` gives them. The prediction is compared with each, and the best match counts.
@@ -158,19 +151,14 @@ class BoxAccuracy(CountingMetric):
         if len(maps) == 0:
             return np.zeros((0, len(self.thresholds)))
 
-        if self.protocol == "sat":
-            image_of_box = np.repeat(np.arange(len(maps)), np.diff(first_box, append=len(true_boxes)))
-            predicted = largest_boxes(maps, self.thresholds, self.image_size)
-            ious = box_iou(predicted[image_of_box], true_boxes[:, None])
-            best = np.maximum.reduceat(ious, first_box)[None]
-        else:
-            per_image = np.split(true_boxes, first_box[1:])
-            best = np.stack([self._contour_ious(*pair) for pair in zip(maps, per_image, strict=True)], axis=1)
-        center = np.maximum.reduceat(box_iou(self._centered_boxes, true_boxes[:, None]), first_box)
+        cuts = self.protocol.cut(maps, self.thresholds, self.image_size)
+        per_image = np.split(true_boxes, first_box[1:])
+        best = np.stack([self._best_ious(*pair) for pair in zip(cuts, per_image, strict=True)], axis=1)
+        center = np.maximum.reduceat(self.protocol.iou(self._centered_boxes, true_boxes[:, None]), first_box)
 
         self.num_labels = num_labels
         self.counts["images"] += len(maps)
-        self.counts["non_finite_maps"] += int((~finite_maps(maps, self.protocol, self.image_size)).sum())
+        self.counts["non_finite_maps"] += int((~self.protocol.finite_maps(maps, self.image_size)).sum())
         self.counts["class_hits"] += right.sum(axis=1)
         for rule, rule_best in enumerate(best):
             self.counts["box_hits"][rule] += np.tensordot(right, rule_best[..., None] >= self._levels, axes=1)
@@ -227,7 +215,7 @@ class BoxAccuracy(CountingMetric):
         given = None if threshold is None else self._index_of(threshold)
         index = self._best(box_hits[0]) if given is None else given
         figures = {
-            "protocol": self.protocol,
+            "protocol": self.protocol.name,
             "image_size": self.image_size,
             "num_images": self.num_images,
             "num_non_finite_maps": int(self.counts["non_finite_maps"]),
@@ -240,7 +228,7 @@ class BoxAccuracy(CountingMetric):
         whole_image = self._localization_figures(center_hits[:, -1])
         center_index = self._best(center_hits)
         center_box = {"side": center_index + 1, **self._localization_figures(center_hits[:, center_index])}
-        if self.protocol == "wsoleval":
+        if self.protocol.scores_all_boxes:
             chosen = self._add_box_accuracies(figures, box_hits[0], box_hits[1], given)
             figures["iou_threshold_choices"] = {name: float(self.thresholds[at]) for name, at in chosen.items()}
             self._add_box_accuracies(whole_image, center_hits[:, -1:], center_hits[:, -1:], None)
@@ -266,11 +254,13 @@ class BoxAccuracy(CountingMetric):
         localized = shares[0, :, self._level(LOCALIZED_IOU)].tolist()
         return {"thresholds": self.thresholds.tolist(), "gt_known_loc": localized, **by_iou}
 
-    def _contour_ious(self, localization_map: torch.Tensor, true_boxes: np.ndarray) -> np.ndarray:
-        """IoU at each threshold of the largest contour, and of the best contour, of shape `(2, num_thresholds)`."""
-        boxes, first, largest, level_of_threshold = contour_boxes(localization_map, self.thresholds, self.image_size)
-        ious = box_iou(boxes[:, None], true_boxes).max(axis=1)
-        return np.stack([ious[largest], np.maximum.reduceat(ious, first)])[:, level_of_threshold]
+    def _best_ious(self, cut: MapBoxes, true_boxes: np.ndarray) -> np.ndarray:
+        """The largest component's IoU at each threshold and, if all are scored, the best: `(num_rules, num_thresholds)`."""
+        ious = self.protocol.iou(cut.boxes[:, None], true_boxes).max(axis=1)
+        by_rule = [ious[cut.largest]]
+        if self.protocol.scores_all_boxes:
+            by_rule.append(np.maximum.reduceat(ious, cut.first))
+        return np.stack(by_rule)[:, cut.level_of_threshold]
 
     def _right_classes(self, logits, labels, batch_size: int) -> tuple[np.ndarray, int]:
         """For each image whether it counts for any class, Top-1 and Top-5, of shape `(3, batch_size)`."""
@@ -308,27 +298,27 @@ class BoxAccuracy(CountingMetric):
         self, figures: dict, largest_hits: np.ndarray, all_hits: np.ndarray, given: int | None
     ) -> dict[str, int]:
         """Adds MaxBoxAcc and V2 to `figures`, and returns which of the choices in axis 1 each IoU took."""
-        prefix = "max_box_acc" if given is None else "box_acc"
+        names = self.protocol.box_accuracies
+        of_largest, of_all = names if given is None else [name.removeprefix("max_") for name in names]
         at = self._level(LOCALIZED_IOU)
         best = self._best(largest_hits) if given is None else given
-        figures[prefix] = self._percent(largest_hits[ANY_CLASS, best, at])
+        figures[of_largest] = self._percent(largest_hits[ANY_CLASS, best, at])
         chosen = {}
         for iou in self.iou_thresholds:
             by_choice = all_hits[ANY_CLASS, :, self._level(iou)]
             chosen[_name(iou)] = int(by_choice.argmax()) if given is None else given
             figures[_name(iou)] = self._percent(by_choice[chosen[_name(iou)]])
-        figures[f"{prefix}_v2"] = sum(figures[name] for name in chosen) / len(chosen)
+        figures[of_all] = sum(figures[name] for name in chosen) / len(chosen)
         return chosen
 
     def _best(self, hits: np.ndarray) -> int:
-        """The first best choice in axis 1 of `hits`: by GT-known Loc, to which `sat` adds Top-1 Loc."""
+        """The best choice in axis 1 of `hits`, as the protocol chooses."""
         localized = hits[..., self._level(LOCALIZED_IOU)]
-        score = localized[ANY_CLASS] + localized[TOP1] if self.protocol == "sat" else localized[ANY_CLASS]
-        return int(score.argmax())
+        return self.protocol.best_choice(gt_known=localized[ANY_CLASS], top1=localized[TOP1])
 
     def _index_of(self, threshold: float) -> int:
         index = int(np.abs(self.thresholds - threshold).argmin())
-        if abs(self.thresholds[index] - threshold) > 1e-9:
+        if abs(self.thresholds[index] - threshold) > SAME_THRESHOLD:
             raise ValueError(
                 f"`threshold` {threshold} was not counted at: it must be one of the metric's `thresholds`, the nearest "
                 f"of which is {self.thresholds[index]:g}."

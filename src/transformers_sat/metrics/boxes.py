@@ -11,23 +11,70 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""From localization maps to the boxes that a protocol scores."""
+"""The boxes that a protocol scores, true ones and those of localization maps, for callers who have its name."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from ..model.localization_sat import normalize_map, resize_map
-from .components import MASKS_AT_ONCE, largest_component_boxes
-from .contours import contour_boxes
-from .protocols import check_frame, check_protocol
+from .protocols import Protocol, get_protocol
+
+
+def resized_side(protocol: str | Protocol, image_size: int = 224) -> int:
+    """
+    Side to which a protocol resizes an image, aspect ratio not kept, before its frame of `image_size` is cut.
+
+    Args:
+        protocol (`str` or [`Protocol`]):
+            `"sat"` or `"wsoleval"`.
+        image_size (`int`, *optional*, defaults to 224):
+            Side of the frame in which boxes are compared: what the model sees.
+
+    Returns:
+        `int`: `"sat"` takes the central `image_size` of an image resized to `round(image_size * 256 / 224)`, 256 for
+        224; `"wsoleval"` resizes to `image_size` and crops nothing.
+
+    Raises:
+        ValueError: If the protocol is not one of the two or the size is not positive.
+    """
+    return get_protocol(protocol).resized_side(image_size)
+
+
+def ground_truth_boxes(
+    bbox: np.ndarray, image_size: tuple[int, int], protocol: str | Protocol, frame_size: int = 224
+) -> np.ndarray:
+    """
+    Brings true boxes from original pixels to the frame of a protocol.
+
+    Under `"sat"` the boxes follow the resize and the centre crop, their starts are clipped to 0 and their ends to
+    `frame_size - 1`. A box that lies outside the crop can so end before it starts: no prediction meets it, and its
+    image counts as a miss. Under `"wsoleval"` they are scaled and not clipped. Both then truncate toward zero.
+
+    Args:
+        bbox (`np.ndarray` of shape `(num_boxes, 4)`):
+            COCO boxes `(x, y, width, height)` in pixels of the original image.
+        image_size (`tuple[int, int]`):
+            Height and width of the original image.
+        protocol (`str` or [`Protocol`]):
+            `"sat"` or `"wsoleval"`.
+        frame_size (`int`, *optional*, defaults to 224):
+            Side of the protocol's square frame.
+
+    Returns:
+        `np.ndarray` of shape `(num_boxes, 4)`, int64: corners `(x0, y0, x1, y1)` in the frame.
+
+    Raises:
+        ValueError: If `bbox` has another shape, a negative width or height or a non-finite value, if a size is not
+            positive, or if the protocol is not one of the two.
+    """
+    return get_protocol(protocol).ground_truth_boxes(bbox, image_size, frame_size)
 
 
 def boxes_from_map(
     localization_map: torch.Tensor,
     thresholds: Sequence[float],
-    protocol: str,
+    protocol: str | Protocol,
     image_size: int = 224,
     multi_contour: bool = False,
 ) -> np.ndarray | list[np.ndarray]:
@@ -39,7 +86,7 @@ def boxes_from_map(
             Map of any resolution and range of values.
         thresholds (`Sequence[float]`):
             Each from 0 to 1.
-        protocol (`str`):
+        protocol (`str` or [`Protocol`]):
             `"sat"` or `"wsoleval"`.
         image_size (`int`, *optional*, defaults to 224):
             Side of the square frame that the boxes refer to.
@@ -55,48 +102,17 @@ def boxes_from_map(
 
     Raises:
         ValueError: If the map is not two-dimensional or has no cell, if a threshold is not in [0, 1], or if
-            `multi_contour` is asked of the `"sat"` protocol, which scores one box an image.
+            `multi_contour` is asked of a protocol that scores one box an image, as `"sat"` does.
         ImportError: If the protocol is `"wsoleval"` and OpenCV is not installed.
     """
-    check_protocol(protocol)
-    check_frame(image_size)
+    protocol = get_protocol(protocol)
+    protocol.check_frame(image_size)
     thresholds = as_thresholds(thresholds)
-    if multi_contour and protocol == "sat":
-        raise ValueError('`multi_contour` is of the "wsoleval" protocol; "sat" scores one box an image.')
+    if multi_contour and not protocol.scores_all_boxes:
+        raise ValueError(f"`multi_contour` cannot be had under {protocol.name!r}, which scores one box an image.")
     maps = as_maps(torch.as_tensor(localization_map)[None])
-    if protocol == "sat":
-        return largest_boxes(maps, thresholds, image_size)[0]
-    boxes, first, largest, level_of_threshold = contour_boxes(maps[0], thresholds, image_size)
-    if multi_contour:
-        per_level = np.split(boxes, first[1:])
-        return [per_level[level] for level in level_of_threshold]
-    return boxes[largest][level_of_threshold]
-
-
-def largest_boxes(maps: torch.Tensor, thresholds: np.ndarray, image_size: int) -> np.ndarray:
-    """
-    Boxes of the largest component of maps under the `sat` protocol.
-
-    Args:
-        maps (`torch.Tensor` of shape `(batch_size, height, width)`):
-            Maps at the model's grid.
-        thresholds (`np.ndarray` of shape `(num_thresholds,)`):
-            Cuts of the normalized maps.
-        image_size (`int`):
-            Side of the protocol's frame.
-
-    Returns:
-        `np.ndarray` of shape `(batch_size, num_thresholds, 4)`, int64.
-    """
-    thresholds = thresholds.astype(np.float32)[:, None, None]
-    boxes = np.zeros((len(maps), len(thresholds), 4), dtype=np.int64)
-    # A few maps at a time, or one if there are many thresholds, bound the memory that the masks take.
-    num_maps = max(1, MASKS_AT_ONCE // len(thresholds))
-    for first in range(0, len(maps), num_maps):
-        pixels = resize_map(normalize_map(maps[first : first + num_maps]), (image_size, image_size)).numpy()
-        masks = (pixels[:, None] > thresholds).reshape(-1, image_size, image_size)
-        boxes[first : first + num_maps] = largest_component_boxes(masks).reshape(-1, len(thresholds), 4)
-    return boxes
+    (boxes,) = protocol.cut(maps, thresholds, image_size)
+    return boxes.of_all() if multi_contour else boxes.of_largest()
 
 
 def as_maps(localization_maps: torch.Tensor) -> torch.Tensor:
@@ -118,4 +134,4 @@ def as_thresholds(thresholds: Sequence[float]) -> np.ndarray:
     return thresholds
 
 
-__all__ = ["as_maps", "as_thresholds", "boxes_from_map", "largest_boxes"]
+__all__ = ["as_maps", "as_thresholds", "boxes_from_map", "ground_truth_boxes", "resized_side"]

@@ -19,7 +19,7 @@ import torch
 
 def ten_crop_probabilities(logits: torch.Tensor) -> torch.Tensor:
     """
-    Averages the class probabilities of several crops of a picture.
+    Averages the class probabilities of several crops of an image.
 
     Args:
         logits (`torch.Tensor` of shape `(batch_size, num_crops, num_labels)`):
@@ -61,7 +61,7 @@ def ranks_of_labels(logits: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
     if logits.ndim != 2:
         raise ValueError(
             f"`logits` must have the shape (batch_size, num_labels), got {tuple(logits.shape)}. "
-            "For several crops a picture, pass `ten_crop_probabilities(logits)`."
+            "For several crops of an image, pass `ten_crop_probabilities(logits)`."
         )
     if labels.shape != logits.shape[:1] or labels.is_floating_point():
         raise ValueError(

@@ -16,6 +16,8 @@
 import numpy as np
 import torch
 
+from .map_boxes import MapBoxes
+
 
 def load_opencv():
     """OpenCV, which nothing but the `wsoleval` protocol needs."""
@@ -63,28 +65,22 @@ def resize_cubic(array: np.ndarray, image_size: int) -> np.ndarray:
     return cv2.resize(array, (image_size, image_size), interpolation=cv2.INTER_CUBIC)
 
 
-def contour_boxes(
-    localization_map: torch.Tensor, thresholds: np.ndarray, image_size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def contour_boxes(scores: np.ndarray, thresholds: np.ndarray) -> MapBoxes:
     """
     Boxes of all contours of one map, once for each of the at most 256 grey levels that the thresholds amount to.
 
     Args:
-        localization_map (`torch.Tensor` of shape `(height, width)`):
-            Map at any resolution.
+        scores (`np.ndarray` of shape `(image_size, image_size)`):
+            Map in the protocol's frame, from 0 to 1, as `resize_and_normalize` gives it.
         thresholds (`np.ndarray` of shape `(num_thresholds,)`):
             Fractions of the map's maximum.
-        image_size (`int`):
-            Side of the protocol's frame.
 
     Returns:
-        `tuple` of the boxes of the outer and inner contours at all levels, of shape `(num_contours, 4)`; the index of
-        each level's first box, of shape `(num_levels,)`; the index of the box whose contour has the largest area, also
-        of shape `(num_levels,)`; and the level of each threshold, of shape `(num_thresholds,)`. Far ends are clipped to
-        `image_size - 1`, and a level that nothing exceeds has the one box `[0, 0, 0, 0]`.
+        [`MapBoxes`]: boxes of outer and inner contours. The largest contour is the one with the largest area. Far ends
+        are clipped to `image_size - 1`, and a level that nothing exceeds has the one box `[0, 0, 0, 0]`.
     """
     cv2 = load_opencv()
-    grey = (resize_and_normalize(localization_map, image_size) * 255).astype(np.uint8)
+    grey = (scores * 255).astype(np.uint8)
     levels, level_of_threshold = np.unique((thresholds * int(grey.max())).astype(np.int64), return_inverse=True)
     # Contours are looked for only in the rows and columns that hold foreground at a level, and shifted back.
     top, bottom = _ranges_above(grey.max(axis=1), levels)
@@ -100,8 +96,8 @@ def contour_boxes(
         largest.append(len(rectangles) + areas.index(max(areas)))
         rectangles += [cv2.boundingRect(contour) for contour in contours] or [(0, 0, 0, 0)]
     boxes = np.array(rectangles, dtype=np.int64)
-    boxes[:, 2:] = np.minimum(boxes[:, :2] + boxes[:, 2:], image_size - 1)
-    return boxes, np.array(first), np.array(largest), level_of_threshold
+    boxes[:, 2:] = np.minimum(boxes[:, :2] + boxes[:, 2:], len(scores) - 1)
+    return MapBoxes(boxes, np.array(first), np.array(largest), level_of_threshold)
 
 
 def _ranges_above(maxima: np.ndarray, levels: np.ndarray) -> tuple[list[int], list[int]]:

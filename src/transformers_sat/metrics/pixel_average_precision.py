@@ -19,10 +19,8 @@ import numpy as np
 import torch
 
 from .boxes import as_maps
-from .contours import load_opencv, resize_and_normalize
 from .counting import CountingMetric
-from .finite import finite_maps
-from .protocols import check_frame
+from .protocols import get_protocol
 
 
 # First axis of the histograms. Ignored pixels are sorted into a third row that is then dropped.
@@ -51,8 +49,9 @@ class PixelAveragePrecision(CountingMetric):
     """
 
     def __init__(self, num_thresholds: int = 1000, image_size: int = 224):
-        check_frame(image_size)
-        load_opencv()
+        self.protocol = get_protocol("wsoleval")
+        self.protocol.check_frame(image_size)
+        self.protocol.check_requirements()
         if not 1 <= num_thresholds <= MAX_THRESHOLDS:
             raise ValueError(f"`num_thresholds` must be from 1 to {MAX_THRESHOLDS}, got {num_thresholds}.")
         self.num_thresholds = num_thresholds
@@ -77,7 +76,7 @@ class PixelAveragePrecision(CountingMetric):
 
         Args:
             localization_maps (`torch.Tensor` or `np.ndarray` of shape `(batch_size, height, width)`):
-                Maps of any resolution and range of values. A map that is not finite (see [`finite_maps`]) is
+                Maps of any resolution and range of values. A map that is not finite (see `Protocol.finite_maps`) is
                 scored as zeros, and counted in `num_non_finite_maps`.
             masks (`Sequence` of `np.ndarray` of shape `(height, width)`):
                 For each image the union of the masks of its objects, at any resolution: foreground where above 0.5.
@@ -95,7 +94,7 @@ class PixelAveragePrecision(CountingMetric):
             kinds[ignored & (kinds == BACKGROUND)] = IGNORED
         num_bins = self.num_thresholds + 1
         for localization_map, kind in zip(maps, kinds, strict=True):
-            bins = self._bins(resize_and_normalize(localization_map, self.image_size))
+            bins = self._bins(self.protocol.map_in_frame(localization_map, self.image_size))
             histograms = np.bincount(bins + kind.ravel() * np.int64(num_bins), minlength=3 * num_bins)
             self.counts["pixels"] += histograms.reshape(3, num_bins)[:IGNORED]
         for kind in (BACKGROUND, FOREGROUND):
@@ -104,7 +103,7 @@ class PixelAveragePrecision(CountingMetric):
             center_pixels = np.bincount(self._center_bins, weights=weights, minlength=num_bins)
             self.counts["center_pixels"][kind] += center_pixels.astype(np.int64)
         self.counts["images"] += len(maps)
-        self.counts["non_finite_maps"] += int((~finite_maps(maps, "wsoleval", self.image_size)).sum())
+        self.counts["non_finite_maps"] += int((~self.protocol.finite_maps(maps, self.image_size)).sum())
 
     def compute(self) -> dict:
         """
@@ -120,7 +119,7 @@ class PixelAveragePrecision(CountingMetric):
         """
         pixels = self.counts["pixels"]
         return {
-            "protocol": "wsoleval",
+            "protocol": self.protocol.name,
             "image_size": self.image_size,
             "num_images": self.num_images,
             "num_non_finite_maps": int(self.counts["non_finite_maps"]),
@@ -148,16 +147,15 @@ class PixelAveragePrecision(CountingMetric):
         """Masks of a batch in the protocol's frame, of shape `(batch_size, image_size, image_size)`, boolean."""
         if len(masks) != batch_size:
             raise ValueError(f"`{name}` has {len(masks)} masks for {batch_size} localization maps.")
-        cv2 = load_opencv()
-        resized = np.zeros((batch_size, self.image_size, self.image_size), dtype=np.uint8)
+        resized = np.zeros((batch_size, self.image_size, self.image_size), dtype=bool)
         for index, mask in enumerate(masks):
             mask = np.asarray(mask)
             if mask.ndim != 2 or mask.size == 0:
                 raise ValueError(f"`{name}[{index}]` must have the shape (height, width), got {mask.shape}.")
             # A nearest resize only picks pixels: what is foreground can be decided before it.
-            binary = np.ascontiguousarray(mask if mask.dtype == bool else mask > 0.5).view(np.uint8)
-            resized[index] = cv2.resize(binary, resized.shape[1:], interpolation=cv2.INTER_NEAREST)
-        return resized.view(bool)
+            binary = mask if mask.dtype == bool else mask > 0.5
+            resized[index] = self.protocol.mask_in_frame(binary, self.image_size)
+        return resized
 
     def _bins(self, scores: np.ndarray) -> np.ndarray:
         """The bin of each pixel, flattened: the last one whose lower edge is at most the score."""

@@ -20,7 +20,7 @@ from transformers import EvalPrediction
 
 from ..data.dataset import NO_BOX
 from ..escaping import in_markdown
-from ..metrics import BoxAccuracy
+from ..metrics import BoxAccuracy, Protocol
 from ..metrics.classification import ranks_of_labels
 
 
@@ -47,7 +47,8 @@ class LocalizationMetrics:
 
     Args:
         image_size (`int`): the model's image size, which is the frame that boxes are compared in.
-        protocol (`str`, *optional*, defaults to `"sat"`): see [`~transformers_sat.metrics.BoxAccuracy`].
+        protocol (`str` or [`~transformers_sat.metrics.Protocol`], *optional*, defaults to `"sat"`):
+            See [`~transformers_sat.metrics.BoxAccuracy`].
         thresholds (`Sequence[float]`, *optional*): thresholds to count at; the protocol's own by default.
         with_boxes (`bool`, *optional*, defaults to `True`):
             Whether the examples have boxes. Without, only the classification is measured.
@@ -59,7 +60,7 @@ class LocalizationMetrics:
     def __init__(
         self,
         image_size: int,
-        protocol: str = "sat",
+        protocol: str | Protocol = "sat",
         thresholds: Sequence[float] | None = None,
         with_boxes: bool = True,
     ):
