@@ -57,6 +57,9 @@ TARGETS = {
 }
 
 
+MODELS = ("sat", "vit")
+
+
 def make_model(name: str, seed: int):
     import torch
     from transformers import ViTConfig, ViTForImageClassification
@@ -65,9 +68,9 @@ def make_model(name: str, seed: int):
 
     torch.manual_seed(seed)
     torch.set_num_threads(1)
-    if name == "sat":
-        return SATForWeaklySupervisedLocalization(SATConfig(**SIZE))
-    return ViTForImageClassification(ViTConfig(**SIZE))
+    if name == "vit":
+        return ViTForImageClassification(ViTConfig(**SIZE))
+    return SATForWeaklySupervisedLocalization(SATConfig(**SIZE))
 
 
 def make_batch(batch_size: int, seed: int):
@@ -114,7 +117,7 @@ def cpu_seconds(function) -> float:
 
 def compare_speed(work: str, batch_size: int, pairs: int, seed: int) -> dict:
     """Medians of both models' seconds and of the pairs' ratios, after two rounds of warming up."""
-    sat, vit = (WORK[work](name, batch_size, seed) for name in ("sat", "vit"))
+    sat, vit = (WORK[work](name, batch_size, seed) for name in MODELS)
     seconds = [(cpu_seconds(sat), cpu_seconds(vit)) for _ in range(pairs + 2)][2:]
     ratios = sorted(ours / plain for ours, plain in seconds)
     return {
@@ -137,7 +140,7 @@ def compare_memory(work: str, args: argparse.Namespace, returned: bool) -> dict:
     # a fixed threshold: glibc otherwise raises it up to 32 MiB as large blocks are freed, and keeps what is smaller
     environment = os.environ | ({"MALLOC_MMAP_THRESHOLD_": "131072"} if returned else {})
     peaks = {}
-    for name in ("sat", "vit"):
+    for name in MODELS:
         command = [sys.executable, __file__, "--measure_memory", name, "--work", work]
         command += ["--batch_size", str(args.batch_size), "--seed", str(args.seed)]
         run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
@@ -156,7 +159,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "model_speed.json")
-    parser.add_argument("--measure_memory", choices=["sat", "vit"], help="run three times and print the peak in MiB")
+    parser.add_argument("--measure_memory", choices=MODELS, help="run three times and print the peak in MiB")
     parser.add_argument("--work", choices=list(WORK), default="forward", help="with --measure_memory")
     args = parser.parse_args()
 

@@ -340,9 +340,9 @@ def align_classes(
         name, token=model_args.token, revision=model_args.model_revision, trust_remote_code=False
     )
     class_names = splits["train"].features["label"].names
-    if config.model_type != "sat" and not training_args.do_train:
+    if config.model_type != SATConfig.model_type and not training_args.do_train:
         logger.warning(f"{name} is a backbone: its spatial token and classifier are random, and so are the figures.")
-    if config.model_type != "sat" or list(config.id2label.values()) == class_names:
+    if config.model_type != SATConfig.model_type or list(config.id2label.values()) == class_names:
         return splits
     if sorted(config.label2id) == sorted(class_names):
         if isinstance(splits["train"], datasets.IterableDataset):

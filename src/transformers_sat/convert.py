@@ -178,7 +178,7 @@ def load_backbone(
             fields = {name: value for name, value in fields.items() if name not in ("id2label", "label2id")}
         config = SATConfig(**(fields | overrides))
         grids = patch_grid(source_config), patch_grid(config)
-    if source_config.model_type == "sat":
+    if source_config.model_type == SATConfig.model_type:
         source = load_weights(SATForWeaklySupervisedLocalization, source_config, files)
         model = SATForWeaklySupervisedLocalization(config)
         _load(model.vit, convert_vit_state_dict(source.vit.state_dict(), *grids))
@@ -294,7 +294,7 @@ def resize_position_embeddings(
 def _shared_fields(config: PreTrainedConfig) -> dict:
     """The fields of a ViT, DeiT, DINOv2 or SAT configuration that a SAT configuration shares."""
     names = set(SATConfig.__dataclass_fields__) - set(PreTrainedConfig.__dataclass_fields__)
-    if config.model_type == "sat":
+    if config.model_type == SATConfig.model_type:
         names |= {"id2label", "label2id"}
     else:
         # stochastic depth belongs to the recipe, not to the backbone

@@ -53,7 +53,7 @@ def score_map(localization_map: np.ndarray, image_size: int) -> np.ndarray:
 
 
 def contour_boxes(localization_map: np.ndarray, threshold: float, image_size: int, multi_contour: bool) -> np.ndarray:
-    """One threshold of the `wsoleval` protocol: one call of `cv2.findContours` on the whole picture."""
+    """One threshold of the `wsoleval` protocol: one call of `cv2.findContours` on the whole image."""
     grey = (score_map(localization_map, image_size) * 255).astype(np.uint8)
     _, binary = cv2.threshold(grey, int(threshold * np.max(grey)), 255, cv2.THRESH_BINARY)
     contours = cv2.findContours(binary, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[-2]

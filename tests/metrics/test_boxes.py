@@ -25,7 +25,7 @@ from transformers_sat.metrics.components import largest_component_boxes
 from transformers_sat.model.localization_sat import locate
 
 
-def picture(*rows: str) -> torch.Tensor:
+def drawn(*rows: str) -> torch.Tensor:
     """A map drawn with characters: 1 where there is a `#`."""
     return torch.tensor([[float(character == "#") for character in row] for row in rows])
 
@@ -54,7 +54,7 @@ class TestSatProtocol:
         assert sat_box(localization_map, float(middle) - 1e-12) == [1, 2, 2, 3]
 
     def test_normalization_adds_an_epsilon_to_the_range(self):
-        blob = picture("....", ".##.", ".##.", "....")
+        blob = drawn("....", ".##.", ".##.", "....")
         # With a range of 1e-5 the peak is one half.
         assert sat_box(blob * 1e-5, 0.4) == [1, 1, 3, 3]
         assert sat_box(blob * 1e-5, 0.6) == [0, 0, 4, 4]
@@ -77,24 +77,24 @@ class TestSatProtocol:
             assert boxes_from_map(localization_map, (0.22, 0.47, 0.68), "sat").tolist() == expected
 
     def test_pixels_that_touch_at_a_corner_are_one_component(self):
-        assert sat_box(picture("#....", ".#...", "..#..", "....#", "....#")) == [0, 0, 3, 3]
-        assert sat_box(picture("..#", ".#.", "#..")) == [0, 0, 3, 3]
+        assert sat_box(drawn("#....", ".#...", "..#..", "....#", "....#")) == [0, 0, 3, 3]
+        assert sat_box(drawn("..#", ".#.", "#..")) == [0, 0, 3, 3]
 
     def test_the_component_with_the_most_pixels_is_kept(self):
         # The L spans more, the block has more pixels.
-        assert sat_box(picture("#.....", "#.....", "#..###", "#..###", "##.###", "......")) == [3, 2, 6, 5]
+        assert sat_box(drawn("#.....", "#.....", "#..###", "#..###", "##.###", "......")) == [3, 2, 6, 5]
 
     def test_of_equal_components_the_scan_meets_the_topmost_first(self):
-        assert sat_box(picture(".....", "....#", "##..#", ".....", ".....")) == [4, 1, 5, 3]
-        assert sat_box(picture(".....", "#....", "#..##", ".....", ".....")) == [0, 1, 1, 3]
+        assert sat_box(drawn(".....", "....#", "##..#", ".....", ".....")) == [4, 1, 5, 3]
+        assert sat_box(drawn(".....", "#....", "#..##", ".....", ".....")) == [0, 1, 1, 3]
 
     def test_of_equal_components_that_start_in_a_row_the_leftmost_comes_first(self):
-        assert sat_box(picture(".....", "#.#.#", ".....", ".....", ".....")) == [0, 1, 1, 2]
-        assert sat_box(picture(".#..#", "#...#", ".....", ".....", ".....")) == [0, 0, 2, 2]
+        assert sat_box(drawn(".....", "#.#.#", ".....", ".....", ".....")) == [0, 1, 1, 2]
+        assert sat_box(drawn(".#..#", "#...#", ".....", ".....", ".....")) == [0, 0, 2, 2]
 
     def test_the_far_end_is_exclusive_up_to_the_border(self):
-        assert sat_box(picture("....", "..##", "..##", "..##")) == [2, 1, 4, 4]
-        assert sat_box(picture("....", ".#..", "....", "....")) == [1, 1, 2, 2]
+        assert sat_box(drawn("....", "..##", "..##", "..##")) == [2, 1, 4, 4]
+        assert sat_box(drawn("....", ".#..", "....", "....")) == [1, 1, 2, 2]
 
     @pytest.mark.parametrize("value", [0.3, 0.0, float("nan"), float("inf")])
     def test_nothing_above_the_threshold_is_the_whole_image(self, value):
@@ -103,7 +103,7 @@ class TestSatProtocol:
         assert boxes_from_map(localization_map, [0.0, 0.5, 1.0], "sat").tolist() == [[0, 0, 224, 224]] * 3
 
     def test_needs_no_opencv(self, missing_opencv):
-        assert sat_box(picture("#.", "..")) == [0, 0, 1, 1]
+        assert sat_box(drawn("#.", "..")) == [0, 0, 1, 1]
 
     @settings(max_examples=60, deadline=None)
     @given(st.integers(0, 2**32 - 1), st.sampled_from([0.2, 0.4, 0.5, 0.6, 0.8]), st.tuples(*[st.integers(1, 12)] * 2))
@@ -114,8 +114,8 @@ class TestSatProtocol:
         assert largest_component_boxes(masks).tolist() == expected
 
     def test_components_of_windings(self):
-        spiral = picture("#######", "......#", "#####.#", "#...#.#", "#.###.#", "#.....#", "#######").numpy() > 0
-        comb = picture("#.#.#.#", "#.#.#.#", "#######", ".......", "##.##.#", "##.##.#", ".......").numpy() > 0
+        spiral = drawn("#######", "......#", "#####.#", "#...#.#", "#.###.#", "#.....#", "#######").numpy() > 0
+        comb = drawn("#.#.#.#", "#.#.#.#", "#######", ".......", "##.##.#", "##.##.#", ".......").numpy() > 0
         masks = np.stack([spiral, comb, ~spiral, ~comb])
         assert largest_component_boxes(masks).tolist() == [literal.largest_component_box(mask) for mask in masks]
 
@@ -155,15 +155,15 @@ class TestWsolevalProtocol:
 
     def test_contour_area_is_not_pixel_count(self):
         # A line of seven pixels encloses nothing; the middles of the pixels of a 2 x 2 block enclose one.
-        line_and_block = picture(
+        line_and_block = drawn(
             "........", ".######.", "......#.", "........", "........", "..##....", "..##....", "........"
         )
         assert wsoleval_box(line_and_block) == [2, 5, 4, 7]
         assert sat_box(line_and_block) == [1, 1, 7, 3]
 
-    def test_far_ends_are_clipped_into_the_picture(self):
-        assert wsoleval_box(picture("......", "......", "..####", "..####", "..####", "..####")) == [2, 2, 5, 5]
-        assert wsoleval_box(picture("......", ".###..", ".###..", "......", "......", "......")) == [1, 1, 4, 3]
+    def test_far_ends_are_clipped_into_the_frame(self):
+        assert wsoleval_box(drawn("......", "......", "..####", "..####", "..####", "..####")) == [2, 2, 5, 5]
+        assert wsoleval_box(drawn("......", ".###..", ".###..", "......", "......", "......")) == [1, 1, 4, 3]
 
     @pytest.mark.parametrize("value", [0.7, float("nan"), float("inf")])
     @pytest.mark.parametrize("multi_contour", [False, True])
@@ -174,7 +174,7 @@ class TestWsolevalProtocol:
         assert [np.reshape(each, (-1, 4)).tolist() for each in boxes] == [[[0, 0, 0, 0]]] * 2
 
     def test_all_contours_include_those_of_holes(self):
-        ring = picture(".......", ".#####.", ".#...#.", ".#...#.", ".#...#.", ".#####.", ".......")
+        ring = drawn(".......", ".#####.", ".#...#.", ".#...#.", ".#...#.", ".#####.", ".......")
         (boxes,) = boxes_from_map(ring, [0.5], "wsoleval", image_size=7, multi_contour=True)
         assert sorted(boxes.tolist()) == [[1, 1, 6, 6], [1, 1, 6, 6]]
         assert wsoleval_box(ring) == [1, 1, 6, 6]
@@ -196,7 +196,7 @@ class TestWsolevalProtocol:
 
     def test_without_opencv_the_error_says_what_to_install(self, missing_opencv):
         with pytest.raises(ImportError, match=r"pip install 'transformers-sat\[eval\]'"):
-            wsoleval_box(picture("#.", ".."))
+            wsoleval_box(drawn("#.", ".."))
 
 
 class TestArguments:

@@ -28,6 +28,7 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import BaseImageProcessor
 
+from ..model.configuration_sat import SATConfig
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from ..safe_loading import load_model
 from ..writing import replacing_files
@@ -193,7 +194,8 @@ def _check_folder(output: str | os.PathLike):
 
 def _check_model(model: SATForWeaklySupervisedLocalization):
     # by name: a copy of the class that came with a checkpoint will do
-    if model.config.model_type != "sat" or type(model).__name__ != SATForWeaklySupervisedLocalization.__name__:
+    is_sat = model.config.model_type == SATConfig.model_type
+    if not is_sat or type(model).__name__ != SATForWeaklySupervisedLocalization.__name__:
         raise ValueError(
             f"`model` must be a SATForWeaklySupervisedLocalization, got {type(model).__name__} of type "
             f"`{model.config.model_type}`."

@@ -27,6 +27,7 @@ from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
 from .. import model as model_code
+from ..model.configuration_sat import SATConfig
 from ..saving import WEIGHT_FILES, save_model
 from ..writing import replacing_file, write_text
 from .model_card import eval_result_entries, model_card
@@ -246,7 +247,7 @@ def push_to_hub(
 
 
 def check_is_sat(model_type: str | None):
-    if model_type != "sat":
+    if model_type != SATConfig.model_type:
         raise ValueError(f"Only SAT models can be published with SAT's code, got a model of type `{model_type}`.")
 
 

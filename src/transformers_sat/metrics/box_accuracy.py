@@ -255,7 +255,7 @@ class BoxAccuracy(CountingMetric):
         return {"thresholds": self.thresholds.tolist(), "gt_known_loc": localized, **by_iou}
 
     def _best_ious(self, cut: MapBoxes, true_boxes: np.ndarray) -> np.ndarray:
-        """The largest component's IoU at each threshold and, if all are scored, the best: `(num_rules, num_thresholds)`."""
+        """For each rule and threshold the IoU of the box that counts, of shape `(num_rules, num_thresholds)`."""
         ious = self.protocol.iou(cut.boxes[:, None], true_boxes).max(axis=1)
         by_rule = [ious[cut.largest]]
         if self.protocol.scores_all_boxes:

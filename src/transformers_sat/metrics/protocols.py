@@ -50,12 +50,10 @@ class Protocol:
             What the threshold of a model is chosen from unless others are given.
         has_ten_crop (`bool`):
             Whether the class may be that of ten crops of the resized image.
-        scores_all_boxes (`bool`):
-            Whether the best of all boxes of a map is scored, apart from the one around the largest component, each IoU
-            at its own best threshold.
         box_accuracies (`tuple[str, ...]`):
-            If all boxes are scored, the names of two more figures: accuracy of the largest component's box at IoU 0.5,
-            and mean over the IoUs of the accuracies of all boxes. `max_` says that the best threshold was taken.
+            If all boxes of a map are scored, too, beside the one around its largest component: the names of two more
+            figures, the accuracy of the one at IoU 0.5, and the mean over the IoUs of the accuracy of the best of all.
+            `max_` says that the best threshold was taken, for each IoU its own.
         fits_post_processing (`bool`):
             Whether post-processing cuts maps in the same way, so that a threshold that is chosen under the protocol
             is right for the image processor's `localization_threshold`.
@@ -66,12 +64,16 @@ class Protocol:
     thresholds: tuple[float, ...]
     calibration_thresholds: tuple[float, ...]
     has_ten_crop: bool = False
-    scores_all_boxes: bool = False
     box_accuracies: tuple[str, ...] = ()
     fits_post_processing: bool = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+    @property
+    def scores_all_boxes(self) -> bool:
+        """Whether the best of all boxes of a map is scored, apart from the one around the largest component."""
+        return bool(self.box_accuracies)
 
     def check_requirements(self):
         """Raises an `ImportError` that says what to install, if a package is missing that the protocol needs."""
@@ -198,7 +200,7 @@ class Protocol:
                 Side of the frame.
 
         Yields:
-            [`MapBoxes`]: the boxes of each map. Where nothing is above a threshold there is one, the protocol's fallback.
+            [`MapBoxes`]: the boxes of each map. Where nothing is above a threshold it is one, the protocol's fallback.
         """
         raise NotImplementedError
 
@@ -289,8 +291,9 @@ class SatProtocol(Protocol):
 
     The image is resized to 256 x 256, and the centre 224 x 224 is the frame. The map is normalized at its own size and
     resized bilinearly. Foreground is strictly above the threshold, compared in float32. The box is that around the
-    8-connected component with the most pixels, of equal ones the first in a row by row scan; its far ends are exclusive.
-    Where nothing is above the threshold it is the whole image. One threshold serves all figures.
+    8-connected component with the most pixels, of equal ones the first in a row by row scan, with exclusive far ends.
+    Where nothing is above the threshold it is the whole image. One threshold serves all figures: the first of those
+    with the largest sum of GT-known Loc and Top-1 Loc.
     """
 
     name = "sat"
@@ -333,14 +336,13 @@ class WsolevalProtocol(Protocol):
 
     The image is resized to 224 x 224, all of which is the frame. The map is resized bicubically, normalized there and
     rounded down to 256 grey levels. Foreground is strictly above `int(threshold * maximum)`. Boxes are those of the
-    contours that OpenCV finds: of the one with the largest area for MaxBoxAcc, of all of them for MaxBoxAccV2. Far ends
-    are exclusive and clipped to 223. Where nothing is above the threshold the box is `[0, 0, 0, 0]`. Each figure is at
-    its own best threshold.
+    contours that OpenCV finds: of the one with the largest area for MaxBoxAcc, of all for MaxBoxAccV2. Far ends are
+    exclusive and clipped to 223. Where nothing is above the threshold the box is `[0, 0, 0, 0]`. Each IoU has its own
+    best threshold; Top-1 and Top-5 Loc are at that of MaxBoxAcc.
     """
 
     name = "wsoleval"
     thresholds = calibration_thresholds = tuple(np.arange(0, 1, 0.001).tolist())
-    scores_all_boxes = True
     box_accuracies = ("max_box_acc", "max_box_acc_v2")
 
     def check_requirements(self):
@@ -425,7 +427,7 @@ def _range_of(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _area(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Pixels of boxes whose near and far corners, of shape `(..., 2)`, are both inside; 0 if one ends before it starts."""
+    """Pixels of boxes with both corners, `(..., 2)`, inside; 0 for a box that ends before it starts."""
     return np.prod(np.maximum(end - start + 1, 0), axis=-1)
 
 
