@@ -12,12 +12,12 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-Pictures per second that one core prepares for training: JPEG files to normalized 224 x 224 pixels, and how fast a stream
+Images per second that one core prepares for training: JPEG files to normalized 224 x 224 pixels, and how fast a stream
 of Parquet is read without decoding.
 
     python benchmarks/data_speed.py
 
-The ways take turns, picture by picture, in CPU time. A ratio is the median over rounds of the ratio to the first way
+The ways take turns, image by image, in CPU time. A ratio is the median over rounds of the ratio to the first way
 within a round. "processor" is the plain way: the image processor decodes to a tensor, torchvision resizes it, and the
 processor normalizes the crop with all of its checks.
 """
@@ -122,7 +122,7 @@ def measure(size: tuple[int, int], rounds: int) -> dict[str, dict]:
     for name, times in seconds.items():
         ratios = [first / own for first, own in zip(seconds["processor"], times, strict=True)]
         results[name] = {
-            "pictures per second": round(1 / statistics.median(times), 1),
+            "images per second": round(1 / statistics.median(times), 1),
             "times as fast": round(statistics.median(ratios), 3),
             "quartiles": [round(value, 3) for value in statistics.quantiles(ratios, n=4)[::2]],
         }
@@ -150,7 +150,7 @@ def measure_stream(count: int) -> dict[str, float]:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=25, help="rounds of eight pictures")
+    parser.add_argument("--rounds", type=int, default=25, help="rounds of eight images")
     parser.add_argument("--stream_rows", type=int, default=5000, help="rows of the stream")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "data_speed.json")
     options = parser.parse_args()

@@ -77,7 +77,7 @@ def literal_iou(box, other) -> float:
 
 
 def literal_sat(maps: torch.Tensor, boxes: list[np.ndarray]) -> np.ndarray:
-    """One picture and one threshold after the other, with scikit-image."""
+    """One image and one threshold after the other, with scikit-image."""
     hits = np.zeros((len(SAT_THRESHOLDS), 3), dtype=np.int64)
     for localization_map, true_boxes in zip(maps, boxes, strict=True):
         smallest, largest = localization_map.min(), localization_map.max()

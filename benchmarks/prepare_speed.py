@@ -17,8 +17,8 @@ is killed and started again gives the same files.
 
     python benchmarks/prepare_speed.py
 
-The source is made in a temporary folder: small pictures, in a tar file of a tar file for each of 1000 classes, validation
-pictures, XML files of boxes for all of these and every fifth training picture, and the development kit. No two pictures
+The source is made in a temporary folder: small images, in a tar file of a tar file for each of 1000 classes, validation
+images, XML files of boxes for all of these and every fifth training image, and the development kit. No two images
 are the same. Memory is what the processes of the command hold in all, pages that they share counted once, beside the
 libraries' code. Needs Linux.
 """
@@ -51,36 +51,36 @@ from transformers_sat.writing import write_json
 
 
 NUM_CLASSES = 1000
-# One of so many pictures is a validation picture, one of so many training pictures has boxes.
+# One of so many images is a validation image, one of so many training images has boxes.
 VALIDATION_SHARE, BOXES_SHARE = 20, 5
 NUM_ENCODED = 300
-PICTURE_SIZE = (64, 48)
+IMAGE_SIZE = (64, 48)
 MAX_SHARD_SIZE = "5MB"
 
 SECONDS_BETWEEN_SAMPLES = 0.1
 
 
-def encode_pictures(seed: int) -> list[bytes]:
+def encode_images(seed: int) -> list[bytes]:
     """JPEG files of coarse noise."""
     random = np.random.default_rng(seed)
     files = []
     for _ in range(NUM_ENCODED):
         coarse = PIL.Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8))
         file = io.BytesIO()
-        coarse.resize(PICTURE_SIZE, PIL.Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+        coarse.resize(IMAGE_SIZE, PIL.Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
         files.append(file.getvalue())
     return files
 
 
 def with_comment(jpeg: bytes, number: int) -> bytes:
-    """The same picture, other bytes: a comment follows the two bytes that every JPEG starts with."""
+    """The same image, other bytes: a comment follows the two bytes that every JPEG starts with."""
     comment = f"{number:010d}".encode()
     return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]
 
 
 def voc_xml(number: int) -> bytes:
     x, y = number % 20, number % 15
-    width, height = PICTURE_SIZE
+    width, height = IMAGE_SIZE
     corners = f"<xmin>{x}</xmin><ymin>{y}</ymin><xmax>{x + 40}</xmax><ymax>{y + 30}</ymax>"
     return (
         f"<annotation><size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
@@ -94,12 +94,12 @@ def add(archive: tarfile.TarFile, name: str, content: bytes):
     archive.addfile(member, io.BytesIO(content))
 
 
-def make_source(folder: Path, num_pictures: int, seed: int = 0):
+def make_source(folder: Path, num_images: int, seed: int = 0):
     """Writes the archives by year."""
     folder.mkdir()
-    jpegs = encode_pictures(seed)
-    num_validation = num_pictures // VALIDATION_SHARE
-    num_train = num_pictures - num_validation
+    jpegs = encode_images(seed)
+    num_validation = num_images // VALIDATION_SHARE
+    num_train = num_images - num_validation
     synsets = [f"n{10_000_000 + number}" for number in range(NUM_CLASSES)]
     members = np.array_split(np.arange(num_train), NUM_CLASSES)
     with tarfile.open(folder / "ILSVRC2012_img_train.tar", "w") as train:
@@ -209,13 +209,13 @@ def start_up() -> dict[str, float]:
     )
 
 
-def run(source: Path, output: Path, num_pictures: int, num_proc: int, idle: dict[str, float]) -> dict[str, float]:
+def run(source: Path, output: Path, num_images: int, num_proc: int, idle: dict[str, float]) -> dict[str, float]:
     result = watch(start(source, output, num_proc))
     return result | {
-        "pictures": num_pictures,
+        "images": num_images,
         "num_proc": num_proc,
-        "pictures_per_second": round(num_pictures / result["seconds"]),
-        "pictures_per_cpu_second": round(num_pictures / (result["cpu_seconds"] - idle["cpu_seconds"])),
+        "images_per_second": round(num_images / result["seconds"]),
+        "images_per_cpu_second": round(num_images / (result["cpu_seconds"] - idle["cpu_seconds"])),
         "peak_memory_beyond_start_up_mb": round(result["peak_memory_mb"] - idle["peak_memory_mb"]),
     }
 
@@ -240,17 +240,17 @@ def digests(folder: Path) -> dict[str, str]:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num_pictures", type=int, nargs="+", default=[10_000, 100_000], help="sizes of the source")
+    parser.add_argument("--num_images", type=int, nargs="+", default=[10_000, 100_000], help="sizes of the source")
     parser.add_argument("--num_proc", type=int, nargs="+", default=[1, 2], help="numbers of processes")
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made")
     parser.add_argument(
         "--output", type=Path, default=Path(__file__).parent / "results" / "prepare_speed.json", help="file to write"
     )
     args = parser.parse_args()
-    if min(args.num_pictures) < NUM_CLASSES * 2:
-        parser.error(f"--num_pictures must be at least {NUM_CLASSES * 2}: two for each class")
+    if min(args.num_images) < NUM_CLASSES * 2:
+        parser.error(f"--num_images must be at least {NUM_CLASSES * 2}: two for each class")
     with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
-        record = measure(Path(temporary), args.num_pictures, args.num_proc)
+        record = measure(Path(temporary), args.num_images, args.num_proc)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     write_json(args.output, record)
     print(f"Written to {args.output}")
@@ -260,13 +260,13 @@ def measure(folder: Path, sizes: list[int], processes: list[int]) -> dict:
     idle = start_up()
     print(f"start-up: {idle['seconds']} s, {idle['peak_memory_mb']} MB")
     runs, source = [], folder / "source"
-    for num_pictures in sizes:
+    for num_images in sizes:
         shutil.rmtree(source, ignore_errors=True)
-        make_source(source, num_pictures)
+        make_source(source, num_images)
         source_bytes = sum(path.stat().st_size for path in source.iterdir())
         for num_proc in processes:
-            output = folder / f"{num_pictures}-{num_proc}" / "out"
-            result = run(source, output, num_pictures, num_proc, idle)
+            output = folder / f"{num_images}-{num_proc}" / "out"
+            result = run(source, output, num_images, num_proc, idle)
             runs.append(result | {"source_mb": round(source_bytes / 1e6)})
             print(runs[-1])
     undisturbed = digests(folder / f"{sizes[-1]}-{processes[0]}" / "out")
@@ -277,7 +277,7 @@ def measure(folder: Path, sizes: list[int], processes: list[int]) -> dict:
     print(killed)
     return {
         "command": "python benchmarks/prepare_speed.py",
-        "picture_size": PICTURE_SIZE,
+        "image_size": IMAGE_SIZE,
         "max_shard_size": MAX_SHARD_SIZE,
         "versions": {module.__name__: module.__version__ for module in (np, PIL, pyarrow)},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",

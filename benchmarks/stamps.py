@@ -19,7 +19,7 @@ The stamps' figures: SAT on real photographs, from saliency-adapted DINOv2-S, be
 
 It prepares the data and the backbone in `data/stamps` and `backbones/saliency-dinov2-small`, if they are not there, and
 runs `examples/run_wsol.py examples/recipes/stamps.yaml`, as it is, with another area target and without training. All thresholds are chosen on the
-validation split; clean and cluttered pictures of the test split are measured at the same one.
+validation split; clean and cluttered images of the test split are measured at the same one.
 """
 
 import argparse

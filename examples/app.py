@@ -12,8 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-The demo as a Space: `transformers-sat demo` for the model in the environment variable `SAT_MODEL`, with the pictures in a
-folder `pictures` beside this file as examples.
+The demo as a Space: `transformers-sat demo` for the model in the environment variable `SAT_MODEL`, with the images in a
+folder `images` beside this file as examples.
 """
 
 import os
@@ -29,12 +29,12 @@ def main():
             "Set the variable SAT_MODEL to the repository of a SAT model, such as org/sat-deit-s-cub (in a Space: Settings, "
             "Variables)."
         )
-    pictures = Path(__file__).parent / "pictures"
+    images = Path(__file__).parent / "images"
     launch_demo(
         model,
         # a Space reaches its app from outside of the container
         host=os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1"),
-        pictures=pictures if pictures.is_dir() else None,
+        images=images if images.is_dir() else None,
     )
 
 

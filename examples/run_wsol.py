@@ -16,7 +16,7 @@ Fine-tunes SAT for weakly supervised object localization with Transformers' Trai
 validation split and measures it on the test split.
 
     python examples/run_wsol.py examples/recipes/emblems.yaml
-    python examples/run_wsol.py --dataset_name my_pictures --model_name_or_path facebook/deit-small-patch16-224 \\
+    python examples/run_wsol.py --dataset_name my_images --model_name_or_path facebook/deit-small-patch16-224 \\
         --image_size 224 --output_dir my_model --num_train_epochs 30 --learning_rate 1e-4
     torchrun --nproc-per-node 2 examples/run_wsol.py examples/recipes/emblems.yaml
 """
@@ -84,7 +84,7 @@ class DataArguments:
         },
     )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of a data set on the Hub."})
-    image_column_name: str = field(default="image", metadata={"help": "Column of the pictures."})
+    image_column_name: str = field(default="image", metadata={"help": "Column of the images."})
     label_column_name: str = field(default="label", metadata={"help": "Column of the classes."})
     objects_column_name: str = field(
         default="objects", metadata={"help": "Column of the boxes (`bbox`: x, y, width, height), for evaluation only."}
@@ -93,50 +93,48 @@ class DataArguments:
         default=0.1, metadata={"help": "Share of `train` set apart when there is no `validation` split."}
     )
     classes: list[str] | None = field(
-        default=None, metadata={"help": "Use only the pictures of these classes: their names, or a file of names."}
+        default=None, metadata={"help": "Use only the images of these classes: their names, or a file of names."}
     )
     samples_per_class: int | None = field(
-        default=None, metadata={"help": "Train on that many pictures of each class, chosen by `--seed`."}
+        default=None, metadata={"help": "Train on that many images of each class, chosen by `--seed`."}
     )
     train_fraction: float | None = field(
         default=None, metadata={"help": "Train on that share of each class, chosen by `--seed`."}
     )
     streaming: bool = field(
-        default=False, metadata={"help": "Read the training pictures while they are used, from Parquet or the Hub."}
+        default=False, metadata={"help": "Read the training images while they are used, from Parquet or the Hub."}
     )
     shuffle_buffer_size: int = field(
-        default=1000, metadata={"help": "Number of pictures among which the next is drawn, with `--streaming`."}
+        default=1000, metadata={"help": "Number of images among which the next is drawn, with `--streaming`."}
     )
     skip_undecodable: bool = field(
-        default=False, metadata={"help": "Leave out pictures that cannot be decoded, instead of stopping at them."}
+        default=False, metadata={"help": "Leave out images that cannot be decoded, instead of stopping at them."}
     )
-    max_train_samples: int | None = field(default=None, metadata={"help": "Use only that many training pictures."})
-    max_eval_samples: int | None = field(
-        default=None, metadata={"help": "Use only that many pictures per other split."}
-    )
-    horizontal_flip: bool = field(default=True, metadata={"help": "Flip half of the training pictures."})
+    max_train_samples: int | None = field(default=None, metadata={"help": "Use only that many training images."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only that many images per other split."})
+    horizontal_flip: bool = field(default=True, metadata={"help": "Flip half of the training images."})
     channel_permutation: bool = field(
-        default=False, metadata={"help": "Exchange the colour channels of training pictures at random."}
+        default=False, metadata={"help": "Exchange the colour channels of training images at random."}
     )
     min_crop_area: float | None = field(
         default=None,
-        metadata={"help": "Train on random parts of at least this share of the picture, not the paper's crops."},
+        metadata={"help": "Train on random parts of at least this share of the image, not the paper's crops."},
     )
     color_jitter: float = field(
         default=0.0, metadata={"help": "Vary brightness, contrast and saturation by up to this share."}
     )
     grayscale_probability: float = field(
-        default=0.0, metadata={"help": "Share of the training pictures that lose their colours."}
+        default=0.0, metadata={"help": "Share of the training images that lose their colours."}
     )
-    max_rotation: float = field(default=0.0, metadata={"help": "Turn training pictures by up to that many degrees."})
+    max_rotation: float = field(default=0.0, metadata={"help": "Turn training images by up to that many degrees."})
     erasing_probability: float = field(
-        default=0.0, metadata={"help": "Share of the training pictures of which a rectangle is erased."}
+        default=0.0, metadata={"help": "Share of the training images of which a rectangle is erased."}
     )
     fast_decoding: bool = field(
         default=False,
-        metadata={"help": "Decode large JPEG training pictures at a fraction of their size: faster, other pixels."},
+        metadata={"help": "Decode large JPEG training images at a fraction of their size: faster, other pixels."},
     )
-    contact_sheet_samples: int = field(default=24, metadata={"help": "Pictures on the contact sheet; 0 for none."})
+    contact_sheet_samples: int = field(default=24, metadata={"help": "Images on the contact sheet; 0 for none."})
 
     def __post_init__(self):
         if self.samples_per_class is not None and self.train_fraction is not None:
@@ -147,7 +145,7 @@ class DataArguments:
         given = [f"`--{name}`" for name in refused if getattr(self, name)]
         if self.streaming and given:
             raise ValueError(
-                f"{' and '.join(given)} cannot be had with `--streaming`, as all of the training pictures would have to be "
+                f"{' and '.join(given)} cannot be had with `--streaming`, as all of the training images would have to be "
                 "looked at first. `--max_steps` ends the training earlier; `transformers-sat prepare --skip_invalid` leaves "
                 "out what cannot be decoded."
             )
@@ -164,12 +162,10 @@ class ModelArguments:
     )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the model."})
     from_scratch: bool = field(default=False, metadata={"help": "Keep the backbone's sizes, but not its weights."})
-    image_size: int | None = field(
-        default=None, metadata={"help": "Side of the model's pictures; the backbone's own."}
-    )
+    image_size: int | None = field(default=None, metadata={"help": "Side of the model's images; the backbone's own."})
     area_target: float | None = field(
         default=None,
-        metadata={"help": "Lambda: mean share of the picture that is foreground. The model's own, or 0.25."},
+        metadata={"help": "Lambda: mean share of the image that is foreground. The model's own, or 0.25."},
     )
     area_loss_weight: float | None = field(
         default=None, metadata={"help": "Weight of the area loss. The model's own, or 1."}
@@ -178,7 +174,7 @@ class ModelArguments:
         default=None, metadata={"help": "Weight of the normalization loss. The model's own, or 1."}
     )
     area_band_loss_weight: float | None = field(
-        default=None, metadata={"help": "Weight of the per-picture area band. The model's own, or 0."}
+        default=None, metadata={"help": "Weight of the per-image area band. The model's own, or 0."}
     )
     num_spatial_layers: int | None = field(
         default=None, metadata={"help": "Last blocks with spatial-query attention. The model's own, or 3."}
@@ -256,7 +252,7 @@ def set_up_logging(training_args: TrainingArguments):
 def load_splits(
     data_args: DataArguments, model_args: ModelArguments, training_args: TrainingArguments
 ) -> tuple[dict[str, datasets.Dataset | datasets.IterableDataset], int | None]:
-    """The splits by name, and the number of training pictures, which is not always known of a stream."""
+    """The splits by name, and the number of training images, which is not always known of a stream."""
     source = {
         "name": data_args.dataset_name,
         "config_name": data_args.dataset_config_name,
@@ -291,7 +287,7 @@ def load_splits(
             num_rows = len(splits["train"])
     if num_rows is None and training_args.do_train and training_args.max_steps <= 0:
         raise ValueError(
-            "The number of training pictures in the stream is not known: say with `--max_steps` how long to train."
+            "The number of training images in the stream is not known: say with `--max_steps` how long to train."
         )
     return splits, num_rows
 
@@ -394,7 +390,7 @@ def load_image_processor(name: str, model_args: ModelArguments, image_size: int,
 
 
 def draw_contact_sheet(model, image_processor, dataset, path: str, num_samples: int, heading: str):
-    """Draws pictures of a split as a user of the saved model gets them, in their own pixels."""
+    """Draws images of a split as a user of the saved model gets them, in their own pixels."""
     names = model.config.id2label
     tiles = []
     for row in dataset.shuffle(seed=0).select(range(min(num_samples, len(dataset)))):
@@ -433,7 +429,7 @@ class Measurement:
             if not self.with_boxes[split]:
                 measured = "pixels and the classification" if self.with_masks[split] else "the classification"
                 logger.warning(
-                    f"The {split} split has no boxes for all of its pictures: localization cannot be measured on it, "
+                    f"The {split} split has no boxes for all of its images: localization cannot be measured on it, "
                     f"only {measured}."
                 )
         if not self.with_boxes["validation"]:
@@ -513,14 +509,14 @@ def print_results(results: dict[str, dict]):
     if "whole_image" not in result:
         pixels = f"; PxAP {result['pxap']:.2f} in the frame of {result['protocol']}" if "pxap" in result else ""
         print(
-            f"\n{format_table(rows)}\n\npercent; {result['num_images']} pictures in {split}{pixels}{remark_on_maps(result)}"
+            f"\n{format_table(rows)}\n\npercent; {result['num_images']} images in {split}{pixels}{remark_on_maps(result)}"
         )
         return
     rows |= {f"whole image, {split}": result["whole_image"], f"best centre box, {split}": result["center_box"]}
     choice = {"oracle": f"the best on {split} itself", "validation": "the best on validation", "fixed": "given"}
     print(
         f"\n{format_table(rows)}\n\npercent; protocol {result['protocol']} at {result['image_size']} px; threshold "
-        f"{result['threshold']:g}, {choice[result['threshold_choice']]}; {result['num_images']} pictures in {split}"
+        f"{result['threshold']:g}, {choice[result['threshold_choice']]}; {result['num_images']} images in {split}"
         f"{remark_on_maps(result)}"
     )
 
@@ -616,7 +612,7 @@ def train_and_measure(
         if evaluation is not None:
             report = Path(output_dir, "report")
             write_report(evaluation, model, image_processor, splits[split], report)
-            print(f"plots, worst and best cases, one row per picture: {report}")
+            print(f"plots, worst and best cases, one row per image: {report}")
         if data_args.contact_sheet_samples > 0:
             sheet = os.path.join(output_dir, "contact_sheet.png")
             draw_contact_sheet(

@@ -66,22 +66,22 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--model_name_or_path", help="ViT, DeiT or DINOv2; needed unless the data are embedded")
     parser.add_argument("--output_dir", type=Path, required=True, help="folder for the model and results.json")
-    parser.add_argument("--image_size", type=int, help="side of the model's pictures; the backbone's own")
-    parser.add_argument("--area_target", type=float, default=0.25, help="mean share of the picture that is foreground")
+    parser.add_argument("--image_size", type=int, help="side of the model's images; the backbone's own")
+    parser.add_argument("--area_target", type=float, default=0.25, help="mean share of the image that is foreground")
     parser.add_argument("--num_spatial_layers", type=int, default=3, help="last blocks with spatial-query attention")
     parser.add_argument("--drop_path_rate", type=float, default=0.1, help="stochastic depth of the last block")
     parser.add_argument("--trainable_layers", type=int, help="train only that many last blocks; all")
     parser.add_argument("--num_epochs", type=int, default=3)
     parser.add_argument("--max_steps", type=int, help="ends the training earlier")
-    parser.add_argument("--batch_size", type=int, default=32, help="pictures a step, on each process")
+    parser.add_argument("--batch_size", type=int, default=32, help="images a step, on each process")
     parser.add_argument("--eval_batch_size", type=int, default=100)
     parser.add_argument("--learning_rate", type=float, default=5e-4)
     parser.add_argument("--new_parameters_learning_rate", type=float, help="of spatial token and classifier; the same")
     parser.add_argument("--weight_decay", type=float, default=0.05)
     parser.add_argument("--lr_scheduler_type", default="cosine")
     parser.add_argument("--warmup_steps", type=int, default=30)
-    parser.add_argument("--no_flip", action="store_true", help="do not flip half of the training pictures")
-    parser.add_argument("--num_workers", type=int, default=0, help="processes that load pictures, for each process")
+    parser.add_argument("--no_flip", action="store_true", help="do not flip half of the training images")
+    parser.add_argument("--num_workers", type=int, default=0, help="processes that load images, for each process")
     parser.add_argument("--resume", action="store_true", help="go on after the last whole epoch, if there is one")
     parser.add_argument("--cpu", action="store_true", help="do not use an accelerator")
     parser.add_argument("--seed", type=int, default=0)
@@ -151,7 +151,7 @@ def train(accelerator: Accelerator, model, image_processor, rows, options: argpa
     model.train()
     with tqdm(total=num_steps, initial=step, unit="step", disable=not accelerator.is_main_process) as bar:
         for epoch in range(first_epoch, math.ceil(num_steps / len(loader))):
-            # what is random in a picture follows from seed, epoch and picture; the order they come in from seed and epoch
+            # what is random in an image follows from seed, epoch and image; the order they come in from seed and epoch
             # (the loader counts epochs from where it was made, and tells the data set only in a single process)
             loader.set_epoch(epoch)
             dataset.set_epoch(epoch)
@@ -225,7 +225,7 @@ def train_and_measure(accelerator: Accelerator, options: argparse.Namespace, res
     threshold = "oracle"
     for split in ("validation", "test"):
         if split not in splits or not has_boxes(splits[split]):
-            accelerator.print(f"{split}: no boxes for all of its pictures, localization is not measured")
+            accelerator.print(f"{split}: no boxes for all of its images, localization is not measured")
             continue
         found = evaluate_localization(
             model,

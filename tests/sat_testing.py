@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Small configurations, models and pictures that several test modules share."""
+"""Small configurations, models and images that several test modules share."""
 
 from pathlib import Path
 

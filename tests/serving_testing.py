@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A tiny model on disk, pictures, and `transformers-sat serve` in a process of its own."""
+"""A tiny model on disk, images, and `transformers-sat serve` in a process of its own."""
 
 import contextlib
 import io
@@ -34,7 +34,7 @@ NAMES = ["ant", "bee", "cow", "dog", "elk"]
 
 
 def save_tiny_localizer(folder: Path) -> Path:
-    """Five named classes, pictures of 32 x 32 for the model, a threshold of its own."""
+    """Five named classes, images of 32 x 32 for the model, a threshold of its own."""
     tiny_model(id2label=dict(enumerate(NAMES)), label2id={name: i for i, name in enumerate(NAMES)}).save_pretrained(
         folder
     )
@@ -43,7 +43,7 @@ def save_tiny_localizer(folder: Path) -> Path:
     return folder
 
 
-def noise_picture(seed: int, width: int = 70, height: int = 50) -> PIL.Image.Image:
+def noise_image(seed: int, width: int = 70, height: int = 50) -> PIL.Image.Image:
     """Smooth noise."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
     return PIL.Image.fromarray(coarse).resize((width, height), PIL.Image.Resampling.BICUBIC)
@@ -92,4 +92,4 @@ def served(model: Path, log: Path, *flags: str, before: str = "") -> Iterator[Se
             process.kill()
 
 
-__all__ = ["NAMES", "Server", "noise_picture", "png", "save_tiny_localizer", "served"]
+__all__ = ["NAMES", "Server", "noise_image", "png", "save_tiny_localizer", "served"]

@@ -25,7 +25,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sat_testing import FIXTURES, tiny_model
-from square_pictures import save_tiny_vit
+from square_images import save_tiny_vit
 
 from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor
 from transformers_sat.cli import main
@@ -53,8 +53,8 @@ def vit_folder(tmp_path_factory):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Three pictures, the last of which is stored sideways."""
+def images(tmp_path):
+    """Three images, the last of which is stored sideways."""
     paths = []
     for index, size in enumerate([(70, 50), (40, 64), (60, 45)]):
         coarse = np.random.default_rng(index).integers(0, 256, (5, 5, 3), dtype=np.uint8)
@@ -62,14 +62,14 @@ def pictures(tmp_path):
         exif = PIL.Image.Exif()
         if index == 2:
             exif[0x0112] = 6
-        path = tmp_path / f"picture {index}.png"
+        path = tmp_path / f"image {index}.png"
         image.save(path, exif=exif)
         paths.append(str(path))
     return paths
 
 
 def found_by_hand(model_folder: str, path: str, **options) -> list[dict]:
-    """The upright picture through model and processor."""
+    """The upright image through model and processor."""
     model = SATForWeaklySupervisedLocalization.from_pretrained(model_folder)
     processor = SATImageProcessor.from_pretrained(model_folder)
     image = PIL.Image.open(path)
@@ -93,11 +93,11 @@ def assert_same(objects: list[dict], expected: list[dict]):
 # predict
 
 
-def test_predict(model_folder, pictures, capsys):
-    assert main(["predict", model_folder, *pictures]) == 0
+def test_predict(model_folder, images, capsys):
+    assert main(["predict", model_folder, *images]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["image"] for line in lines] == pictures
-    for line, path in zip(lines, pictures, strict=True):
+    assert [line["image"] for line in lines] == images
+    for line, path in zip(lines, images, strict=True):
         assert_same(line["objects"], found_by_hand(model_folder, path))
         assert list(line["objects"][0]["box"]) == ["xmin", "ymin", "xmax", "ymax"]
 
@@ -110,36 +110,36 @@ def test_predict(model_folder, pictures, capsys):
         (["--multiple_boxes", "--threshold", "0.8"], {"multiple_boxes": True, "threshold": 0.8}),
     ],
 )
-def test_predict_options(model_folder, pictures, capsys, flags, options):
-    assert main(["predict", model_folder, pictures[0], *flags]) == 0
-    expected = found_by_hand(model_folder, pictures[0], **options)
+def test_predict_options(model_folder, images, capsys, flags, options):
+    assert main(["predict", model_folder, images[0], *flags]) == 0
+    expected = found_by_hand(model_folder, images[0], **options)
     # the option makes a difference here
-    assert expected != found_by_hand(model_folder, pictures[0])
+    assert expected != found_by_hand(model_folder, images[0])
     assert_same(json.loads(capsys.readouterr().out)["objects"], expected)
 
 
-def test_predict_draws(model_folder, pictures, tmp_path, capsys):
+def test_predict_draws(model_folder, images, tmp_path, capsys):
     folder = tmp_path / "drawings"
-    assert main(["predict", model_folder, *pictures[:2], "--output", str(folder)]) == 0
+    assert main(["predict", model_folder, *images[:2], "--output", str(folder)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
     drawings = sorted(folder.iterdir())
-    assert [drawing.name for drawing in drawings] == ["picture 0.png_sat.png", "picture 1.png_sat.png"]
+    assert [drawing.name for drawing in drawings] == ["image 0.png_sat.png", "image 1.png_sat.png"]
     for drawing in drawings:
         pixels = np.asarray(PIL.Image.open(drawing).convert("RGB")).astype(int)
         red = (np.abs(pixels - (255, 0, 0)) < 60).all(axis=-1)
         assert red.sum() > 50
 
 
-def test_predict_draws_pictures_of_one_name(model_folder, pictures, tmp_path, capsys):
-    """Each picture keeps its drawing, though pictures in different folders have the same name."""
+def test_predict_draws_images_of_one_name(model_folder, images, tmp_path, capsys):
+    """Each image keeps its drawing, though images in different folders have the same name."""
     paths = []
     for index, name in enumerate(["a/bird.png", "b/bird.png", "c/BIRD.png", "bird.png_2"]):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
-        PIL.Image.open(pictures[index % 2]).save(path, format="PNG")
+        PIL.Image.open(images[index % 2]).save(path, format="PNG")
         paths.append(str(path))
     folder = tmp_path / "drawings"
-    # one of them twice: the same picture, the same drawing
+    # one of them twice: the same image, the same drawing
     assert main(["predict", model_folder, *paths, paths[0], "--output", str(folder)]) == 0
     drawings = {path.name: PIL.Image.open(path).convert("RGB") for path in folder.iterdir()}
     assert set(drawings) == {"bird.png_sat.png", "bird.png_2_sat.png", "BIRD.png_3_sat.png", "bird.png_2_2_sat.png"}
@@ -148,15 +148,15 @@ def test_predict_draws_pictures_of_one_name(model_folder, pictures, tmp_path, ca
     assert drawings["bird.png_2_sat.png"] == drawings["bird.png_2_2_sat.png"]
 
 
-def test_predict_goes_on(model_folder, pictures, tmp_path, capsys):
-    """Pictures that cannot be read are named, the others are done, and the status says that something went wrong."""
+def test_predict_goes_on(model_folder, images, tmp_path, capsys):
+    """Images that cannot be read are named, the others are done, and the status says that something went wrong."""
     broken, floating = tmp_path / "broken.jpg", tmp_path / "floating.tiff"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     PIL.Image.fromarray(np.ones((9, 9), dtype=np.float32)).save(floating)
     unreadable = [str(tmp_path / "gone.png"), str(broken), str(floating), str(tmp_path)]
-    assert main(["predict", model_folder, *unreadable, pictures[0]]) == 1
+    assert main(["predict", model_folder, *unreadable, images[0]]) == 1
     captured = capsys.readouterr()
-    assert [json.loads(line)["image"] for line in captured.out.splitlines()] == [pictures[0]]
+    assert [json.loads(line)["image"] for line in captured.out.splitlines()] == [images[0]]
     complaints = [line for line in captured.err.splitlines() if line.startswith("transformers-sat: ")]
     assert len(complaints) == 4
     for complaint, path in zip(complaints, unreadable, strict=True):
@@ -181,9 +181,9 @@ def test_convert_original(tmp_path, capsys):
     expected = next(weights[name] for name in weights if name.endswith("loc_token"))
     torch.testing.assert_close(model.vit.embeddings.spatial_token.data, expected, atol=0, rtol=0)
     # what was converted can be used at once
-    picture = tmp_path / "picture.png"
-    PIL.Image.new("RGB", (50, 40)).save(picture)
-    assert main(["predict", str(folder), str(picture)]) == 0
+    image = tmp_path / "image.png"
+    PIL.Image.new("RGB", (50, 40)).save(image)
+    assert main(["predict", str(folder), str(image)]) == 0
     assert json.loads(capsys.readouterr().out)["objects"][0]["label"].startswith("LABEL_")
 
 
@@ -217,17 +217,17 @@ def folders(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["predict", "{folders}/empty", "{picture}"], "empty"),
-        (["predict", "{folders}/damaged", "{picture}"], "config"),
-        (["predict", "no-such/model", "{picture}"], ""),
-        (["predict", "{vit}", "{picture}"], "`vit` model"),
+        (["predict", "{folders}/empty", "{image}"], "empty"),
+        (["predict", "{folders}/damaged", "{image}"], "config"),
+        (["predict", "no-such/model", "{image}"], ""),
+        (["predict", "{vit}", "{image}"], "`vit` model"),
         (["serve", "{vit}"], "`vit` model"),
         (["serve", "{model}", "--max_pixels", "0"], "`max_pixels` must be positive"),
-        (["predict", "{model}", "{picture}", "--threshold", "2"], "threshold"),
-        (["predict", "{model}", "{picture}", "--top_k", "6"], "top_k.* between 1 and 5"),
-        (["predict", "{model}", "{picture}", "--device", "toaster"], "toaster"),
+        (["predict", "{model}", "{image}", "--threshold", "2"], "threshold"),
+        (["predict", "{model}", "{image}", "--top_k", "6"], "top_k.* between 1 and 5"),
+        (["predict", "{model}", "{image}", "--device", "toaster"], "toaster"),
         (["convert", "original", "{folders}/gone.pth.tar", "{folders}/out"], "gone.pth.tar"),
-        (["convert", "original", "{picture}", "{folders}/out"], "checkpoint"),
+        (["convert", "original", "{image}", "{folders}/out"], "checkpoint"),
         (["convert", "original", ORIGINAL, "{folders}/out", "--num_attention_heads", "5"], "num_attention_heads"),
         (["convert", "original", ORIGINAL, "{folders}/file", "--num_attention_heads", "3"], "is a file"),
         (["convert", "backbone", "{folders}/empty", "{folders}/out"], "empty"),
@@ -239,9 +239,9 @@ def folders(tmp_path):
         (["convert", "backbone", "{vit}", "{folders}/file"], "is a file"),
     ],
 )
-def test_errors(arguments, message, model_folder, vit_folder, pictures, folders, capsys, caplog):
+def test_errors(arguments, message, model_folder, vit_folder, images, folders, capsys, caplog):
     """Status 1 and a line on the standard error, no traceback, nothing on the standard output and no folder left."""
-    names = {"model": model_folder, "vit": vit_folder, "picture": pictures[0], "folders": str(folders)}
+    names = {"model": model_folder, "vit": vit_folder, "image": images[0], "folders": str(folders)}
     assert main([argument.format(**names) for argument in arguments]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -335,7 +335,7 @@ def test_original_checkpoint():
     assert (config.image_size, config.patch_size, config.intermediate_size, config.num_labels) == (224, 16, 192, 7)
     assert (config.num_spatial_layers, config.area_target, config.qkv_bias) == (3, 0.25, True)
     assert not model.training
-    # the whole picture at the model's size, and the threshold of the file
+    # the whole image at the model's size, and the threshold of the file
     assert isinstance(processor, SATImageProcessor)
     assert dict(processor.size) == {"height": 256, "width": 256}
     assert processor.do_center_crop and dict(processor.crop_size) == {"height": 224, "width": 224}

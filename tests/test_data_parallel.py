@@ -42,7 +42,7 @@ def areas_of(pixel_values) -> torch.Tensor:
 
 
 def union_batch():
-    """Eight pictures: those with small maps are the first process's, those with large maps the second's."""
+    """Eight images: those with small maps are the first process's, those with large maps the second's."""
     pixel_values, labels = tiny_batch(batch_size=WORLD_SIZE * BATCH_SIZE)
     order = areas_of(pixel_values).argsort()
     return pixel_values[order], labels[order]
@@ -66,7 +66,7 @@ def area_targets() -> dict[str, float]:
 TARGET_NAMES = ["below", "above", "between, lower", "between, upper"]
 
 
-class Pictures(torch.utils.data.Dataset):
+class Images(torch.utils.data.Dataset):
     """The union, in the order in which two processes with batches of four draw one batch each."""
 
     def __init__(self, batch):
@@ -101,7 +101,7 @@ def trainer(model, folder, num_processes: int) -> Trainer:
         disable_tqdm=True,
         report_to="none",
     )
-    data = Pictures(union_batch())
+    data = Images(union_batch())
     return InOrder(model, arguments, train_dataset=data, eval_dataset=data)
 
 
@@ -202,7 +202,7 @@ def test_the_area_of_each_process_alone_would_be_wrong():
 
 
 def test_evaluation_is_local(ranks):
-    """One process evaluates alone, and gets the figures of its own pictures."""
+    """One process evaluates alone, and gets the figures of its own images."""
     pixel_values, labels = part_of(0, union_batch())
     expected = training_model(0.3).eval()(pixel_values, labels=labels).loss_dict
     assert "evaluation" not in ranks[1]

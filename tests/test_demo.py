@@ -30,7 +30,7 @@ from transformers_sat.demo import (
     Place,
     build_demo,
     draw_place,
-    example_pictures,
+    example_images,
     place_as_json,
 )
 from transformers_sat.drawn import emblem_class_names
@@ -62,25 +62,25 @@ def localizer(pipeline):
 
 
 @pytest.fixture
-def picture() -> PIL.Image.Image:
+def image() -> PIL.Image.Image:
     coarse = np.random.default_rng(0).integers(0, 256, (5, 5, 3), dtype=np.uint8)
     return PIL.Image.fromarray(coarse).resize((70, 50), PIL.Image.Resampling.BICUBIC)
 
 
 @pytest.mark.parametrize("options", [{}, {"threshold": 0.8}, {"threshold": 0.8, "multiple_boxes": True}])
-def test_place_is_the_pipelines(localizer, pipeline, picture, options):
-    place = localizer.locate(localizer.see(picture), **options)
-    expected = pipeline(picture, **options)
+def test_place_is_the_pipelines(localizer, pipeline, image, options):
+    place = localizer.locate(localizer.see(image), **options)
+    expected = pipeline(image, **options)
     assert place.labels == [entry["label"] for entry in expected]
     assert place.scores == pytest.approx([entry["score"] for entry in expected], abs=1e-5)
     assert place.boxes == [list(entry["box"].values()) for entry in expected]
     np.testing.assert_allclose(place.localization_map, expected[0]["localization_map"], atol=1e-5)
 
 
-def test_one_forward_pass_serves_all_settings(localizer, picture):
+def test_one_forward_pass_serves_all_settings(localizer, image):
     calls = []
     handle = localizer.model.register_forward_hook(lambda *arguments: calls.append(1))
-    seen = localizer.see(picture)
+    seen = localizer.see(image)
     places = [
         localizer.locate(seen, threshold, multiple_boxes, map_name)
         for threshold in (0.1, 0.5, 0.9)
@@ -95,11 +95,11 @@ def test_one_forward_pass_serves_all_settings(localizer, picture):
     assert max(scores, key=scores.get) == places[0].labels[0]
 
 
-def test_maps_of_the_blocks(localizer, pipeline, picture):
+def test_maps_of_the_blocks(localizer, pipeline, image):
     """Named by their place in the model, which has four blocks; the first map is the mean of the others."""
     assert localizer.map_names == [MEAN_MAP, "block 3", "block 4"]
-    seen = localizer.see(picture)
-    inputs = pipeline.image_processor(picture, return_tensors="pt")
+    seen = localizer.see(image)
+    inputs = pipeline.image_processor(image, return_tensors="pt")
     with torch.no_grad():
         outputs = pipeline.model(**inputs, output_spatial_maps=True)
     torch.testing.assert_close(seen.maps["block 3"], outputs.spatial_maps[0])
@@ -107,16 +107,16 @@ def test_maps_of_the_blocks(localizer, pipeline, picture):
     torch.testing.assert_close(seen.maps[MEAN_MAP], (seen.maps["block 3"] + seen.maps["block 4"]) / 2)
 
 
-def test_pictures_of_other_forms(localizer, picture):
+def test_images_of_other_forms(localizer, image):
     """Grey, transparent, and stored sideways."""
-    localizer.locate(localizer.see(picture.convert("L")))
-    transparent = picture.convert("RGBA")
-    assert localizer.locate(localizer.see(transparent)).boxes == localizer.locate(localizer.see(picture)).boxes
-    sideways = picture.transpose(PIL.Image.Transpose.ROTATE_90)
+    localizer.locate(localizer.see(image.convert("L")))
+    transparent = image.convert("RGBA")
+    assert localizer.locate(localizer.see(transparent)).boxes == localizer.locate(localizer.see(image)).boxes
+    sideways = image.transpose(PIL.Image.Transpose.ROTATE_90)
     sideways.getexif()[0x0112] = 6
     seen = localizer.see(sideways)
-    assert seen.image.size == picture.size
-    assert localizer.locate(seen).boxes == localizer.locate(localizer.see(picture)).boxes
+    assert seen.image.size == image.size
+    assert localizer.locate(seen).boxes == localizer.locate(localizer.see(image)).boxes
 
 
 def test_drawing():
@@ -124,12 +124,12 @@ def test_drawing():
     localization_map = np.tile(np.linspace(0, 1, 60, dtype=np.float32), (40, 1))
     place = Place(["ant"], [0.5], [[20, 10, 45, 30]], localization_map)
     plain = np.asarray(draw_place(image, place, 0.0)).astype(int)
-    # the box's outline, far ends exclusive, and the picture everywhere else
+    # the box's outline, far ends exclusive, and the image everywhere else
     outline = (plain == BOX_COLOUR).all(axis=-1)
     rows, columns = np.nonzero(outline)
     assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (20, 10, 45, 30)
     assert (plain[~outline] == (10, 200, 90)).all()
-    # the map alone: brighter from left to right, without a trace of the picture
+    # the map alone: brighter from left to right, without a trace of the image
     place.boxes = []
     alone = np.asarray(draw_place(image, place, 1.0)).astype(int)
     assert (np.diff(alone[0].sum(axis=-1)) >= 0).all() and alone[0, -1].sum() - alone[0, 0].sum() > 400
@@ -137,15 +137,15 @@ def test_drawing():
     assert np.abs(half - (plain + alone) / 2)[~outline].max() <= 1
 
 
-def test_large_pictures_are_drawn_smaller():
+def test_large_images_are_drawn_smaller():
     place = Place(["ant"], [0.5], [[0, 0, 3000, 20]], np.ones((20, 3000), dtype=np.float32))
     drawing = draw_place(PIL.Image.new("RGB", (3000, 20)), place, 0.5)
     assert drawing.size == (1280, 9)
     assert drawing.getpixel((0, 0)) == drawing.getpixel((1279, 8)) == BOX_COLOUR
 
 
-def test_json(localizer, picture):
-    seen = localizer.see(picture)
+def test_json(localizer, image):
+    seen = localizer.see(image)
     place = localizer.locate(seen, 0.8, multiple_boxes=True, map_name="block 4")
     content = json.loads(place_as_json(seen, place, 0.8, "block 4"))
     assert (content["width"], content["height"], content["threshold"], content["map"]) == (70, 50, 0.8, "block 4")
@@ -154,23 +154,23 @@ def test_json(localizer, picture):
     assert [entry["label"] for entry in content["objects"]] == place.labels
 
 
-def test_example_pictures(localizer, pipeline, tmp_path, picture):
+def test_example_images(localizer, pipeline, tmp_path, image):
     # a model of other classes has none of its own
-    assert example_pictures(localizer) == []
+    assert example_images(localizer) == []
     for name in ("b.png", "a.JPG"):
-        picture.save(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("no picture")
-    assert example_pictures(localizer, tmp_path) == [str(tmp_path / "a.JPG"), str(tmp_path / "b.png")]
+        image.save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    assert example_images(localizer, tmp_path) == [str(tmp_path / "a.JPG"), str(tmp_path / "b.png")]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="no picture .* in the folder .*empty"):
-        example_pictures(localizer, tmp_path / "empty")
+    with pytest.raises(ValueError, match="no image .* in the folder .*empty"):
+        example_images(localizer, tmp_path / "empty")
 
 
 def test_emblems_for_a_model_that_knows_them(localizer, monkeypatch):
     monkeypatch.setattr(Localizer, "class_names", emblem_class_names())
-    pictures = example_pictures(localizer)
-    assert [picture.size for picture in pictures] == [(560, 560)] * 3
-    assert len({picture.tobytes() for picture in pictures}) == 3
+    images = example_images(localizer)
+    assert [image.size for image in images] == [(560, 560)] * 3
+    assert len({image.tobytes() for image in images}) == 3
 
 
 def test_page_starts_at_the_stored_threshold(localizer):
@@ -182,7 +182,7 @@ def test_page_starts_at_the_stored_threshold(localizer):
 
 
 @pytest.mark.parametrize(
-    "arguments, message", [(["{folder}/gone"], "gone"), (["{folder}", "--pictures", "{folder}"], "no picture")]
+    "arguments, message", [(["{folder}/gone"], "gone"), (["{folder}", "--images", "{folder}"], "no image")]
 )
 def test_command_errors(folder, arguments, message, capsys):
     assert main(["demo", *(argument.format(folder=folder) for argument in arguments)]) == 1

@@ -26,7 +26,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sat_testing import tiny_model
-from square_pictures import save_tiny_vit
+from square_images import save_tiny_vit
 
 from transformers_sat import SATImageProcessor
 from transformers_sat.cli import main

@@ -49,7 +49,7 @@ def metric(tmp_path, monkeypatch):
     return evaluate.load(str(SPACE), cache_dir=str(tmp_path / "cache"))
 
 
-def random_pictures(count: int, num_labels: int = 6):
+def random_images(count: int, num_labels: int = 6):
     random = np.random.default_rng(0)
     predictions, references = [], []
     for index in range(count):
@@ -81,8 +81,8 @@ def counted_directly(predictions, references, protocol, thresholds=None) -> BoxA
 
 @pytest.mark.parametrize("protocol", ["sat", "wsoleval"])
 def test_equals_the_metric(metric, protocol):
-    """Several true boxes a picture, maps of several sizes, all at once and in batches."""
-    predictions, references = random_pictures(8)
+    """Several true boxes an image, maps of several sizes, all at once and in batches."""
+    predictions, references = random_images(8)
     expected = counted_directly(predictions, references, protocol).compute()
     assert metric.compute(predictions=predictions, references=references, protocol=protocol) == expected
     for first in (0, 3, 6):
@@ -92,7 +92,7 @@ def test_equals_the_metric(metric, protocol):
 
 
 def test_thresholds(metric):
-    predictions, references = random_pictures(5)
+    predictions, references = random_images(5)
     given = {"predictions": predictions, "references": references}
     fixed = metric.compute(**given, threshold=0.35)
     assert fixed == counted_directly(predictions, references, "sat", [0.35]).compute(0.35)
@@ -103,7 +103,7 @@ def test_thresholds(metric):
 
 
 def test_a_class_instead_of_scores(metric):
-    predictions, references = random_pictures(6)
+    predictions, references = random_images(6)
     expected = counted_directly(predictions, references, "sat", [0.5]).compute(0.5)
     guesses = [
         {"localization_map": each["localization_map"], "label": int(each["scores"].argmax())} for each in predictions
@@ -130,7 +130,7 @@ def test_plain_json(metric):
 
 
 def test_errors_name_what_is_wrong(metric):
-    predictions, references = random_pictures(1)
+    predictions, references = random_images(1)
     with pytest.raises(ValueError, match="`protocol` must be one of"):
         metric.compute(predictions=predictions, references=references, protocol="cub")
     without_label = [{name: reference[name] for name in ("boxes", "image_size")} for reference in references]
@@ -144,7 +144,7 @@ def test_errors_name_what_is_wrong(metric):
 
 
 def test_one_by_one(metric):
-    predictions, references = random_pictures(3)
+    predictions, references = random_images(3)
     for prediction, reference in zip(predictions, references, strict=True):
         metric.add(prediction=prediction, reference=reference)
     assert metric.compute() == counted_directly(predictions, references, "sat").compute()

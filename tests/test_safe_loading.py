@@ -19,7 +19,7 @@ import pickle
 import pytest
 import torch
 from sat_testing import tiny_model
-from square_pictures import save_tiny_vit
+from square_images import save_tiny_vit
 
 from transformers_sat import SATImageProcessor
 from transformers_sat.cli import main
@@ -86,7 +86,7 @@ def test_commands_refuse_pickled_weights(sat_folder, vit_folder, tmp_path, capsy
     pickle_the_weights(sat_folder)
     pickle_the_weights(vit_folder)
     for arguments in (
-        ["predict", str(sat_folder), "picture.png"],
+        ["predict", str(sat_folder), "image.png"],
         ["serve", str(sat_folder)],
         ["evaluate", str(sat_folder), "emblems"],
         ["export", str(sat_folder), str(tmp_path / "out")],

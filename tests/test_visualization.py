@@ -41,19 +41,19 @@ def extent(mask: np.ndarray) -> np.ndarray:
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
 
 
-def blue_picture(width: int = 80, height: int = 50) -> PIL.Image.Image:
+def blue_image(width: int = 80, height: int = 50) -> PIL.Image.Image:
     return PIL.Image.new("RGB", (width, height), BLUE)
 
 
 def tile_extents(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the blue picture was drawn plain, and where under an empty map."""
+    """Where the blue image was drawn plain, and where under an empty map."""
     return extent(near(pixels, BLUE, 20)), extent(near(pixels, MAPPED_BLUE, 20))
 
 
-def assert_box_at(pixels: np.ndarray, colour, tile: np.ndarray, box, picture_size=(80, 50)):
-    """The outline of that colour within a tile is where the box is in the picture, but for the line's width."""
+def assert_box_at(pixels: np.ndarray, colour, tile: np.ndarray, box, image_size=(80, 50)):
+    """The outline of that colour within a tile is where the box is in the image, but for the line's width."""
     x0, y0, x1, y1 = tile
-    scale = np.array([(x1 - x0) / picture_size[0], (y1 - y0) / picture_size[1]] * 2)
+    scale = np.array([(x1 - x0) / image_size[0], (y1 - y0) / image_size[1]] * 2)
     found = extent(near(pixels[y0:y1, x0:x1], colour, 90))
     np.testing.assert_allclose(found, np.array(box) * scale, atol=2.5)
 
@@ -61,7 +61,7 @@ def assert_box_at(pixels: np.ndarray, colour, tile: np.ndarray, box, picture_siz
 def test_boxes_are_where_they_are(tmp_path):
     truth, predicted = (16, 10, 56, 40), (30, 5, 72, 35)
     localization = Localization(
-        image=blue_picture(),
+        image=blue_image(),
         localization_map=np.zeros((50, 80)),
         predicted_boxes=[predicted],
         true_boxes=[truth],
@@ -82,7 +82,7 @@ def test_boxes_are_where_they_are(tmp_path):
 
 def test_several_boxes(tmp_path):
     boxes = [(5, 5, 20, 20), (40, 25, 75, 45)]
-    localization = Localization(blue_picture(), np.zeros((50, 80)), true_boxes=boxes)
+    localization = Localization(blue_image(), np.zeros((50, 80)), true_boxes=boxes)
     pixels = drawn([localization], tmp_path / "sheet.png", columns=1)
     plain, _ = tile_extents(pixels)
     middle = (plain[0] + plain[2]) // 2 - plain[0]
@@ -92,13 +92,13 @@ def test_several_boxes(tmp_path):
     assert extent(tile)[2] == pytest.approx(75 * scale, abs=2.5)
 
 
-def test_map_lies_on_the_picture(tmp_path):
+def test_map_lies_on_the_image(tmp_path):
     localization_map = np.zeros((50, 80))
     localization_map[10:25, 60:76] = 1.0
-    pixels = drawn([Localization(blue_picture(), localization_map)], tmp_path / "sheet.png", columns=1)
+    pixels = drawn([Localization(blue_image(), localization_map)], tmp_path / "sheet.png", columns=1)
     plain, overlaid = tile_extents(pixels)
     tile = pixels[overlaid[1] : overlaid[3], overlaid[0] : overlaid[2]]
-    # the highest colour of the map is a dark red, half of which shows over the picture's blue
+    # the highest colour of the map is a dark red, half of which shows over the image's blue
     hot = extent(near(tile, (64, 0, 127), 30))
     np.testing.assert_allclose(hot / (overlaid[2] - overlaid[0]) * 80, [60, 10, 76, 25], atol=1.5)
 
@@ -123,18 +123,18 @@ def test_tiles_are_in_reading_order(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
-def test_any_kind_of_picture(tmp_path, mode):
-    localization = Localization(blue_picture().convert(mode), np.zeros((50, 80)))
+def test_any_kind_of_image(tmp_path, mode):
+    localization = Localization(blue_image().convert(mode), np.zeros((50, 80)))
     assert drawn([localization], tmp_path / "sheet.png", columns=1).shape[2] == 3
 
 
 def test_class_names_are_not_read_as_formulas(tmp_path):
-    localization = Localization(blue_picture(), np.zeros((50, 80)), title="$100 \\bill$ and a_b^c 0.93")
+    localization = Localization(blue_image(), np.zeros((50, 80)), title="$100 \\bill$ and a_b^c 0.93")
     drawn([localization], tmp_path / "sheet.png", heading="$\\nothing$")
 
 
 def test_folder_is_made_and_several_formats_are_written(tmp_path):
-    localization = Localization(blue_picture(), np.zeros((50, 80)))
+    localization = Localization(blue_image(), np.zeros((50, 80)))
     for name, file_format in (("sheet.png", "PNG"), ("sheet.jpg", "JPEG")):
         contact_sheet([localization], tmp_path / "new" / "folder" / name)
         with PIL.Image.open(tmp_path / "new" / "folder" / name) as image:

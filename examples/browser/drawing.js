@@ -15,20 +15,20 @@ const BOX_COLOUR = "#00e0a4";
 const LONGEST_SIDE = 1280;
 
 /**
- * Draws the picture, the map over it, and the box.
+ * Draws the image, the map over it, and the box.
  *
  * @param {HTMLCanvasElement} canvas
- * @param {ImageBitmap} picture
+ * @param {ImageBitmap} image
  * @param {{values: Float32Array, x: number, y: number, width: number, height: number}} inPixels the normalized map
- * @param {number[]} box [x0, y0, x1, y1] in the picture's pixels
+ * @param {number[]} box [x0, y0, x1, y1] in the image's pixels
  * @param {number} opacity of the map, from 0 to 1
  */
-export function draw(canvas, picture, inPixels, box, opacity) {
-  const scale = Math.min(1, LONGEST_SIDE / Math.max(picture.width, picture.height));
-  canvas.width = Math.max(Math.round(picture.width * scale), 1);
-  canvas.height = Math.max(Math.round(picture.height * scale), 1);
+export function draw(canvas, image, inPixels, box, opacity) {
+  const scale = Math.min(1, LONGEST_SIDE / Math.max(image.width, image.height));
+  canvas.width = Math.max(Math.round(image.width * scale), 1);
+  canvas.height = Math.max(Math.round(image.height * scale), 1);
   const context = canvas.getContext("2d");
-  context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  context.drawImage(image, 0, 0, canvas.width, canvas.height);
   context.globalAlpha = opacity;
   context.drawImage(heatMap(inPixels, canvas.width, canvas.height, scale), 0, 0);
   context.globalAlpha = 1;

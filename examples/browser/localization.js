@@ -21,17 +21,17 @@ export function normalizeMap(map) {
 }
 
 /**
- * Lays a map over its picture: bilinear between the centres of the grid's cells, constant beyond the outermost ones.
+ * Lays a map over its image: bilinear between the centres of the grid's cells, constant beyond the outermost ones.
  *
  * @param {Float32Array} map of shape (grid.height, grid.width)
  * @param {{width: number, height: number}} grid
- * @param {number} width of the picture
- * @param {number} height of the picture
- * @param {{x0: number, y0: number, x1: number, y1: number}} seen the part of the picture that the grid covers
+ * @param {number} width of the image
+ * @param {number} height of the image
+ * @param {{x0: number, y0: number, x1: number, y1: number}} seen the part of the image that the grid covers
  * @returns {{values: Float32Array, x: number, y: number, width: number, height: number}} the map in pixels, and the
  *     rectangle of pixels that it lies on: those with their centre in the seen part, at least one
  */
-export function mapInPicture(map, grid, width, height, seen) {
+export function mapInImage(map, grid, width, height, seen) {
   const columns = interpolationWeights(width, seen.x0, seen.x1, grid.width);
   const rows = interpolationWeights(height, seen.y0, seen.y1, grid.height);
   const values = new Float32Array(columns.cells.length * rows.cells.length);
@@ -49,7 +49,7 @@ export function mapInPicture(map, grid, width, height, seen) {
   return { values, x: columns.first, y: rows.first, width: columns.cells.length, height: rows.cells.length };
 }
 
-/** The first pixel of a side of the picture that is seen, and for each that follows its cell and the next one's share. */
+/** The first pixel of a side of the image that is seen, and for each that follows its cell and the next one's share. */
 function interpolationWeights(length, start, stop, numCells) {
   let first = Math.max(Math.ceil(start - 0.5), 0);
   let last = Math.min(Math.ceil(stop - 0.5), length);
@@ -71,9 +71,9 @@ function interpolationWeights(length, start, stop, numCells) {
 /**
  * Cuts a map in pixels at a threshold.
  *
- * @param {{values: Float32Array, x: number, y: number, width: number, height: number}} inPixels result of mapInPicture
+ * @param {{values: Float32Array, x: number, y: number, width: number, height: number}} inPixels result of mapInImage
  * @param {number} threshold from 0 to 1; foreground is strictly greater
- * @returns {number[]} [x0, y0, x1, y1] of the largest component in the picture's pixels, far ends exclusive; around all
+ * @returns {number[]} [x0, y0, x1, y1] of the largest component in the image's pixels, far ends exclusive; around all
  *     of the map where nothing is above the threshold
  */
 export function locate(inPixels, threshold) {

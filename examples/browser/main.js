@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The page: takes a picture, runs the model once, and redraws at every move of a slider.
+// The page: takes an image, runs the model once, and redraws at every move of a slider.
 
 import { draw } from "./drawing.js";
-import { locate, mapInPicture, normalizeMap, softmax } from "./localization.js";
+import { locate, mapInImage, normalizeMap, softmax } from "./localization.js";
 import { Model } from "./model.js";
 import { seenPart } from "./processing.js";
 
 const NUM_CLASSES_SHOWN = 5;
-// A picture takes four bytes a pixel several times over, and browsers' canvases have limits of their own.
+// An image takes four bytes a pixel several times over, and browsers' canvases have limits of their own.
 const MAX_MEGAPIXELS = 64;
 
 const element = (id) => document.getElementById(id);
 const address = new URLSearchParams(location.search);
 
 let model = null;
-let shown = null; // the picture, its map in pixels and its box
-let newest = 0; // number of the picture that was chosen last
+let shown = null; // the image, its map in pixels and its box
+let newest = 0; // number of the image that was chosen last
 let redrawing = false;
 
 async function start() {
@@ -33,62 +33,62 @@ async function start() {
   showThreshold();
   element("file").disabled = false;
   document.body.dataset.state = "ready";
-  return say("The model is ready: choose a picture.");
+  return say("The model is ready: choose an image.");
 }
 
 async function localize(file) {
   if (model === null || !file) return;
   const number = ++newest;
-  say("Looking at the picture.");
+  say("Looking at the image.");
   document.body.dataset.state = "busy";
   try {
-    const picture = await decode(file);
-    const output = await model.run(pixelsOf(picture));
-    if (number !== newest) return; // another picture was chosen meanwhile
-    const { width, height } = picture;
+    const image = await decode(file);
+    const output = await model.run(pixelsOf(image));
+    if (number !== newest) return; // another image was chosen meanwhile
+    const { width, height } = image;
     const seen = seenPart(width, height, model.settings);
-    const inPixels = mapInPicture(normalizeMap(output.map), output.grid, width, height, seen);
-    shown?.picture.close();
-    shown = { picture, inPixels, box: null };
+    const inPixels = mapInImage(normalizeMap(output.map), output.grid, width, height, seen);
+    shown?.image.close();
+    shown = { image, inPixels, box: null };
     showScores(softmax(output.logits));
     element("result").hidden = false;
     redraw();
     document.body.dataset.state = "done";
-    say(`${file.name || "Picture"}, ${width} x ${height} pixels: localized in ${Math.round(output.milliseconds)} ms.`);
+    say(`${file.name || "Image"}, ${width} x ${height} pixels: localized in ${Math.round(output.milliseconds)} ms.`);
   } catch (error) {
-    if (number === newest) complain(`${file.name || "The picture"} cannot be localized. ${error.message}`);
+    if (number === newest) complain(`${file.name || "The image"} cannot be localized. ${error.message}`);
   }
 }
 
-/** The picture upright, with its numbers as they are in the file. */
+/** The image upright, with its numbers as they are in the file. */
 async function decode(file) {
   const options = { imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none" };
-  const picture = await createImageBitmap(file, options).catch(() => {
-    throw new Error("It is no picture that this browser can decode.");
+  const image = await createImageBitmap(file, options).catch(() => {
+    throw new Error("It is no image that this browser can decode.");
   });
-  if (picture.width * picture.height > MAX_MEGAPIXELS * 1e6) {
+  if (image.width * image.height > MAX_MEGAPIXELS * 1e6) {
     throw new Error(
-      `It has ${picture.width} x ${picture.height} pixels, more than ${MAX_MEGAPIXELS} million; make it smaller.`,
+      `It has ${image.width} x ${image.height} pixels, more than ${MAX_MEGAPIXELS} million; make it smaller.`,
     );
   }
-  return picture;
+  return image;
 }
 
-function pixelsOf(picture) {
-  const context = new OffscreenCanvas(picture.width, picture.height).getContext("2d", { willReadFrequently: true });
-  context.drawImage(picture, 0, 0);
-  return context.getImageData(0, 0, picture.width, picture.height);
+function pixelsOf(image) {
+  const context = new OffscreenCanvas(image.width, image.height).getContext("2d", { willReadFrequently: true });
+  context.drawImage(image, 0, 0);
+  return context.getImageData(0, 0, image.width, image.height);
 }
 
 /** Cuts the map again and draws: no run of the model. */
 function redraw() {
   if (shown === null) return;
   shown.box = locate(shown.inPixels, element("threshold").valueAsNumber);
-  draw(element("drawing"), shown.picture, shown.inPixels, shown.box, element("opacity").valueAsNumber);
+  draw(element("drawing"), shown.image, shown.inPixels, shown.box, element("opacity").valueAsNumber);
   const [x0, y0, x1, y1] = shown.box;
   element("box").textContent = `(${x0}, ${y0}) to (${x1}, ${y1}), ${x1 - x0} x ${y1 - y0} pixels`;
   const best = element("scores").querySelector(".name").textContent;
-  element("drawing").setAttribute("aria-label", `The picture with its map; ${best} from (${x0}, ${y0}) to (${x1}, ${y1})`);
+  element("drawing").setAttribute("aria-label", `The image with its map; ${best} from (${x0}, ${y0}) to (${x1}, ${y1})`);
 }
 
 /** Not more often than the screen shows it. */

@@ -6,7 +6,7 @@ export class Model {
   #waiting = new Map();
   #numTasks = 0;
 
-  /** How many pictures the model was run on. */
+  /** How many images the model was run on. */
   numRuns = 0;
 
   /**
@@ -32,12 +32,12 @@ export class Model {
   }
 
   /**
-   * @param {ImageData} picture upright
+   * @param {ImageData} image upright
    * @returns {Promise<{logits: Float32Array, map: Float32Array, grid: {width: number, height: number}, milliseconds: number}>}
    */
-  run(picture) {
+  run(image) {
     this.numRuns += 1;
-    return this.#ask("run", { pixels: picture.data, width: picture.width, height: picture.height });
+    return this.#ask("run", { pixels: image.data, width: image.width, height: image.height });
   }
 
   #ask(task, options) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// From a picture's pixels to the numbers that the model takes, as SATImageProcessor makes them in Python.
+// From an image's pixels to the numbers that the model takes, as SATImageProcessor makes them in Python.
 
 const BILINEAR = 2;
 
@@ -28,7 +28,7 @@ export function checkSettings(settings) {
   return settings;
 }
 
-/** @returns {{width: number, height: number}} what a picture is resized to, before a crop */
+/** @returns {{width: number, height: number}} what an image is resized to, before a crop */
 export function resizedSize(width, height, settings) {
   if (!settings.do_resize) return { width, height };
   const { size } = settings;
@@ -39,7 +39,7 @@ export function resizedSize(width, height, settings) {
 }
 
 /**
- * The part of a picture that reaches the model, in the picture's pixels. It may reach beyond the picture, where a crop
+ * The part of an image that reaches the model, in the image's pixels. It may reach beyond the image, where a crop
  * is larger than what it is cut from and padded.
  *
  * @returns {{x0: number, y0: number, x1: number, y1: number}}
@@ -56,11 +56,11 @@ export function seenPart(width, height, settings) {
 }
 
 /**
- * Resizes, crops and normalises a picture.
+ * Resizes, crops and normalises an image.
  *
  * @param {Uint8ClampedArray} pixels red, green, blue and alpha of each pixel, row by row; alpha is not used
- * @param {number} width of the picture
- * @param {number} height of the picture
+ * @param {number} width of the image
+ * @param {number} height of the image
  * @param {object} settings contents of preprocessor_config.json
  * @returns {{values: Float32Array, width: number, height: number}} values of shape (3, height, width)
  */

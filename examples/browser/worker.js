@@ -25,7 +25,7 @@ const tasks = {
     return { labels: config.id2label, settings };
   },
 
-  /** Localizes one picture, given as red, green, blue and alpha of each pixel. */
+  /** Localizes one image, given as red, green, blue and alpha of each pixel. */
   async run({ pixels, width, height }) {
     const started = performance.now();
     const input = prepare(pixels, width, height, settings);

@@ -55,7 +55,7 @@ def make_demo() -> gr.Interface:
         inputs=[
             gr.Code(value=json.dumps(EXAMPLE, indent=1), language="json", label="predictions and references"),
             gr.Radio(list(PROTOCOLS), value="sat", label="protocol"),
-            gr.Number(value=None, label="threshold (empty: the best for these pictures)"),
+            gr.Number(value=None, label="threshold (empty: the best for these images)"),
         ],
         outputs=gr.JSON(label="figures, in percent"),
         title="Weakly supervised object localization",

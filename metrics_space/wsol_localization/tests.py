@@ -15,7 +15,7 @@
 
 MAP = [[0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
 
-# The map's object is in the middle of the picture. The second picture has two true boxes, of which one is met.
+# The map's object is in the middle of the image. The second image has two true boxes, of which one is met.
 EXAMPLE = {
     "predictions": [{"localization_map": MAP, "label": 3}, {"localization_map": MAP, "label": 1}],
     "references": [
@@ -36,7 +36,7 @@ test_cases = [
         "result": {"max_box_acc": 100.0, "top1_cls": 50.0, "top1_loc": 50.0, "threshold_choice": "oracle"},
     },
     {
-        # a map that shows nothing is the whole picture under this protocol
+        # a map that shows nothing is the whole image under this protocol
         "predictions": [{"localization_map": [[1.0, 1.0], [1.0, 1.0]]}],
         "references": [{"boxes": [[0, 0, 50, 50]], "image_size": [50, 50]}],
         "kwargs": {"protocol": "sat", "threshold": 0.5},

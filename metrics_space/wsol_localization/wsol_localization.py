@@ -29,17 +29,17 @@ Their figures cannot be compared with each other.
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions (`list` of `dict`): for each picture
+    predictions (`list` of `dict`): for each image
         - `localization_map`: rows of numbers, any resolution and range. It shows what the protocol shows: for "sat" the
-          centre 7/8 of the picture's sides, for "wsoleval" all of it.
+          centre 7/8 of the image's sides, for "wsoleval" all of it.
         - `scores` (optional): a number for each class, the largest for the most likely. Or
         - `label` (optional): the most likely class.
-    references (`list` of `dict`): for each picture
+    references (`list` of `dict`): for each image
         - `boxes`: true boxes (x, y, width, height) in pixels, at least one.
         - `image_size`: height and width in pixels.
         - `label`: the true class. Read only where the predictions have `scores` or `label`.
     protocol (`str`): "sat" (default) or "wsoleval".
-    threshold (`float`): where the maps are cut. By default the best for these very pictures, as papers print it.
+    threshold (`float`): where the maps are cut. By default the best for these very images, as papers print it.
     thresholds (`list` of `float`): what the best is chosen from, the protocol's own by default.
     image_size (`int`): side of the square in which boxes are compared (224, that of published figures).
 Returns:
@@ -75,7 +75,7 @@ _CITATION = """
 }
 """
 
-# What may be said of a picture, and which of it may be left out.
+# What may be said of an image, and which of it may be left out.
 PREDICTION = {
     "localization_map": datasets.Sequence(datasets.Sequence(datasets.Value("float32"))),
     "scores": datasets.Sequence(datasets.Value("float32")),
@@ -103,13 +103,13 @@ class WsolLocalization(evaluate.Metric):
         )
 
     def add_batch(self, *, predictions=None, references=None, **kwargs):
-        """Adds the predictions and references of some pictures."""
+        """Adds the predictions and references of some images."""
         predictions = [_completed(entry, "predictions", PREDICTION) for entry in predictions]
         references = [_completed(entry, "references", REFERENCE) for entry in references]
         super().add_batch(predictions=predictions, references=references, **kwargs)
 
     def add(self, *, prediction=None, reference=None, **kwargs):
-        """Adds the prediction and the reference of a picture."""
+        """Adds the prediction and the reference of an image."""
         self.add_batch(predictions=[prediction], references=[reference], **kwargs)
 
     def _compute(self, predictions, references, protocol="sat", threshold=None, thresholds=None, image_size=224):

@@ -53,9 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def add_predict(commands):
-    parser = commands.add_parser("predict", help="say what is in pictures and where")
+    parser = commands.add_parser("predict", help="say what is in images and where")
     parser.add_argument("model", help="SAT model: repository on the Hub or folder")
-    parser.add_argument("images", nargs="+", help="picture files")
+    parser.add_argument("images", nargs="+", help="image files")
     parser.add_argument(
         "--threshold", type=float, help="cut of the normalized map in [0, 1]; the model's own by default"
     )
@@ -65,13 +65,13 @@ def add_predict(commands):
     parser.add_argument(
         "--output",
         type=Path,
-        help="folder for a drawing of each picture, `<file name>_sat.png` (`<file name>_2_sat.png` where a name comes twice)",
+        help="folder for a drawing of each image, `<file name>_sat.png` (`<file name>_2_sat.png` where a name comes twice)",
     )
     parser.set_defaults(run=predict)
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Prints one line of JSON per picture. A picture that cannot be read is named, and the others go on."""
+    """Prints one line of JSON per image. An image that cannot be read is named, and the others go on."""
     from .safe_loading import load_localizer
     from .visualization import Localization, contact_sheet
 
@@ -108,7 +108,7 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def drawing_names(paths: list[str]) -> dict[str, str]:
-    """The file name of each picture's drawing; pictures of one name in different folders get numbers."""
+    """The file name of each image's drawing; images of one name in different folders get numbers."""
     names = {}
     taken = set()
     for path in dict.fromkeys(paths):
@@ -143,7 +143,7 @@ def add_convert(commands):
     backbone = sources.add_parser("backbone", help="a ViT, DeiT or DINOv2 model, as a SAT model to train")
     backbone.add_argument("model", help="repository on the Hub or folder")
     backbone.add_argument("output", help="folder to write")
-    backbone.add_argument("--image_size", type=int, help="side of the pictures; the backbone's own by default")
+    backbone.add_argument("--image_size", type=int, help="side of the images; the backbone's own by default")
     backbone.add_argument("--num_labels", type=int, default=2, help="number of classes (2)")
     backbone.add_argument("--num_spatial_layers", type=int, default=3, help="last blocks with a spatial mask (3)")
     backbone.set_defaults(run=convert_backbone)
@@ -192,7 +192,7 @@ def add_evaluate(commands):
     )
     parser.add_argument("--config_name", help="configuration of a data set on the Hub")
     parser.add_argument("--split", default="test", help="split to measure (test)")
-    parser.add_argument("--image_column", default="image", help="column of the pictures (image)")
+    parser.add_argument("--image_column", default="image", help="column of the images (image)")
     parser.add_argument("--label_column", default="label", help="column of the classes (label)")
     parser.add_argument("--objects_column", default="objects", help="column of the boxes (objects)")
     parser.add_argument(
@@ -213,10 +213,10 @@ def add_evaluate(commands):
     parser.add_argument(
         "--save_threshold", action="store_true", help="store the calibrated threshold in the model folder"
     )
-    parser.add_argument("--max_samples", type=int, help="only that many pictures of a split, drawn at random")
-    parser.add_argument("--batch_size", type=int, default=32, help="pictures at a time, on each process (32)")
-    parser.add_argument("--num_workers", type=int, default=0, help="processes that load pictures (0)")
-    parser.add_argument("--output", type=Path, help="folder for results.json, one row a picture, plots and drawings")
+    parser.add_argument("--max_samples", type=int, help="only that many images of a split, drawn at random")
+    parser.add_argument("--batch_size", type=int, default=32, help="images at a time, on each process (32)")
+    parser.add_argument("--num_workers", type=int, default=0, help="processes that load images (0)")
+    parser.add_argument("--output", type=Path, help="folder for results.json, one row an image, plots and drawings")
     parser.set_defaults(run=evaluate)
 
 
@@ -267,19 +267,17 @@ def add_prepare(commands):
         help="write nothing, report all problems by kind; exit status 1 if there are any",
     )
     parser.add_argument(
-        "--skip_invalid", action="store_true", help="leave out pictures with a problem, listed in OUTPUT/skipped.jsonl"
+        "--skip_invalid", action="store_true", help="leave out images with a problem, listed in OUTPUT/skipped.jsonl"
     )
     parser.add_argument("--max_shard_size", default="500MB", help="size of a Parquet file, at most (500MB)")
     stamps = parser.add_argument_group("stamps", argument_default=argparse.SUPPRESS)
     stamps.add_argument(
         "--variant", choices=["group", "species"], help="twelve groups of things, or kinds of animals (group)"
     )
-    stamps.add_argument(
-        "--cluttered_fraction", type=float, help="share of the pictures with other things in them (0.5)"
-    )
-    stamps.add_argument("--num_train", type=int, help="pictures for training (4800)")
-    stamps.add_argument("--num_validation", type=int, help="pictures for validation (360)")
-    stamps.add_argument("--num_test", type=int, help="pictures for testing (720)")
+    stamps.add_argument("--cluttered_fraction", type=float, help="share of the images with other things in them (0.5)")
+    stamps.add_argument("--num_train", type=int, help="images for training (4800)")
+    stamps.add_argument("--num_validation", type=int, help="images for validation (360)")
+    stamps.add_argument("--num_test", type=int, help="images for testing (720)")
     stamps.add_argument("--seed", type=int, help="seed of the drawing (0)")
     parser.set_defaults(run=prepare)
 
@@ -300,9 +298,9 @@ def add_export(commands):
         type=int,
         nargs="+",
         metavar="PIXELS",
-        help="side, or height and width, of the pictures; the image processor's by default",
+        help="side, or height and width, of the images; the image processor's by default",
     )
-    parser.add_argument("--dynamic_size", action="store_true", help="take pictures of any size that the patch divides")
+    parser.add_argument("--dynamic_size", action="store_true", help="take images of any size that the patch divides")
     parser.add_argument(
         "--quantize", action="store_true", help="also write onnx/model_quantized.onnx, with weights of 8 bits"
     )
@@ -326,7 +324,7 @@ def export(options: argparse.Namespace):
 
 
 def add_demo(commands):
-    parser = commands.add_parser("demo", help="try a model in the browser: pictures, maps, boxes and the threshold")
+    parser = commands.add_parser("demo", help="try a model in the browser: images, maps, boxes and the threshold")
     parser.add_argument("model", help="SAT model: repository on the Hub or folder")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 127.0.0.1, this machine only")
     parser.add_argument("--port", type=int, help="port to listen at; a free one from 7860 by default")
@@ -335,7 +333,7 @@ def add_demo(commands):
     )
     parser.add_argument("--device", help="where to run, such as cuda:0; Transformers chooses by default")
     parser.add_argument(
-        "--pictures", type=Path, help="folder of example pictures; drawn emblems for a model of the embedded data"
+        "--images", type=Path, help="folder of example images; drawn emblems for a model of the embedded data"
     )
     parser.set_defaults(run=demo)
 
@@ -346,7 +344,7 @@ def demo(options: argparse.Namespace):
     except ModuleNotFoundError as error:
         raise ImportError(f"{error}: pip install 'transformers-sat[demo]'") from error
 
-    launch_demo(options.model, options.host, options.port, options.share, options.device, options.pictures)
+    launch_demo(options.model, options.host, options.port, options.share, options.device, options.images)
 
 
 def add_serve(commands):
@@ -355,13 +353,13 @@ def add_serve(commands):
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1: this machine alone)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen at, 0 for any free one (8000)")
     parser.add_argument("--device", help="where to run, such as cuda:0; Transformers chooses by default")
-    parser.add_argument("--max_batch_size", type=int, default=8, help="most pictures in one forward pass (8)")
+    parser.add_argument("--max_batch_size", type=int, default=8, help="most images in one forward pass (8)")
     parser.add_argument(
-        "--max_wait_ms", type=float, default=5, help="how long a picture waits for others in its batch (5)"
+        "--max_wait_ms", type=float, default=5, help="how long an image waits for others in its batch (5)"
     )
     parser.add_argument("--max_request_mb", type=float, default=10, help="largest request, in megabytes (10)")
     parser.add_argument(
-        "--max_pixels", type=int, default=25_000_000, help="most pixels of a picture, width x height (25000000)"
+        "--max_pixels", type=int, default=25_000_000, help="most pixels of an image, width x height (25000000)"
     )
     parser.add_argument("--max_requests", type=int, default=256, help="most requests at a time, others get 429 (256)")
     parser.add_argument("--timeout_s", type=float, default=30, help="longest time for a request, in seconds (30)")

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A page to try a model with: pictures in, classes, maps and boxes out (Gradio)."""
+"""A page to try a model with: images in, classes, maps and boxes out (Gradio)."""
 
 import html
 import json
@@ -41,7 +41,7 @@ MEAN_MAP = "mean of the blocks"
 
 NUM_CLASSES_SHOWN = 5
 
-# Longest side of a drawing in pixels, so that the sliders stay quick; boxes are in the picture's own pixels.
+# Longest side of a drawing in pixels, so that the sliders stay quick; boxes are in the image's own pixels.
 LONGEST_SIDE = 1280
 
 # Colours of the map at 0, 1/4, ... 1: dark to bright, so that they are told apart without seeing hues too.
@@ -54,12 +54,12 @@ SECONDS_KEPT = 3600
 
 
 @dataclass
-class SeenPicture:
+class SeenImage:
     """
-    A picture and what the model made of it: all that is needed to move sliders without running the model again.
+    An image and what the model made of it: all that is needed to move sliders without running the model again.
 
     Args:
-        image (`PIL.Image.Image`): the picture, upright, in RGB.
+        image (`PIL.Image.Image`): the image, upright, in RGB.
         logits (`torch.Tensor` of shape `(1, num_labels)`): class scores before softmax.
         maps (`dict[str, torch.Tensor]`): raw localization maps `(1, grid_height, grid_width)`: their mean, and each block's.
     """
@@ -78,7 +78,7 @@ class Place:
     Args:
         labels (`list[str]`): class of each box; the most probable one.
         scores (`list[float]`): its probability, times the part's largest map value where there are several boxes.
-        boxes (`list[list[int]]`): corners `[x0, y0, x1, y1]` in the picture's pixels, far ends exclusive.
+        boxes (`list[list[int]]`): corners `[x0, y0, x1, y1]` in the image's pixels, far ends exclusive.
         localization_map (`np.ndarray` of shape `(height, width)`): normalized map, in [0, 1].
     """
 
@@ -90,7 +90,7 @@ class Place:
 
 class Localizer:
     """
-    Runs a model once per picture ([`see`]), and reads its maps as often as one likes ([`locate`]).
+    Runs a model once per image ([`see`]), and reads its maps as often as one likes ([`locate`]).
 
     Args:
         pipeline ([`WeaklySupervisedLocalizationPipeline`]): model and image processor.
@@ -117,22 +117,22 @@ class Localizer:
         return [id2label[label] for label in range(len(id2label))]
 
     @torch.inference_mode()
-    def see(self, image: PIL.Image.Image) -> SeenPicture:
+    def see(self, image: PIL.Image.Image) -> SeenImage:
         """The one forward pass."""
         image = upright(image).convert("RGB")
         inputs = self.image_processor(image, return_tensors="pt").to(self.model.device, self.model.dtype)
         outputs = self.model(**inputs, output_spatial_maps=True)
         maps = [outputs.localization_map, *outputs.spatial_maps]
         named = dict(zip(self.map_names, (map_.float().cpu() for map_ in maps), strict=True))
-        return SeenPicture(image, outputs.logits.float().cpu(), named)
+        return SeenImage(image, outputs.logits.float().cpu(), named)
 
-    def class_scores(self, seen: SeenPicture) -> dict[str, float]:
+    def class_scores(self, seen: SeenImage) -> dict[str, float]:
         """Probability of each class."""
         return dict(zip(self.class_names, seen.logits[0].softmax(-1).tolist(), strict=True))
 
     def locate(
         self,
-        seen: SeenPicture,
+        seen: SeenImage,
         threshold: float | None = None,
         multiple_boxes: bool = False,
         map_name: str = MEAN_MAP,
@@ -141,7 +141,7 @@ class Localizer:
         Cuts a map at a threshold; the model is not run.
 
         Args:
-            seen ([`SeenPicture`]): result of [`see`].
+            seen ([`SeenImage`]): result of [`see`].
             threshold (`float`, *optional*): from 0 to 1; the one stored with the model by default.
             multiple_boxes (`bool`, *optional*, defaults to `False`): a box for every connected part, not the largest only.
             map_name (`str`, *optional*, defaults to the mean): one of `map_names`.
@@ -165,12 +165,12 @@ class Localizer:
 
 def draw_place(image: PIL.Image.Image, place: Place, opacity: float) -> PIL.Image.Image:
     """
-    The picture under its map in colours, with the boxes, made smaller if its longest side has more than 1280 pixels.
+    The image under its map in colours, with the boxes, made smaller if its longest side has more than 1280 pixels.
 
     Args:
-        image (`PIL.Image.Image`): the picture, in RGB.
+        image (`PIL.Image.Image`): the image, in RGB.
         place ([`Place`]): what to draw.
-        opacity (`float`): of the map, from 0 (the picture alone) to 1 (the map alone).
+        opacity (`float`): of the map, from 0 (the image alone) to 1 (the map alone).
 
     Returns:
         `PIL.Image.Image`
@@ -196,7 +196,7 @@ def draw_place(image: PIL.Image.Image, place: Place, opacity: float) -> PIL.Imag
     return drawing
 
 
-def place_as_json(seen: SeenPicture, place: Place, threshold: float, map_name: str) -> str:
+def place_as_json(seen: SeenImage, place: Place, threshold: float, map_name: str) -> str:
     """What the download holds: the boxes, and how they came about."""
     names = ("xmin", "ymin", "xmax", "ymax")
     objects = [
@@ -213,27 +213,25 @@ def place_as_json(seen: SeenPicture, place: Place, threshold: float, map_name: s
     return json.dumps(content, indent=2)
 
 
-def example_pictures(
-    localizer: Localizer, folder: str | os.PathLike | None = None
-) -> list[str] | list[PIL.Image.Image]:
+def example_images(localizer: Localizer, folder: str | os.PathLike | None = None) -> list[str] | list[PIL.Image.Image]:
     """
-    Pictures to begin with.
+    Images to begin with.
 
     Args:
         localizer ([`Localizer`]): the model.
-        folder (`str` or `os.PathLike`, *optional*): where pictures lie.
+        folder (`str` or `os.PathLike`, *optional*): where images lie.
 
     Returns:
-        `list`: the folder's pictures by path, in the order of their names. Without a folder three freshly drawn emblems if
+        `list`: the folder's images by path, in the order of their names. Without a folder three freshly drawn emblems if
         those are what the model knows and the packages with their photographs are installed, else nothing.
 
     Raises:
-        `ValueError`: if there is no picture in the folder.
+        `ValueError`: if there is no image in the folder.
     """
     if folder is not None:
         paths = sorted(str(path) for path in Path(folder).glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
         if not paths:
-            raise ValueError(f"There is no picture ({', '.join(IMAGE_SUFFIXES)}) in the folder {folder}.")
+            raise ValueError(f"There is no image ({', '.join(IMAGE_SUFFIXES)}) in the folder {folder}.")
         return paths
     if localizer.class_names != emblem_class_names():
         return []
@@ -243,12 +241,12 @@ def example_pictures(
         photographs = load_photographs("test")
     except ImportError:
         return []
-    pictures = []
+    images = []
     for label in (9, 5, 1):
         random = np.random.default_rng([5, label])
         pixels, _ = draw_emblem(random, label, pattern_of_class(label), photographs, image_size=560)
-        pictures.append(PIL.Image.fromarray(pixels))
-    return pictures
+        images.append(PIL.Image.fromarray(pixels))
+    return images
 
 
 def build_demo(localizer: Localizer, examples: Sequence[str | PIL.Image.Image] = ()) -> gr.Blocks:
@@ -257,13 +255,13 @@ def build_demo(localizer: Localizer, examples: Sequence[str | PIL.Image.Image] =
 
     Args:
         localizer ([`Localizer`]): the model.
-        examples (`Sequence`, *optional*): paths of pictures, or pictures, to begin with.
+        examples (`Sequence`, *optional*): paths of images, or images, to begin with.
 
     Returns:
         `gradio.Blocks`: to `launch`.
     """
 
-    def show(seen: SeenPicture | None, threshold: float, opacity: float, multiple_boxes: bool, map_name: str):
+    def show(seen: SeenImage | None, threshold: float, opacity: float, multiple_boxes: bool, map_name: str):
         """Drawing, table of boxes and their file, for the sliders' setting; no forward pass."""
         if seen is None:
             return None, None, gr.DownloadButton(interactive=False)
@@ -288,16 +286,16 @@ def build_demo(localizer: Localizer, examples: Sequence[str | PIL.Image.Image] =
         maps = [(draw_place(seen.image, map_alone(seen, name), 0.7), name) for name in localizer.map_names]
         return seen, localizer.class_scores(seen), maps, *show(seen, *settings)
 
-    def map_alone(seen: SeenPicture, name: str) -> Place:
+    def map_alone(seen: SeenImage, name: str) -> Place:
         place = localizer.locate(seen, map_name=name)
         place.boxes = []
         return place
 
     with gr.Blocks(
-        title="What is in the picture, and where", analytics_enabled=False, delete_cache=(SECONDS_KEPT, SECONDS_KEPT)
+        title="What is in the image, and where", analytics_enabled=False, delete_cache=(SECONDS_KEPT, SECONDS_KEPT)
     ) as demo:
         gr.Markdown(
-            "# What is in the picture, and where\n"
+            "# What is in the image, and where\n"
             "SAT learns from image labels alone. Its spatial token tells foreground from background; "
             "cut at a threshold, that map gives the box."
         )
@@ -305,16 +303,16 @@ def build_demo(localizer: Localizer, examples: Sequence[str | PIL.Image.Image] =
         with gr.Row():
             with gr.Column():
                 # by path, so that it is decoded here
-                picture = gr.Image(
+                image = gr.Image(
                     type="filepath",
                     image_mode=None,
-                    label="Picture",
+                    label="ImageRecord",
                     sources=["upload", "clipboard"],
-                    elem_id="picture",
+                    elem_id="image",
                 )
-                picture.preprocess = path_of_upload
+                image.preprocess = path_of_upload
                 if examples:
-                    gr.Examples([[example] for example in examples], inputs=picture, label="Example pictures")
+                    gr.Examples([[example] for example in examples], inputs=image, label="Example images")
                 threshold = gr.Slider(
                     0,
                     1,
@@ -339,7 +337,7 @@ def build_demo(localizer: Localizer, examples: Sequence[str | PIL.Image.Image] =
                 )
                 table = gr.Dataframe(
                     headers=["class", "score", "x0", "y0", "x1", "y1"],
-                    label="Boxes, in pixels of the picture",
+                    label="Boxes, in pixels of the image",
                     interactive=False,
                     elem_id="boxes",
                 )
@@ -354,7 +352,7 @@ def build_demo(localizer: Localizer, examples: Sequence[str | PIL.Image.Image] =
         )
         settings = [threshold, opacity, multiple_boxes, map_name]
         shown = [drawing, table, download]
-        picture.change(look, [picture, *settings], [seen, classes, maps, *shown], api_name="localize")
+        image.change(look, [image, *settings], [seen, classes, maps, *shown], api_name="localize")
         for setting in settings:
             # the newest setting counts, those that came while the last was drawn are passed over
             setting.change(
@@ -379,7 +377,7 @@ def launch_demo(
     port: int | None = None,
     share: bool = False,
     device: str | None = None,
-    pictures: str | os.PathLike | None = None,
+    images: str | os.PathLike | None = None,
     block: bool = True,
 ) -> gr.Blocks:
     """
@@ -391,18 +389,18 @@ def launch_demo(
         port (`int`, *optional*): port to listen at; a free one from 7860 by default.
         share (`bool`, *optional*, defaults to `False`): whether to open a public link through Gradio's relay.
         device (`str`, *optional*): where to run; Transformers chooses by default.
-        pictures (`str` or `os.PathLike`, *optional*): folder of example pictures, see [`example_pictures`].
+        images (`str` or `os.PathLike`, *optional*): folder of example images, see [`example_images`].
         block (`bool`, *optional*, defaults to `True`): whether to wait for the end.
 
     Returns:
         `gradio.Blocks`: the page, served.
 
     Raises:
-        `ValueError`: as [`~transformers_sat.safe_loading.load_localizer`] and [`example_pictures`].
+        `ValueError`: as [`~transformers_sat.safe_loading.load_localizer`] and [`example_images`].
         `OSError`: if the port is taken.
     """
     localizer = Localizer(load_localizer(model_name_or_path, device=device))
-    demo = build_demo(localizer, example_pictures(localizer, pictures))
+    demo = build_demo(localizer, example_images(localizer, images))
     demo.launch(
         server_name=host,
         server_port=port,
@@ -420,10 +418,10 @@ def launch_demo(
 __all__ = [
     "Localizer",
     "Place",
-    "SeenPicture",
+    "SeenImage",
     "build_demo",
     "draw_place",
-    "example_pictures",
+    "example_images",
     "launch_demo",
     "place_as_json",
 ]

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Pictures of what the model found."""
+"""Images of what the model found."""
 
 import math
 import os
@@ -41,8 +41,8 @@ class Localization:
     One tile of a contact sheet.
 
     Args:
-        image (`PIL.Image.Image`): the picture.
-        localization_map (`np.ndarray` of shape `(height, width)`): normalized map, in [0, 1], of the picture's size.
+        image (`PIL.Image.Image`): the image.
+        localization_map (`np.ndarray` of shape `(height, width)`): normalized map, in [0, 1], of the image's size.
         predicted_boxes (`Sequence`): corners `(x0, y0, x1, y1)` in pixels, far ends exclusive.
         true_boxes (`Sequence`): likewise.
         title (`str`): written above the tile.
@@ -57,13 +57,13 @@ class Localization:
 
 def contact_sheet(localizations: Sequence[Localization], path: str | os.PathLike, columns: int = 6, heading: str = ""):
     """
-    Draws pictures side by side with their overlays: the picture and true boxes (green), then the picture under its map
+    Draws images side by side with their overlays: the image and true boxes (green), then the image under its map
     with true and predicted boxes (red).
 
     Args:
         localizations (`Sequence[Localization]`): what to draw, at least one.
         path (`str` or `os.PathLike`): image file to write; its folder is created.
-        columns (`int`, *optional*, defaults to 6): pictures per row.
+        columns (`int`, *optional*, defaults to 6): images per row.
         heading (`str`, *optional*): written above the sheet.
 
     Raises:

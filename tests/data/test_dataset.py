@@ -40,7 +40,7 @@ def photograph(width: int, height: int, seed: int = 0) -> PIL.Image.Image:
 
 
 def encoded(image: PIL.Image.Image, file_format: str = "PNG", **options) -> dict:
-    """The picture as an undecoded column holds it."""
+    """The image as an undecoded column holds it."""
     buffer = io.BytesIO()
     image.save(buffer, file_format, **options)
     return {"bytes": buffer.getvalue(), "path": None}
@@ -84,7 +84,7 @@ def training_data(images: list[dict], size: int = 16, seed: int = 0, processor_c
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
 @pytest.mark.parametrize("training", [True, False])
-def test_any_kind_of_picture_becomes_three_channels(mode, training):
+def test_any_kind_of_image_becomes_three_channels(mode, training):
     image = photograph(40, 30).convert("L" if mode == "I;16" else mode)
     if mode == "I;16":
         image = PIL.Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
@@ -118,15 +118,15 @@ def test_exif_orientation(tmp_path):
     torch.testing.assert_close(turned["pixel_values"], plain["pixel_values"], atol=0, rtol=0)
     # 60 x 40 to 64 x 64, crop of 56 from 4: x 6 -> 2.4, 36 -> 34.4; y 10 -> 12, 30 -> 44
     assert turned["boxes"].tolist() == [[2, 12, 34, 44]]
-    # training pictures are upright too
+    # training images are upright too
     stored = {"bytes": (tmp_path / "turned.png").read_bytes(), "path": None}
     assert torch.equal(
         training_data([stored])[0]["pixel_values"], training_data([encoded(upright)])[0]["pixel_values"]
     )
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", encoded(photograph(40, 30))["bytes"][:200]])
-def test_undecodable_picture(tmp_path, content):
+@pytest.mark.parametrize("content", [b"", b"no image", encoded(photograph(40, 30))["bytes"][:200]])
+def test_undecodable_image(tmp_path, content):
     path = tmp_path / "broken.png"
     path.write_bytes(content)
     for entry in ({"bytes": None, "path": str(path)}, {"bytes": content, "path": str(path)}):
@@ -143,7 +143,7 @@ def test_file_that_is_not_there():
 
 
 @pytest.mark.parametrize("entry", [None, {"bytes": None, "path": None}])
-def test_missing_picture(entry):
+def test_missing_image(entry):
     with pytest.raises(ValueError, match="missing"):
         decode_image(entry)
 
@@ -182,7 +182,7 @@ def test_damaged_files_are_decoded_or_refused(file_format):
     assert refused > 30
 
 
-# Training pictures.
+# Training images.
 
 
 @pytest.mark.parametrize("processor_class", [SATImageProcessor, SATImageProcessorPil])
@@ -237,7 +237,7 @@ def test_training_pixels_follow_the_processors_settings(setting):
     torch.testing.assert_close(other[0]["pixel_values"], expected, atol=1e-5, rtol=0)
 
 
-def test_boxes_of_training_pictures():
+def test_boxes_of_training_images():
     """A white square in black: its box is where the bright pixels are."""
     image = PIL.Image.new("RGB", (90, 60))
     image.paste((255, 255, 255), (30, 15, 60, 45))
@@ -279,8 +279,8 @@ def test_fast_decoding_is_for_training_alone():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_pictures_that_have_no_known_range(tmp_path, training):
-    """Floating-point pictures are refused by name."""
+def test_images_that_have_no_known_range(tmp_path, training):
+    """Floating-point images are refused by name."""
     PIL.Image.fromarray(np.random.default_rng(0).random((30, 40)).astype(np.float32)).save(tmp_path / "depth.tiff")
     rows = rows_of({"bytes": None, "path": str(tmp_path / "depth.tiff")})
     options = {"augmentation": TrainingAugmentation(16)} if training else {"protocol": "sat"}
@@ -326,7 +326,7 @@ def test_what_is_random_depends_on_seed_epoch_and_row_alone():
     def differing(dataset):
         return sum(not torch.equal(dataset[index]["pixel_values"], first[index]) for index in range(8))
 
-    # the same picture in every row: rows, epochs and seeds each have their own crops
+    # the same image in every row: rows, epochs and seeds each have their own crops
     assert sum(not torch.equal(pixels, first[0]) for pixels in first) > 4
     assert differing(training_data(images, seed=1)) > 4
     other.set_epoch(1)
@@ -346,7 +346,7 @@ def test_workers_give_the_same_batches():
         assert torch.equal(left["labels"], right["labels"])
 
 
-# Pictures and boxes of an evaluation.
+# Images and boxes of an evaluation.
 
 
 @pytest.mark.parametrize("protocol", ["sat", "wsoleval"])

@@ -22,7 +22,7 @@ import datasets
 import PIL.Image
 import pytest
 import yaml
-from square_pictures import CLASS_NAMES, FEATURES, draw_square, square_split, write_class_folders
+from square_images import CLASS_NAMES, FEATURES, draw_square, square_split, write_class_folders
 
 from transformers_sat.data import decode_image, drop_undecodable, has_boxes, load_localization_dataset, loading
 
@@ -58,7 +58,7 @@ def assert_schema(splits: datasets.DatasetDict, boxes: bool = True):
 
 
 def classes_by_colour(split: datasets.Dataset) -> bool:
-    """Whether every row's class is the colour that its picture has in the middle of its box, or anywhere at all."""
+    """Whether every row's class is the colour that its image has in the middle of its box, or anywhere at all."""
     names = split.features["label"].names
     for row in split:
         most_frequent = max(decode_image(row["image"]).getcolors(4096))[1]
@@ -92,7 +92,7 @@ def test_parquet(tmp_path):
 
 
 def test_prepared_folder(tmp_path):
-    """Parquet with a card, some pictures without boxes, and beside it what the preparation leaves: no data."""
+    """Parquet with a card, some images without boxes, and beside it what the preparation leaves: no data."""
     folder = tmp_path / "prepared"
     (folder / "data").mkdir(parents=True)
     features = datasets.Features(FEATURES | {"image_id": datasets.Value("string")})
@@ -129,9 +129,9 @@ def test_class_folders(tmp_path):
 
 @pytest.mark.parametrize("training_boxes", [True, False])
 def test_folder_with_metadata(tmp_path, training_boxes):
-    """Boxes in a file beside the pictures; in training all but one may be left out (`datasets` needs one for the type)."""
+    """Boxes in a file beside the images; in training all but one may be left out (`datasets` needs one for the type)."""
     for name, count in (("train", 9), ("test", 3)):
-        folder = tmp_path / "pictures" / name
+        folder = tmp_path / "images" / name
         folder.mkdir(parents=True)
         with open(folder / "metadata.jsonl", "w", encoding="utf-8") as file:
             for index in range(count):
@@ -140,7 +140,7 @@ def test_folder_with_metadata(tmp_path, training_boxes):
                 objects = {"bbox": [box]} if training_boxes or name == "test" or index == 8 else None
                 row = {"file_name": f"{index}.png", "label": CLASS_NAMES[index % 3], "objects": objects}
                 file.write(json.dumps(row) + "\n")
-    splits = load_localization_dataset(str(tmp_path / "pictures"), validation_fraction=1 / 3)
+    splits = load_localization_dataset(str(tmp_path / "images"), validation_fraction=1 / 3)
     assert {name: len(split) for name, split in splits.items()} == {"train": 6, "validation": 3, "test": 3}
     assert {name: has_boxes(split) for name, split in splits.items()} == {
         "train": training_boxes,
@@ -158,7 +158,7 @@ def test_the_guide(tmp_path, monkeypatch):
     python = [text for language, text in blocks if language == "python"]
     (metadata,) = [text for language, text in blocks if language == "json"]
     monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "my_pictures"
+    folder = tmp_path / "my_images"
     for split in ("", "train", "test"):
         (folder / split).mkdir(exist_ok=True)
         for index in range(1, 4):
@@ -167,7 +167,7 @@ def test_the_guide(tmp_path, monkeypatch):
 
     for name in ("my_data", "my_parquet"):
         path = tmp_path / name
-        # one training picture is too few to set one of each class apart
+        # one training image is too few to set one of each class apart
         with pytest.raises(ValueError, match="`validation_fraction`"):
             load_localization_dataset(str(path))
         splits = datasets.load_from_disk(path) if name == "my_data" else datasets.load_dataset(str(path))
@@ -185,7 +185,7 @@ def test_the_guide(tmp_path, monkeypatch):
         # every class twice, so that one of each can be set apart
         lines = metadata.splitlines() + [metadata.splitlines()[1]]
         (folder / split / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    splits = load_localization_dataset("my_pictures", validation_fraction=0.5)
+    splits = load_localization_dataset("my_images", validation_fraction=0.5)
     assert {name: len(split) for name, split in splits.items()} == {"train": 2, "validation": 2, "test": 4}
     assert splits["test"].features["label"].names == ["robin", "starling"]
     assert splits["test"][1]["objects"]["bbox"] == [[8, 8, 90, 70], [120, 15, 95, 80]]
@@ -246,7 +246,7 @@ def test_missing_column(tmp_path, column, option, split):
 
 
 def test_boxes_only_where_they_are_measured(tmp_path):
-    """Weak supervision's usual case: training pictures have no boxes, test pictures do."""
+    """Weak supervision's usual case: training images have no boxes, test images do."""
     splits = load_localization_dataset(
         saved(
             tmp_path / "saved",
@@ -286,23 +286,23 @@ def test_only_to_be_measured(tmp_path, kind):
             load_localization_dataset(path, model_classes=["blue", "green"])
 
 
-def test_validation_pictures_are_set_apart(tmp_path):
+def test_validation_images_are_set_apart(tmp_path):
     path = saved(tmp_path / "saved", train=square_split(24), test=square_split(3, first=100))
     splits = load_localization_dataset(path, validation_fraction=0.25)
     assert {name: len(split) for name, split in splits.items()} == {"train": 18, "validation": 6, "test": 3}
     # of every class as many as it has, none of them in both, and always the same for one seed
     assert sorted(splits["validation"]["label"]) == [0, 0, 1, 1, 2, 2]
-    pictures = {name: {row["image"]["bytes"] for row in split} for name, split in splits.items()}
-    assert len(pictures["train"] | pictures["validation"]) == 24
+    images = {name: {row["image"]["bytes"] for row in split} for name, split in splits.items()}
+    assert len(images["train"] | images["validation"]) == 24
     again = load_localization_dataset(path, validation_fraction=0.25)
     other = load_localization_dataset(path, validation_fraction=0.25, seed=1)
-    assert {row["image"]["bytes"] for row in again["validation"]} == pictures["validation"]
-    assert {row["image"]["bytes"] for row in other["validation"]} != pictures["validation"]
+    assert {row["image"]["bytes"] for row in again["validation"]} == images["validation"]
+    assert {row["image"]["bytes"] for row in other["validation"]} != images["validation"]
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 1.0, 1.5])
 def test_validation_fraction_that_cannot_be(tmp_path, fraction):
-    """Too few for one picture of each class, none, or all."""
+    """Too few for one image of each class, none, or all."""
     with pytest.raises(ValueError, match="`validation_fraction`"):
         load_localization_dataset(saved(tmp_path / "saved", train=square_split(9)), validation_fraction=fraction)
 
@@ -378,7 +378,7 @@ def test_has_boxes():
 def test_drop_undecodable(tmp_path, caplog):
     for index in range(5):
         draw_square(index, 0)[0].save(tmp_path / f"{index}.png")
-    (tmp_path / "1.png").write_bytes(b"no picture")
+    (tmp_path / "1.png").write_bytes(b"no image")
     whole = (tmp_path / "3.png").read_bytes()
     (tmp_path / "3.png").write_bytes(whole[: len(whole) // 2])
     paths = [str(tmp_path / f"{index}.png") for index in range(5)] + [None]

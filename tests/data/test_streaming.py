@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Training data that is read while it is used: every picture once an epoch, in the same order for every number of workers."""
+"""Training data that is read while it is used: every image once an epoch, in the same order for every number of workers."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import pytest
 import torch
 from accelerate import skip_first_batches
 from accelerate.data_loader import BatchSamplerShard, DataLoaderShard
-from square_pictures import CLASS_NAMES, square_split, write_class_folders
+from square_images import CLASS_NAMES, square_split, write_class_folders
 
 from transformers_sat import SATImageProcessor
 from transformers_sat.data import (
@@ -48,7 +48,7 @@ def cache_of_its_own(tmp_path, monkeypatch):
 def write_parquet(
     folder: Path, train: int = 23, files: int = 3, split=square_split, **others: datasets.Dataset
 ) -> str:
-    """Training pictures in several files of two row groups or more, and other splits in one each."""
+    """Training images in several files of two row groups or more, and other splits in one each."""
     (folder / "data").mkdir(parents=True)
     whole = split(train)
     for number in range(files):
@@ -88,7 +88,7 @@ def assert_same_batches(batches: list[dict], others: list[dict]):
 # The order.
 
 
-def test_every_picture_once_an_epoch(tmp_path):
+def test_every_image_once_an_epoch(tmp_path):
     folder = write_parquet(tmp_path / "parquet")
     stream = stream_of(folder)
     expected = {row["image"]["bytes"] for row in square_split(23).cast_column("image", datasets.Image(decode=False))}
@@ -102,7 +102,7 @@ def test_every_picture_once_an_epoch(tmp_path):
     assert epoch_of(stream_of(folder, seed=1), 0) != first
 
 
-def test_pictures_come_from_many_places(tmp_path):
+def test_images_come_from_many_places(tmp_path):
     """Sorted by class, as many sets are, with a buffer that holds a tenth: the classes are mixed all the same."""
 
     def by_class(count):
@@ -149,7 +149,7 @@ def test_workers_give_the_same_batches(tmp_path, persistent):
 
 
 def test_processes_share_the_batches(tmp_path):
-    """As Accelerate deals them out, for batches that go up evenly: each picture to one process."""
+    """As Accelerate deals them out, for batches that go up evenly: each image to one process."""
     stream = stream_of(write_parquet(tmp_path / "parquet", train=24), num_rows=24)
     batches = list(torch.utils.data.BatchSampler(stream.sampler(), batch_size=4, drop_last=False))
     shares = []
@@ -165,7 +165,7 @@ def test_processes_share_the_batches(tmp_path):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_skipped_batches_are_not_decoded(tmp_path, monkeypatch, num_workers):
-    """What a resumed training does: pictures that it has seen could not even be decoded here."""
+    """What a resumed training does: images that it has seen could not even be decoded here."""
     folder = write_parquet(tmp_path / "parquet")
     expected = list(loader(stream_of(folder)))
     stream = stream_of(folder)
@@ -204,7 +204,7 @@ def test_a_stream_of_unknown_length_goes_on(tmp_path):
 def test_an_empty_stream():
     rows = square_split(4).to_iterable_dataset().filter(lambda label: label > 5, input_columns="label")
     stream = StreamedLocalizationDataset(rows, SATImageProcessor(size=SIZE), TrainingAugmentation(16))
-    with pytest.raises(ValueError, match="no training pictures"):
+    with pytest.raises(ValueError, match="no training images"):
         next(iter(stream.sampler()))
 
 
@@ -213,7 +213,7 @@ def test_buffer_that_cannot_be(tmp_path):
         stream_of(write_parquet(tmp_path / "parquet"), buffer_size=0)
 
 
-def test_undecodable_picture_in_a_stream(tmp_path):
+def test_undecodable_image_in_a_stream(tmp_path):
     stream = stream_of(write_parquet(tmp_path / "parquet"))
     with pytest.raises(ValueError, match=r"bad\.jpg cannot be decoded"):
         stream[StreamedRow(0, 0, {"image": {"bytes": b"nothing", "path": "bad.jpg"}, "label": 0})]

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Which classes and pictures a subset has: the same everywhere, a part of every larger one."""
+"""Which classes and images a subset has: the same everywhere, a part of every larger one."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ from collections import Counter
 import datasets
 import numpy as np
 import pytest
-from square_pictures import square_split, write_class_folders
+from square_images import square_split, write_class_folders
 
 from transformers_sat.data import (
     load_localization_dataset,
@@ -32,14 +32,14 @@ from transformers_sat.data import (
     select_fraction,
     select_samples_per_class,
 )
-from transformers_sat.data.subsets import picture_keys
+from transformers_sat.data.subsets import image_keys
 
 
 CLASS_NAMES = ["ant", "bee", "cat", "dog", "eel"]
 
 
 def rows(count: int, with_ids: bool = True, with_paths: bool = True) -> datasets.Dataset:
-    """Rows of classes that take turns. Their pictures are never looked at."""
+    """Rows of classes that take turns. Their images are never looked at."""
     columns = {
         "image": [
             {"bytes": f"content {index}".encode(), "path": f"{index}.jpg" if with_paths else None}
@@ -58,7 +58,7 @@ def contents(dataset: datasets.Dataset) -> set[bytes]:
     return {image["bytes"] for image in dataset["image"]}
 
 
-# Pictures per class, and shares.
+# Images per class, and shares.
 
 
 def test_the_choice_by_hand():
@@ -100,7 +100,7 @@ def test_a_smaller_subset_is_part_of_a_larger_one():
 
 
 def test_shares_of_unequal_classes():
-    """Of 30, 10 and 1 pictures: rounded, but never none."""
+    """Of 30, 10 and 1 images: rounded, but never none."""
     labels = [0] * 30 + [1] * 10 + [2]
     dataset = rows(41).remove_columns("label").add_column("label", labels)
     dataset = dataset.cast_column("label", datasets.ClassLabel(names=CLASS_NAMES[:3]))
@@ -114,15 +114,15 @@ def test_shares_that_cannot_be(fraction):
         select_fraction(rows(10), fraction)
 
 
-def test_too_few_pictures():
+def test_too_few_images():
     with pytest.raises(ValueError, match=r"2 of the 5 classes have fewer .*'dog' \(3\), 'eel' \(3\)"):
         select_samples_per_class(rows(18), 4)
     with pytest.raises(ValueError, match="`samples_per_class` must be at least 1, got 0"):
         select_samples_per_class(rows(18), 0)
 
 
-def test_a_class_without_pictures():
-    """A fraction of it is nothing; K pictures of it cannot be had."""
+def test_a_class_without_images():
+    """A fraction of it is nothing; K images of it cannot be had."""
     dataset = rows(20).filter(lambda label: label != 2, input_columns="label")
     assert Counter(select_fraction(dataset, 0.5)["label"]) == {0: 2, 1: 2, 3: 2, 4: 2}
     with pytest.raises(ValueError, match=r"'cat' \(0\)"):
@@ -130,7 +130,7 @@ def test_a_class_without_pictures():
 
 
 def test_large_splits_are_hashed_once_and_not_read(monkeypatch):
-    """The pictures are no pictures; a hundred thousand names are hashed, one for each, not their files."""
+    """The images are no images; a hundred thousand names are hashed, one for each, not their files."""
     hashed = []
     monkeypatch.setattr(
         "transformers_sat.data.subsets.hashlib.blake2b",
@@ -142,7 +142,7 @@ def test_large_splits_are_hashed_once_and_not_read(monkeypatch):
     assert not any(b"content" in content for content in hashed)
 
 
-# What a picture is known by.
+# What an image is known by.
 
 
 def test_keys_of_files_are_below_their_common_folder(tmp_path):
@@ -153,7 +153,7 @@ def test_keys_of_files_are_below_their_common_folder(tmp_path):
     chosen = []
     for folder in (here, there):
         train = load_localization_dataset(str(folder), validation_fraction=0.25)["train"]
-        assert {key.split("/")[-2] for key in picture_keys(train)} == {"red", "green", "blue"}
+        assert {key.split("/")[-2] for key in image_keys(train)} == {"red", "green", "blue"}
         subset = select_samples_per_class(train, 2, seed=5)
         chosen.append({os.path.relpath(image["path"], folder) for image in subset["image"]})
     assert chosen[0] == chosen[1] and len(chosen[0]) == 6
@@ -162,14 +162,14 @@ def test_keys_of_files_are_below_their_common_folder(tmp_path):
 def test_keys_that_are_not_unique():
     """Then the next way is taken: identifiers, paths, contents."""
     dataset = rows(6)
-    assert picture_keys(dataset) == dataset["image_id"][:]
+    assert image_keys(dataset) == dataset["image_id"][:]
     doubled = dataset.remove_columns("image_id").add_column("image_id", ["a"] * 6)
-    assert picture_keys(doubled) == [f"{index}.jpg" for index in range(6)]
+    assert image_keys(doubled) == [f"{index}.jpg" for index in range(6)]
     with_same_names = [{"bytes": f"content {index}".encode(), "path": "image.jpg"} for index in range(6)]
     doubled = doubled.remove_columns("image").add_column(
         "image", with_same_names, feature=datasets.Image(decode=False)
     )
-    keys = picture_keys(doubled)
+    keys = image_keys(doubled)
     assert keys == [hashlib.blake2b(f"content {i}".encode(), digest_size=16).hexdigest() for i in range(6)]
 
 
@@ -210,7 +210,7 @@ def test_unknown_classes():
 
 
 def test_classes_of_all_splits_before_validation_is_set_apart(tmp_path):
-    """Other classes may have too few pictures for it."""
+    """Other classes may have too few images for it."""
     train = datasets.concatenate_datasets([square_split(24).filter(lambda label: label != 1, input_columns="label")])
     train = datasets.concatenate_datasets([train, square_split(2, first=50).select([1])])
     datasets.DatasetDict(train=train, test=square_split(9, first=100)).save_to_disk(tmp_path / "saved")

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Training transforms: where pixels, boxes and masks go, on tensors and on PIL pictures."""
+"""Training transforms: where pixels, boxes and masks go, on tensors and on PIL images."""
 
 import subprocess
 import sys
@@ -51,7 +51,7 @@ def as_tensor(image: PIL.Image.Image) -> torch.Tensor:
 
 
 def as_array(image) -> np.ndarray:
-    """`(height, width, 3)`, whatever the picture is."""
+    """`(height, width, 3)`, whatever the image is."""
     return image.permute(1, 2, 0).numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
 
 
@@ -62,7 +62,7 @@ def as_array(image) -> np.ndarray:
 def test_tensors_and_pil_agree(option):
     """
     Given the same random numbers, within 1 of the 255 levels on average and few levels at any pixel. Where a turned
-    picture ends, one back end mixes it with what is outside and the other does not.
+    image ends, one back end mixes it with what is outside and the other does not.
     """
     options = EXTRAS if option == "all" else {option: EXTRAS[option]} if option else {}
     augmentation = TrainingAugmentation(64, **options)
@@ -83,7 +83,7 @@ def test_tensors_and_pil_agree(option):
 
 
 def test_without_torchvision():
-    """Pictures for training are made with the PIL processor where torchvision cannot be imported."""
+    """Images for training are made with the PIL processor where torchvision cannot be imported."""
     code = """
 import sys
 sys.modules["torchvision"] = None
@@ -114,7 +114,7 @@ print("made")
 
 @st.composite
 def rectangles(draw):
-    """A picture's size and a rectangle of at least eight pixels in it: x, y, width, height."""
+    """An image's size and a rectangle of at least eight pixels in it: x, y, width, height."""
     width, height = draw(st.integers(40, 200)), draw(st.integers(40, 200))
     box_width, box_height = draw(st.integers(8, width)), draw(st.integers(8, height))
     x, y = draw(st.integers(0, width - box_width)), draw(st.integers(0, height - box_height))
@@ -145,8 +145,8 @@ def test_boxes_and_masks_go_where_the_pixels_go(rectangle, seed, min_crop_area, 
     augmentation = TrainingAugmentation(48, min_crop_area=min_crop_area)
     draw = augmentation.draw(np.random.default_rng(seed), *size)
     drawn = mask_of(size, box)
-    picture = drawn.convert("RGB")
-    bright = as_array(apply_draw(as_tensor(picture) if tensor else picture, draw))[..., 0] > 127
+    photo = drawn.convert("RGB")
+    bright = as_array(apply_draw(as_tensor(photo) if tensor else photo, draw))[..., 0] > 127
     mask = np.asarray(apply_draw_to_mask(drawn, draw)) > 0
     x0, y0, x1, y1 = apply_draw_to_boxes([box], draw)[0]
     assert 0 <= x0 <= x1 <= 48 and 0 <= y0 <= y1 <= 48
@@ -166,10 +166,10 @@ def test_turned_boxes_and_masks(rectangle, seed, tensor):
     size, box = rectangle
     draw = TrainingAugmentation(48, max_rotation=30, horizontal_flip=True).draw(np.random.default_rng(seed), *size)
     drawn = mask_of(size, box)
-    picture = PIL.Image.composite(
+    photo = PIL.Image.composite(
         PIL.Image.new("RGB", size, (255, 0, 0)), PIL.Image.new("RGB", size, (0, 0, 255)), drawn
     )
-    moved = as_array(apply_draw(as_tensor(picture) if tensor else picture, draw)).astype(int)
+    moved = as_array(apply_draw(as_tensor(photo) if tensor else photo, draw)).astype(int)
     mask = np.asarray(apply_draw_to_mask(drawn, draw)) > 0
     red = moved[..., 0] - moved[..., 2] > 127
     # all but the rim: what differs has no pixel whose neighbours differ, too
@@ -187,7 +187,7 @@ def test_turned_boxes_and_masks(rectangle, seed, tensor):
 
 
 def test_boxes_by_hand():
-    """A picture of 100 x 50, resized to 256 x 256 and cut from (16, 8): twice 2.56 and 5.12 pixels for one."""
+    """An image of 100 x 50, resized to 256 x 256 and cut from (16, 8): twice 2.56 and 5.12 pixels for one."""
     augmentation = TrainingAugmentation(224)
     random = np.random.default_rng(0)
     draws = [augmentation.draw(random, 100, 50) for _ in range(50)]
@@ -241,7 +241,7 @@ def test_ranges_of_the_draws():
     for draw in draws:
         left, top, width, height = draw.source
         assert 0 <= left <= 120 - width and 0 <= top <= 60 - height
-        # the picture is made square, so ratios are to its own
+        # the image is made square, so ratios are to its own
         assert 0.7 < (width / 120) / (height / 60) < 1.45
     for name in ("brightness", "contrast", "saturation"):
         values = np.array([getattr(draw, name) for draw in draws])
@@ -259,17 +259,17 @@ def test_ranges_of_the_draws():
 @pytest.mark.parametrize("tensor", [True, False])
 def test_colours_and_erasing(tensor):
     image = PIL.Image.new("RGB", (40, 40), (100, 50, 200))
-    picture = as_tensor(image) if tensor else image
-    grey = as_array(TrainingAugmentation(32, grayscale_probability=1)(picture, np.random.default_rng(0)))
+    photo = as_tensor(image) if tensor else image
+    grey = as_array(TrainingAugmentation(32, grayscale_probability=1)(photo, np.random.default_rng(0)))
     # 0.299 R + 0.587 G + 0.114 B
     assert np.abs(grey.astype(int) - 82).max() <= 1
     erasing = TrainingAugmentation(32, erasing_probability=1)
     left, top, width, height = erasing.draw(np.random.default_rng(3), 40, 40).erased
-    erased = as_array(erasing(picture, np.random.default_rng(3)))
+    erased = as_array(erasing(photo, np.random.default_rng(3)))
     assert (erased[top : top + height, left : left + width] == FILL).all()
     assert (erased == FILL).all(axis=2).sum() == width * height
-    # the picture that was given is as it was
-    assert image.getpixel((0, 0)) == (100, 50, 200) and (as_array(picture) == (100, 50, 200)).all()
+    # the image that was given is as it was
+    assert image.getpixel((0, 0)) == (100, 50, 200) and (as_array(photo) == (100, 50, 200)).all()
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_arguments_out_of_range(option, value):
         TrainingAugmentation(224, **{option: value})
 
 
-def test_the_smallest_pictures():
+def test_the_smallest_images():
     augmentation = TrainingAugmentation(32, **EXTRAS)
     for size in ((1, 1), (1, 50), (50, 1)):
         for seed in range(5):

@@ -43,7 +43,7 @@ def unpacked(files, tmp_path_factory):
 
 
 def thing_pixels(image: PIL.Image.Image) -> np.ndarray:
-    """Where a picture has the colour of the cut-outs: red and blue far above green."""
+    """Where an image has the colour of the cut-outs: red and blue far above green."""
     red, green, blue = np.moveaxis(np.asarray(image).astype(int), -1, 0)
     return (np.minimum(red, blue) - green) > 70
 
@@ -80,15 +80,15 @@ class TestDrawing:
     @settings(max_examples=25, deadline=None)
     @given(split=st.sampled_from(SPLITS), index=st.integers(0, 10**6), seed=st.integers(0, 100))
     def test_box_and_mask_are_where_the_thing_is(self, collection, split, index, seed):
-        picture = collection.draw(split, index, cluttered_fraction=0.5, seed=seed)
-        seen = thing_pixels(picture.image)
-        x, y, width, height = picture.bbox
+        image = collection.draw(split, index, cluttered_fraction=0.5, seed=seed)
+        seen = thing_pixels(image.image)
+        x, y, width, height = image.bbox
         rows, columns = np.nonzero(seen)
         # half-covered pixels at the outline may count or not
         assert abs(np.array([columns.min(), rows.min()]) - (x, y)).max() <= 1
         assert abs(np.array([columns.max() + 1, rows.max() + 1]) - (x + width, y + height)).max() <= 1
-        assert (seen & picture.mask).sum() / (seen | picture.mask).sum() > 0.93
-        assert 0 <= x and 0 <= y and x + width <= picture.image.width and y + height <= picture.image.height
+        assert (seen & image.mask).sum() / (seen | image.mask).sum() > 0.93
+        assert 0 <= x and 0 <= y and x + width <= image.image.width and y + height <= image.image.height
 
     def test_a_cutout_grows_no_more_than_the_largest_upscaling(self, collection):
         # 130 x 70 pixels, turned by at most 12 degrees
@@ -109,11 +109,11 @@ class TestDrawing:
         again = StampCollection(files)
         for split in SPLITS:
             assert np.array_equal(collection.draw(split, 7).image, again.draw(split, 7).image)
-        pictures = [collection.draw(*where).image.tobytes() for where in (("train", 7), ("test", 7), ("train", 8))]
-        assert len({*pictures, collection.draw("train", 7, seed=1).image.tobytes()}) == 4
+        images = [collection.draw(*where).image.tobytes() for where in (("train", 7), ("test", 7), ("train", 8))]
+        assert len({*images, collection.draw("train", 7, seed=1).image.tobytes()}) == 4
 
     @given(fraction=st.floats(0, 1), turns=st.integers(1, 500))
-    def test_share_of_cluttered_pictures(self, fraction, turns):
+    def test_share_of_cluttered_images(self, fraction, turns):
         assert abs(sum(is_cluttered(turn, fraction) for turn in range(turns)) - turns * fraction) < 1
 
     def test_species_have_the_same_cutouts_in_all_splits(self, files):
@@ -187,7 +187,7 @@ class TestPrepare:
         assert [file.name for file in one] == [file.name for file in two]
         assert all(first.read_bytes() == second.read_bytes() for first, second in zip(one, two, strict=True))
 
-    def test_pictures_are_those_that_are_drawn(self, files, unpacked, tmp_path):
+    def test_images_are_those_that_are_drawn(self, files, unpacked, tmp_path):
         assert (
             self.prepare(
                 unpacked, tmp_path / "stamps", "--variant", "species", "--cluttered_fraction", "0", "--num_test", "90"

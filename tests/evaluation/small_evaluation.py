@@ -18,7 +18,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 from sat_testing import tiny_model
-from square_pictures import FEATURES, square_split
+from square_images import FEATURES, square_split
 
 from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor
 
@@ -37,7 +37,7 @@ def square_mask(box: list[float], size: int = 64) -> np.ndarray:
 
 
 def ignored_row() -> np.ndarray:
-    """The topmost eighth of a picture."""
+    """The topmost eighth of an image."""
     mask = np.zeros((64, 64), dtype=np.uint8)
     mask[:8] = 255
     return mask
@@ -64,7 +64,7 @@ def with_masks(split: datasets.Dataset) -> datasets.Dataset:
 
 
 def two_box_split(count: int, first: int = 0) -> datasets.Dataset:
-    """Squares of which every third picture is said to have a second object, in its top left corner."""
+    """Squares of which every third image is said to have a second object, in its top left corner."""
 
     def add_box(row, index):
         objects = row["objects"]

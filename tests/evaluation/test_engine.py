@@ -27,10 +27,10 @@ from small_evaluation import (
     two_box_split,
     with_masks,
 )
-from square_pictures import CLASS_NAMES, square_split
+from square_images import CLASS_NAMES, square_split
 
 from transformers_sat.evaluation import evaluate_localization
-from transformers_sat.evaluation.pictures import class_numbers_of, read_mask, ten_crops
+from transformers_sat.evaluation.images import class_numbers_of, read_mask, ten_crops
 from transformers_sat.metrics import BoxAccuracy, PixelAveragePrecision
 
 
@@ -48,13 +48,13 @@ def number_of(label: int) -> int:
 
 
 def pixels_of(image: PIL.Image.Image, side: int) -> torch.Tensor:
-    """The normalized picture, resized by the model's processor and not cropped."""
+    """The normalized image, resized by the model's processor and not cropped."""
     settings = {"size": {"height": side, "width": side}, "do_center_crop": False}
     return small_processor()(image, return_tensors="pt", **settings)["pixel_values"][0]
 
 
 def frame_boxes(row: dict, protocol: str) -> np.ndarray:
-    """True boxes of a picture of 64 x 64 pixels in the frame, box by box."""
+    """True boxes of an image of 64 x 64 pixels in the frame, box by box."""
     boxes = []
     for x, y, width, height in row["objects"]["bbox"]:
         corners = np.array([x, y, x + width, y + height])
@@ -68,7 +68,7 @@ def frame_boxes(row: dict, protocol: str) -> np.ndarray:
 
 
 def shown(row: dict, protocol: str) -> torch.Tensor:
-    """What the model sees of a picture."""
+    """What the model sees of an image."""
     if protocol == "wsoleval":
         return pixels_of(row["image"], SIZE)
     start = (RESIZED - SIZE) // 2
@@ -148,7 +148,7 @@ def test_batches_and_workers_do_not_matter(split):
 
 
 def test_settings_of_the_processor_do_not_change_the_protocol(split):
-    """A processor that is saved for use on whole pictures, or with a crop, only gives mean and deviation."""
+    """A processor that is saved for use on whole images, or with a crop, only gives mean and deviation."""
     expected = evaluated(split, threshold="oracle").result
     other = small_processor()
     other.size, other.do_center_crop, other.do_resize = {"height": 80, "width": 48}, True, False
@@ -308,8 +308,8 @@ def test_without_boxes():
         evaluated(square_split(3, with_boxes=False), threshold=0.4)
 
 
-def test_without_pictures(split):
-    with pytest.raises(ValueError, match="has no pictures"):
+def test_without_images(split):
+    with pytest.raises(ValueError, match="has no images"):
         evaluated(split.select([]), threshold=0.4)
 
 

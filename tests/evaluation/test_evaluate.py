@@ -29,7 +29,7 @@ import pytest
 import torch
 from accelerate.state import PartialState
 from small_evaluation import MODEL_CLASSES, NUM_TEST_IMAGES, two_box_split
-from square_pictures import square_split
+from square_images import square_split
 from transformers import AutoImageProcessor, ViTConfig
 
 from transformers_sat import SATForWeaklySupervisedLocalization
@@ -80,7 +80,7 @@ def test_results(report, saved_model, saved_data):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_one_row_a_picture(report, protocol):
+def test_one_row_a_image(report, protocol):
     rows = datasets.load_dataset("parquet", data_files=str(report / f"images_{protocol}.parquet"), split="train")
     assert rows.column_names == pyarrow.parquet.read_table(report / f"images_{protocol}.parquet").column_names
     result = results_of(report)["results"][protocol]
@@ -128,11 +128,11 @@ def test_what_is_printed(saved_model, saved_data, capsys):
     printed = capsys.readouterr().out
     for expected in ("Top-1 Cls", "GT-known Loc", "| whole image", "| best centre box", "protocol sat at 32 px"):
         assert expected in printed
-    assert "protocol wsoleval at 32 px; threshold 0.4, given; 5 pictures; BoxAcc" in printed
+    assert "protocol wsoleval at 32 px; threshold 0.4, given; 5 images; BoxAcc" in printed
     assert "PxAP" in printed
 
 
-def test_some_of_the_pictures(saved_model, saved_data, tmp_path):
+def test_some_of_the_images(saved_model, saved_data, tmp_path):
     assert run(saved_model, saved_data, "--threshold", "oracle", "--max_samples", 5, "--output", tmp_path) == 0
     assert results_of(tmp_path)["results"]["sat"]["num_images"] == 5
     ids = pyarrow.parquet.read_table(tmp_path / "images_sat.parquet")["image_id"].to_pylist()
@@ -188,7 +188,7 @@ def test_data_without_boxes(saved_model, tmp_path, capsys):
 
 
 def test_columns_that_are_only_called_like_masks(saved_model, tmp_path):
-    """Words, not pictures: boxes are measured and nothing else."""
+    """Words, not images: boxes are measured and nothing else."""
     split = two_box_split(6).add_column("mask", ["none"] * 6)
     datasets.DatasetDict(train=split, validation=split, test=split).save_to_disk(tmp_path / "data")
     assert run(saved_model, tmp_path / "data", "--threshold", 0.4, "--output", tmp_path / "output") == 0
@@ -213,12 +213,12 @@ def test_output_that_is_a_file(saved_model, saved_data, tmp_path, capsys):
 
 WORLD_SIZES = (3, 2, 1)
 
-# Six batches, the last of one picture: no number of processes above 1 divides the pictures evenly.
+# Six batches, the last of one image: no number of processes above 1 divides the images evenly.
 BATCH_SIZE = 2
 
 
 def measure(model: str, data: str) -> dict:
-    """What one process reports: the record with all figures, and what was found in each picture."""
+    """What one process reports: the record with all figures, and what was found in each image."""
     record = evaluate_model(model, data, protocol="both", batch_size=BATCH_SIZE)
     evaluation = evaluate_localization(
         SATForWeaklySupervisedLocalization.from_pretrained(model),
@@ -267,7 +267,7 @@ def test_processes_report_as_one(saved_model, saved_data, tmp_path):
         for rank in range(world_size):
             seen = json.loads((tmp_path / f"{rank}_of_{world_size}.json").read_text(encoding="utf-8"))
             assert seen["record"].pop("num_processes") == world_size
-            # every figure and every picture to the last digit, on each process
+            # every figure and every image to the last digit, on each process
             expected = expected or seen
             assert seen == expected
     assert expected["record"]["results"]["sat"]["num_images"] == NUM_TEST_IMAGES

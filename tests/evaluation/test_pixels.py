@@ -17,7 +17,7 @@ import json
 import datasets
 import pytest
 from small_evaluation import small_model, small_processor, two_box_split, with_masks
-from square_pictures import square_split
+from square_images import square_split
 
 from transformers_sat.cli import main
 from transformers_sat.evaluation import evaluate_localization, evaluate_pixels
@@ -45,13 +45,13 @@ def test_the_same_figures_as_beside_boxes(split, masks_alone, protocol):
     assert found["whole_image"] == wanted["whole_image"] and found["center"] == wanted["center"]
 
 
-def test_not_all_pictures_have_masks(masks_alone):
+def test_not_all_images_have_masks(masks_alone):
     some = masks_alone.map(
         lambda row, index: {"mask": None if index == 3 else row["mask"]},
         with_indices=True,
         features=masks_alone.features,
     )
-    with pytest.raises(ValueError, match="not all pictures have a `mask`"):
+    with pytest.raises(ValueError, match="not all images have a `mask`"):
         evaluate_pixels(small_model(), small_processor(), some)
 
 

@@ -31,7 +31,7 @@ NUM_IMAGES = 7
 
 
 def name_of(index: int) -> str:
-    return f"class {index % 2}/picture_{index}.jpg"
+    return f"class {index % 2}/image_{index}.jpg"
 
 
 def write_lines(path: Path, lines: list[str]):
@@ -41,7 +41,7 @@ def write_lines(path: Path, lines: list[str]):
 
 
 def score_map(index: int) -> np.ndarray:
-    """A blob with noise, of another size and precision for each picture."""
+    """A blob with noise, of another size and precision for each image."""
     random = np.random.default_rng(index)
     height, width = 20 + 3 * index, 30 + 2 * index
     rows, columns = np.mgrid[:height, :width]
@@ -52,7 +52,7 @@ def score_map(index: int) -> np.ndarray:
 
 def save_maps(folder: Path):
     for index in range(NUM_IMAGES):
-        # under the whole name or, every other one, without the picture's extension
+        # under the whole name or, every other one, without the image's extension
         path = folder / (f"{name_of(index)}.npy" if index % 2 else name_of(index).replace(".jpg", ".npy"))
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, score_map(index))
@@ -83,7 +83,7 @@ def box_tree(tmp_path) -> Path:
 
 
 def object_masks(index: int) -> list[np.ndarray]:
-    """One or two objects, on a picture of 60 x 50 pixels."""
+    """One or two objects, on an image of 60 x 50 pixels."""
     first, second = np.zeros((2, 50, 60), dtype=np.uint8)
     first[10 : 30 + index, 15:40] = 255
     second[35:45, 5:20] = 255
@@ -201,7 +201,7 @@ def test_masks_equal_the_metric(mask_tree, tmp_path, capsys):
 
 def damage(maps: Path) -> dict[str, str]:
     """Spoils six of the seven maps, each in its own way; gives kind and path of each."""
-    files = {index: next(maps.glob(f"*/picture_{index}*.npy")) for index in range(NUM_IMAGES)}
+    files = {index: next(maps.glob(f"*/image_{index}*.npy")) for index in range(NUM_IMAGES)}
     files[0].unlink()
     files[1].write_bytes(b"no array")
     np.save(files[2], np.zeros((3, 14, 14)))
@@ -239,7 +239,7 @@ def test_maps_that_cannot_be_measured_are_listed_at_once(kind, request, capsys):
 
 def test_unreadable_mask(mask_tree, capsys):
     path = mask_tree / "masks" / "class 1" / "1_ignore.png"
-    path.write_bytes(b"no picture")
+    path.write_bytes(b"no image")
     assert run(mask_tree, "--mask_root", mask_tree / "masks") == 1
     assert f"1 of 7 images cannot be measured:\nunreadable mask: {path}" in capsys.readouterr().err
 

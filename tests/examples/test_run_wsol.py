@@ -34,7 +34,7 @@ import transformers
 import yaml
 from broken_runs import KILLED_IN_A_FILE, kill_at_byte, run_in_child
 from safetensors.torch import load_file
-from square_pictures import CLASS_NAMES, draw_square, save_tiny_vit, square_split, write_class_folders
+from square_images import CLASS_NAMES, draw_square, save_tiny_vit, square_split, write_class_folders
 from transformers import AutoConfig, AutoModelForObjectDetection, ViTForImageClassification, ViTImageProcessor
 
 from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor, SATModel, one_run
@@ -62,7 +62,7 @@ LAUNCHERS = {
 
 @pytest.fixture(scope="session")
 def square_folder(tmp_path_factory) -> Path:
-    """Sixteen pictures to train, thirteen and fifteen to measure: odd numbers do not divide among processes."""
+    """Sixteen images to train, thirteen and fifteen to measure: odd numbers do not divide among processes."""
     folder = tmp_path_factory.mktemp("squares")
     splits = {
         "train": square_split(16),
@@ -249,7 +249,7 @@ def test_results(commanded):
 
 
 def test_results_are_those_of_the_saved_model(commanded, square_folder):
-    """The figures again, picture by picture, from what was saved."""
+    """The figures again, image by image, from what was saved."""
     output, _ = commanded
     results = read_json(output / "results.json")
     model = AutoModelForObjectDetection.from_pretrained(output).eval()
@@ -302,7 +302,7 @@ def test_what_is_logged(commanded):
 @pytest.mark.multiprocess
 @pytest.mark.parametrize("launcher", ["torchrun", "accelerate launch"])
 def test_two_processes_give_the_results_of_one(commanded, settings, launcher, tmp_path):
-    """Half the pictures on each, over two epochs; the odd numbers of measured pictures are counted once each."""
+    """Half the images on each, over two epochs; the odd numbers of measured images are counted once each."""
     alone, _ = commanded
     flags = as_flags({**settings, "max_steps": 4, "per_device_train_batch_size": 4, "output_dir": tmp_path})
     completed = command(launcher, *flags)
@@ -481,7 +481,7 @@ def test_a_checkpoint_that_is_not_used_is_mentioned(run_wsol, caplog):
 
 
 def test_without_boxes(run_wsol, tmp_path, caplog, capsys):
-    """Folders of pictures: it trains, measures the classification, and says what cannot be measured."""
+    """Folders of images: it trains, measures the classification, and says what cannot be measured."""
     folder = write_class_folders(tmp_path / "folders", train=16, val=7, test=5)
     with caplog.at_level(logging.WARNING):
         results, output = run_wsol(dataset_name=folder, contact_sheet_samples=3)
@@ -524,14 +524,14 @@ def test_boxes_for_the_test_alone(run_wsol, tmp_path, caplog, protocol):
     assert (processor.size["height"], processor.do_center_crop) == ((73, True) if protocol == "sat" else (64, False))
 
 
-def test_undecodable_pictures(run_wsol, tmp_path, caplog):
+def test_undecodable_images(run_wsol, tmp_path, caplog):
     folder = write_class_folders(tmp_path / "folders", train=18, val=6)
     broken = folder / "train" / "red" / "3.png"
     broken.write_bytes(broken.read_bytes()[:300])
     with pytest.raises(ValueError, match=re.escape(f"{broken} cannot be decoded")):
         run_wsol(dataset_name=folder, max_steps=3)
     unreadable = folder / "val" / "green" / "1.png"
-    unreadable.write_text("no picture")
+    unreadable.write_text("no image")
     with caplog.at_level(logging.WARNING):
         results, _ = run_wsol(dataset_name=folder, max_steps=3, skip_undecodable=True)
     assert results["validation"]["num_images"] == 5
@@ -576,7 +576,7 @@ def trained_on(monkeypatch) -> list:
     return seen
 
 
-def test_pictures_per_class(run_wsol, trained_on, tmp_path):
+def test_images_per_class(run_wsol, trained_on, tmp_path):
     results, _ = run_wsol(samples_per_class=2, seed=3)
     assert (results["validation"]["num_images"], results["test"]["num_images"]) == (13, 15)
     run_wsol(tmp_path / "again", samples_per_class=2, seed=3)
@@ -596,7 +596,7 @@ def test_some_of_the_classes(script, settings, tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "argv", ["run_wsol.py", *flags, "--classes", *words])
         script.main()
         results = read_json(output / "results.json")
-        # of 13 and 15 pictures whose classes take turns
+        # of 13 and 15 images whose classes take turns
         assert (results["validation"]["num_images"], results["test"]["num_images"]) == (9, 10)
         assert AutoConfig.from_pretrained(output).id2label == {0: "red", 1: "blue"}
 
@@ -622,7 +622,7 @@ def test_transforms(run_wsol, trained_on):
 
 @pytest.fixture(scope="session")
 def square_parquet(square_folder, tmp_path_factory) -> Path:
-    """The same pictures as Parquet, those to train in two files of several row groups."""
+    """The same images as Parquet, those to train in two files of several row groups."""
     folder = tmp_path_factory.mktemp("parquet")
     for split, dataset in datasets.load_from_disk(square_folder).items():
         for part in range(2 if split == "train" else 1):
@@ -633,7 +633,7 @@ def square_parquet(square_folder, tmp_path_factory) -> Path:
 
 def test_streaming_is_the_same_in_parts(run_wsol, square_parquet, tmp_path, steps, monkeypatch):
     """
-    Killed in the second epoch and gone on with, drop path and all, a run sees the pictures that are left, decodes no
+    Killed in the second epoch and gone on with, drop path and all, a run sees the images that are left, decodes no
     others and ends with the same weights.
     """
     arguments = {
@@ -655,10 +655,10 @@ def test_streaming_is_the_same_in_parts(run_wsol, square_parquet, tmp_path, step
     monkeypatch.setattr(StreamedLocalizationDataset, "__getitem__", noted)
     expected, whole = run_wsol(tmp_path / "whole", **arguments)
     uninterrupted, decoded[:] = list(decoded), []
-    # every picture once in each of the three epochs
+    # every image once in each of the three epochs
     assert len(uninterrupted) == 48
     for epoch in range(3):
-        assert len({picture for of_epoch, _, picture in uninterrupted if of_epoch == epoch}) == 16
+        assert len({image for of_epoch, _, image in uninterrupted if of_epoch == epoch}) == 16
 
     parts = tmp_path / "parts"
     steps.count, steps.stop_at = 0, 5
@@ -711,7 +711,7 @@ def test_what_streaming_cannot_do(run_wsol, square_parquet, option):
         run_wsol(dataset_name=square_parquet, streaming=True, **{option: 1})
 
 
-def test_number_of_pictures(run_wsol):
+def test_number_of_images(run_wsol):
     results, _ = run_wsol(max_train_samples=9, max_eval_samples=4)
     assert results["validation"]["num_images"] == results["test"]["num_images"] == 4
 
@@ -776,7 +776,7 @@ def test_evaluates_a_saved_model(run_wsol, commanded):
 
 @pytest.fixture
 def in_folders(square_folder, tmp_path) -> Path:
-    """The same pictures in folders of classes, which are in another order: the alphabetical one."""
+    """The same images in folders of classes, which are in another order: the alphabetical one."""
     for split, dataset in datasets.load_from_disk(square_folder).items():
         for index, row in enumerate(dataset):
             path = tmp_path / "in folders" / split / CLASS_NAMES[row["label"]] / f"{index}.png"
@@ -826,13 +826,13 @@ def test_recipe_files(script, tmp_path, monkeypatch, kind):
     path = tmp_path / f"recipe.{kind.split()[0]}"
     if kind == "yaml":
         path.write_text(
-            "dataset_name: my pictures\nimage_size: null\nthresholds: [0.2, 0.4]\nlearning_rate: 5e-4\n"
+            "dataset_name: my images\nimage_size: null\nthresholds: [0.2, 0.4]\nlearning_rate: 5e-4\n"
             "do_train: true\nsave_strategy: no\nmax_steps: 10\nlr_scheduler_kwargs: {min_lr: 1.0e-6}\n",
             encoding="utf-8",
         )
     else:
         recipe = {
-            "dataset_name": "my pictures",
+            "dataset_name": "my images",
             "image_size": None,
             "thresholds": [0.2, 0.4],
             "learning_rate": 5e-4,
@@ -845,7 +845,7 @@ def test_recipe_files(script, tmp_path, monkeypatch, kind):
     flags = ["--max_steps", "3", "--output_dir", str(tmp_path), "--use_cpu", "--horizontal_flip", "False"]
     monkeypatch.setattr(sys, "argv", ["run_wsol.py", str(path), *flags])
     data, model, evaluation, training = script.parse_arguments()
-    assert (data.dataset_name, data.horizontal_flip, model.image_size) == ("my pictures", False, None)
+    assert (data.dataset_name, data.horizontal_flip, model.image_size) == ("my images", False, None)
     assert evaluation.thresholds == [0.2, 0.4]
     assert (training.do_train, training.max_steps, training.learning_rate) == (True, 3, 5e-4)
     assert training.save_strategy == "no"
@@ -879,7 +879,7 @@ def test_recipes_in_the_tree(script, recipe, monkeypatch):
         ({"label_column_name": "species"}, "no column `species`"),
         ({"moustaches": 3}, "moustaches"),
         ({"classes": "rde"}, "do you mean 'red'"),
-        ({"samples_per_class": 9}, "have fewer training pictures"),
+        ({"samples_per_class": 9}, "have fewer training images"),
         ({"samples_per_class": 2, "train_fraction": 0.5}, "give one of them"),
         ({"train_fraction": 1.5}, "`train_fraction`"),
         ({"color_jitter": 2}, "`color_jitter`"),

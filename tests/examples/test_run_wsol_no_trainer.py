@@ -28,7 +28,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from broken_runs import KILLED, KILLED_IN_A_FILE, fill_disk_at, kill_at_byte, kill_at_renaming, run_in_child
 from safetensors.torch import load_file
-from square_pictures import save_tiny_vit, square_split
+from square_images import save_tiny_vit, square_split
 from transformers import AutoImageProcessor, AutoModelForObjectDetection, TrainingArguments, ViTImageProcessor
 
 from transformers_sat import one_run
@@ -52,7 +52,7 @@ def script():
 
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory) -> list[str]:
-    """Two steps make an epoch; odd numbers of measured pictures do not divide among processes."""
+    """Two steps make an epoch; odd numbers of measured images do not divide among processes."""
     folder = tmp_path_factory.mktemp("loop")
     splits = {
         "train": square_split(16),
@@ -287,7 +287,7 @@ def test_the_optimizer_is_trainers(script, flags, tmp_path, monkeypatch):
 
 
 def test_what_is_missing_is_said_at_once(script, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--output_dir", str(tmp_path), "--dataset_name", "my_pictures"])
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--output_dir", str(tmp_path), "--dataset_name", "my_images"])
     with pytest.raises(SystemExit):
         script.main()
     assert "--model_name_or_path is missing" in capsys.readouterr().err

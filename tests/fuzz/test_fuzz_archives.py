@@ -34,7 +34,7 @@ for folder in ("prepare", "prepare/readers"):
     sys.path.append(str(Path(__file__).parents[1] / folder))
 
 from official_trees import OFFICIAL_SETS, write_official  # noqa: E402
-from prepare_fixtures import contents, picture_bytes, tar_bytes, write_files, zip_bytes  # noqa: E402
+from prepare_fixtures import contents, image_bytes, tar_bytes, write_files, zip_bytes  # noqa: E402
 
 from transformers_sat.escaping import on_console  # noqa: E402
 from transformers_sat.prepare import open_source  # noqa: E402
@@ -60,11 +60,11 @@ METADATA = [
 
 def write_folder(folder: Path) -> Path:
     lines = "\n".join(map(json.dumps, METADATA)).encode()
-    pictures = {name: picture_bytes(number, form="PNG") for number, name in enumerate(("1.png", "2.png", "m.png"))}
-    files = {"metadata.jsonl": lines, **pictures}
+    images = {name: image_bytes(number, form="PNG") for number, name in enumerate(("1.png", "2.png", "m.png"))}
+    files = {"metadata.jsonl": lines, **images}
     more = b'file_name,label,objects\n3.png,robin,"{""bbox"": [[0, 0, 5, 5]]}"\n'
     write_files(folder / "train", files)
-    return write_files(folder, {"test/metadata.csv": more, "test/3.png": picture_bytes(3, form="PNG")})
+    return write_files(folder, {"test/metadata.csv": more, "test/3.png": image_bytes(3, form="PNG")})
 
 
 def damaged(content: bytes, dice: random.Random) -> bytes:
@@ -148,12 +148,12 @@ def sources_of(folder: Path) -> list[tuple[str, Path, list[Path]]]:
 def verdict(reader: str, source: Path) -> str:
     """What `prepare --verify` comes to; errors are those that its command prints on one line."""
     try:
-        report, num_pictures, _ = verify_dataset(READERS[reader](open_source(source)))
+        report, num_images, _ = verify_dataset(READERS[reader](open_source(source)))
     except ValueError as error:
         first_line = on_console(str(error)).partition("\n")[0]
         assert 10 < len(first_line) < 3000, first_line
         return "an error"
-    assert num_pictures > 0
+    assert num_images > 0
     return "a report with problems" if report else "a report without"
 
 

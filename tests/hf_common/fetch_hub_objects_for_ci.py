@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Stand-in for a module that is not distributed: it finds local files for the pictures that the common tests name by URL."""
+"""Stand-in for a module that is not distributed: it finds local files for the images that the common tests name by URL."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import skimage
 
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 
-LOCAL_PICTURES = {
+LOCAL_IMAGES = {
     "https://huggingface.co/datasets/hf-internal-testing/fixtures-coco/resolve/main/val2017/000000039769.jpg": (
         PHOTOGRAPHS / "chelsea.png"  # cats, there and here
     ),
@@ -28,6 +28,6 @@ LOCAL_PICTURES = {
 
 
 def url_to_local_path(url: str) -> str:
-    if url not in LOCAL_PICTURES:
-        raise KeyError(f"No local picture for {url}: add one to {__file__}, as the tests run without network.")
-    return str(LOCAL_PICTURES[url])
+    if url not in LOCAL_IMAGES:
+        raise KeyError(f"No local image for {url}: add one to {__file__}, as the tests run without network.")
+    return str(LOCAL_IMAGES[url])

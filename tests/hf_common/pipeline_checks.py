@@ -42,16 +42,16 @@ class PipelineChecks(unittest.TestCase):
 
     def run_pipeline_test(self, pipe, examples):
         self.assertEqual(pipe.dtype, pipe.model.dtype)
-        pictures = [*examples, Image.open(examples[0])]
-        results = pipe(pictures, **self.parameters(pipe))
-        self.assertEqual(len(results), len(pictures))
-        for picture, result in zip(pictures, results):
-            self.check(pipe, picture if isinstance(picture, Image.Image) else Image.open(picture), result)
+        images = [*examples, Image.open(examples[0])]
+        results = pipe(images, **self.parameters(pipe))
+        self.assertEqual(len(results), len(images))
+        for image, result in zip(images, results):
+            self.check(pipe, image if isinstance(image, Image.Image) else Image.open(image), result)
 
     def parameters(self, pipe):
         return {}
 
-    def check(self, pipe, picture, result):
+    def check(self, pipe, image, result):
         raise NotImplementedError
 
     def check_score_and_label(self, pipe, item):
@@ -63,7 +63,7 @@ class PipelineChecks(unittest.TestCase):
 class ImageClassificationChecks(PipelineChecks):
     task = "image-classification"
 
-    def check(self, pipe, picture, result):
+    def check(self, pipe, image, result):
         self.assertEqual({item["label"] for item in result}, set(pipe.model.config.label2id))
         for item in result:
             self.check_score_and_label(pipe, item)
@@ -78,13 +78,13 @@ class ObjectDetectionChecks(PipelineChecks):
     def parameters(self, pipe):
         return {"threshold": 0.0}
 
-    def check(self, pipe, picture, result):
+    def check(self, pipe, image, result):
         self.assertGreater(len(result), 0)
         for item in result:
             self.check_score_and_label(pipe, item)
             box = item["box"]
-            self.assertTrue(0 <= box["xmin"] < box["xmax"] <= picture.width, box)
-            self.assertTrue(0 <= box["ymin"] < box["ymax"] <= picture.height, box)
+            self.assertTrue(0 <= box["xmin"] < box["xmax"] <= image.width, box)
+            self.assertTrue(0 <= box["ymin"] < box["ymax"] <= image.height, box)
 
 
 class ImageSegmentationChecks(PipelineChecks):
@@ -93,11 +93,11 @@ class ImageSegmentationChecks(PipelineChecks):
     def parameters(self, pipe):
         return {"threshold": 0.0}
 
-    def check(self, pipe, picture, result):
+    def check(self, pipe, image, result):
         self.assertGreater(len(result), 0)
         for item in result:
             self.check_score_and_label(pipe, item)
-            self.assertEqual(item["mask"].size, picture.size)
+            self.assertEqual(item["mask"].size, image.size)
             self.assertTrue(set(np.unique(item["mask"])) <= {0, 255})
 
 
@@ -107,7 +107,7 @@ class ImageFeatureExtractionChecks(PipelineChecks):
     def parameters(self, pipe):
         return {"return_tensors": True}
 
-    def check(self, pipe, picture, result):
+    def check(self, pipe, image, result):
         config = pipe.model.config
         num_patches = (config.image_size // config.patch_size) ** 2
         self.assertEqual(tuple(result.shape), (1, 1 + num_patches + 1, config.hidden_size))

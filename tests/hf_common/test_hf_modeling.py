@@ -94,12 +94,12 @@ class SATCommonTests(ModelTesterMixin, TrainingTesterMixin):
     def test_config(self):
         self.config_tester.run_common_tests()
 
-    @unittest.skip(reason="SAT takes pictures: it has no inputs_embeds")
+    @unittest.skip(reason="SAT takes images: it has no inputs_embeds")
     def test_inputs_embeds(self):
         pass
 
     def test_model_get_set_embeddings(self):
-        # The suite's version wants token embeddings; a picture's are the projection of its patches.
+        # The suite's version wants token embeddings; an image's are the projection of its patches.
         for model_class in self.all_model_classes:
             model = model_class(self.model_tester.get_config())
             patch_embeddings = getattr(model, "vit", model).embeddings.patch_embeddings

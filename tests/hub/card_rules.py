@@ -31,7 +31,7 @@ cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0 cdla-permissive
 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc lppl-1.3c ms-pl mpl-2.0
 odc-by odbl openrail++ osl-3.0 postgresql ofl-1.1 ncsa unlicense zlib pddl lgpl-lr unknown other
 """
-# The tasks of pictures, of https://huggingface.co/tasks.
+# The tasks of images, of https://huggingface.co/tasks.
 PIPELINE_TAGS = """
 depth-estimation image-classification image-feature-extraction image-segmentation image-to-image image-to-text
 mask-generation object-detection unconditional-image-generation zero-shot-image-classification zero-shot-object-detection

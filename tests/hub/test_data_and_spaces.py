@@ -29,11 +29,11 @@ SPACE = Path(__file__).parents[2] / "metrics_space" / "wsol_localization"
 
 # By file name: class, and COCO boxes, several and with fractions of pixels.
 BOXES = {
-    "a picture 0.jpg": ("ant", [[1.5, 2.25, 7.125, 8.0]]),
-    "a picture 1.jpg": ("bee", [[1.0, 2.0, 8.5, 8.0], [0.0, 0.0, 30.0, 20.0]]),
-    "a picture 2.jpg": ("ant", [[3.0, 4.0, 5.0, 6.0]]),
-    "a picture 3.jpg": ("bee", [[0.5, 0.5, 29.0, 19.0]]),
-    "a picture 4.jpg": ("ant", [[2.0, 2.0, 4.0, 4.0], [10.25, 9.75, 3.0, 3.0]]),
+    "an image 0.jpg": ("ant", [[1.5, 2.25, 7.125, 8.0]]),
+    "an image 1.jpg": ("bee", [[1.0, 2.0, 8.5, 8.0], [0.0, 0.0, 30.0, 20.0]]),
+    "an image 2.jpg": ("ant", [[3.0, 4.0, 5.0, 6.0]]),
+    "an image 3.jpg": ("bee", [[0.5, 0.5, 29.0, 19.0]]),
+    "an image 4.jpg": ("ant", [[2.0, 2.0, 4.0, 4.0], [10.25, 9.75, 3.0, 3.0]]),
 }
 SPLITS = {"train": list(BOXES)[:3], "val": list(BOXES)[3:]}
 
@@ -94,7 +94,7 @@ def pull_space_client():
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
-    """Pictures and boxes in COCO's form."""
+    """Images and boxes in COCO's form."""
     source = tmp_path_factory.mktemp("insects")
     (source / "annotations").mkdir()
     for split, names in SPLITS.items():

@@ -31,7 +31,7 @@ from transformers_sat.hub.model_card import eval_result_entries, model_card
 
 sys.path.append(str(Path(__file__).parents[1] / "data" / "prepare"))
 
-from prepare_fixtures import ListReader, listed, picture_bytes, tar_bytes  # noqa: E402
+from prepare_fixtures import ListReader, image_bytes, listed, tar_bytes  # noqa: E402
 
 from transformers_sat.prepare import open_source, prepare_dataset  # noqa: E402
 from transformers_sat.prepare.card import write_card  # noqa: E402
@@ -103,25 +103,25 @@ def test_evaluation_results(name):
 def test_data_set_card(tmp_path):
     names = [name for name in HOSTILE_NAMES if name != ""]
     archive = "a`b| <script> $x$\n.tar"
-    pictures = [
+    images = [
         listed(f"{number}.png", number, label=name, image_id=f"{number} {name}") for number, name in enumerate(names)
     ]
-    content = {picture.image: picture_bytes(number, form="PNG") for number, picture in enumerate(pictures)}
+    content = {image.image: image_bytes(number, form="PNG") for number, image in enumerate(images)}
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / archive).write_bytes(tar_bytes(content))
-    for picture in pictures:
-        picture.image = f"{archive.removesuffix('.tar')}/{picture.image}"
-    reader = ListReader(open_source(tmp_path / "source"), pictures, names)
+    for image in images:
+        image.image = f"{archive.removesuffix('.tar')}/{image.image}"
+    reader = ListReader(open_source(tmp_path / "source"), images, names)
     prepared = prepare_dataset(reader, tmp_path / "out")
     write_card(prepared, reader, "transformers-sat prepare list --source '```\n# x\n```'")
 
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert card_problems(card, "dataset") == ([], [])
     _, head, body = card.split("---\n", 2)
-    features = yaml.safe_load(card[4 : card.index("\n---\n\n# Pictures of a test")])["dataset_info"]["features"]
+    features = yaml.safe_load(card[4 : card.index("\n---\n\n# Images of a test")])["dataset_info"]["features"]
     [label] = [feature for feature in features if feature["name"] == "label"]
     assert list(label["dtype"]["class_label"]["names"].values()) == names
-    body = card[card.index("\n---\n\n# Pictures of a test") + 5 :]
+    body = card[card.index("\n---\n\n# Images of a test") + 5 :]
     tokens = Counter(token.type for token in tokens_of(body))
     assert tokens["fence"] == 3 and not any(tokens[kind] for kind in MARKUP if kind != "heading_open")
     assert r"a`b| <script> $x$\n.tar" in body
@@ -130,4 +130,4 @@ def test_data_set_card(tmp_path):
 
     loaded = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
     assert loaded.features["label"].names == names
-    assert sorted(loaded["image_id"]) == sorted(picture.image_id for picture in pictures)
+    assert sorted(loaded["image_id"]) == sorted(image.image_id for image in images)

@@ -24,7 +24,7 @@ import pytest
 from hub_client import run_client
 from leaks import all_received, files_in, leaks
 from local_hub import TOKEN
-from square_pictures import save_tiny_vit, square_split, write_class_folders
+from square_images import save_tiny_vit, square_split, write_class_folders
 from test_training_push import SCRIPT, train_client
 
 from transformers_sat.hub.publishing import CODE_FILES
@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
     splits = {"train": square_split(8), "validation": square_split(6, first=100), "test": square_split(7, first=200)}
     datasets.DatasetDict(splits).save_to_disk(folder / "squares")
     save_tiny_vit(folder / "vit")
-    write_class_folders(folder / "pictures", train=6, val=3)
+    write_class_folders(folder / "images", train=6, val=3)
     return folder
 
 
@@ -80,8 +80,8 @@ def others_client(loop, flags, folder, token):
 
     sys.argv = [loop, *flags]
     runpy.run_path(loop, run_name="__main__")
-    arguments = ["--source", f"{folder}/pictures", "--output", f"{folder}/prepared", "--token", token]
-    statuses = [main(["prepare", "imagefolder", *arguments, "--push_to_hub", "owner/pictures"])]
+    arguments = ["--source", f"{folder}/images", "--output", f"{folder}/prepared", "--token", token]
+    statuses = [main(["prepare", "imagefolder", *arguments, "--push_to_hub", "owner/images"])]
     model, data = f"{folder}/loop", [f"{folder}/squares", "--output", f"{folder}/evaluated"]
     statuses.append(main(["evaluate", model, *data, "--threshold", "0.4"]))
     # figures as an older run left them, with folders

@@ -152,7 +152,7 @@ def test_text():
     assert "| SAT | 96.83 | 93.17 | 77.83 | 84.12 |" in card
     assert "| whole image | 1.17 | 1.17 | 0.00 | - |" in card
     assert "| best centre box | 30.17 | 29.83 | 5.33 | - |" in card
-    assert "600 pictures in `test`, protocol `sat` at 64 px, threshold 0.35 (chosen on the validation split)" in card
+    assert "600 images in `test`, protocol `sat` at 64 px, threshold 0.35 (chosen on the validation split)" in card
     assert "Trained with 2 x NVIDIA A100 in 758 seconds." in card
     assert "Emissions: 41.5 g" in card
     assert "| learning rate | 0.0001 |" in card
@@ -169,7 +169,7 @@ def test_a_number_from_nowhere_is_found():
     for wrong, number in (
         (card.replace("| 96.83 |", "| 98.83 |"), "98.83"),
         (card.replace("value: 93.17", "value: 93.71"), "93.71"),
-        (card.replace("## Licence", "It runs at 120 pictures a second.\n\n## Licence"), "120"),
+        (card.replace("## Licence", "It runs at 120 images a second.\n\n## Licence"), "120"),
     ):
         assert unexplained_numbers(wrong, *sources) == {number}
 
@@ -255,8 +255,8 @@ def test_cards_are_rendered_from_the_one_template():
 def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved") / "sat-insects"
     model, processor = tiny_model(), SATImageProcessor(size={"height": 32, "width": 32})
-    picture = Image.new("RGB", (40, 30), "red")
-    save_with_remote_code(model, processor, folder, results=RESULTS, example_image=picture, max_shard_size="60KB")
+    image = Image.new("RGB", (40, 30), "red")
+    save_with_remote_code(model, processor, folder, results=RESULTS, example_image=image, max_shard_size="60KB")
     return folder
 
 
@@ -295,7 +295,7 @@ def test_refusals(tmp_path, saved):
     (other / "config.json").write_text('{"model_type": "vit"}', encoding="utf-8")
     with pytest.raises(ValueError, match="got a model of type `vit`"):
         add_hub_files(other)
-    picture = tmp_path / "picture.gif"
-    picture.write_bytes(b"GIF89a")
+    image = tmp_path / "image.gif"
+    image.write_bytes(b"GIF89a")
     with pytest.raises(ValueError, match="`example_image` must be a file of .jpeg, .jpg"):
-        save_with_remote_code(tiny_model(), SATImageProcessor(), tmp_path / "out", example_image=picture)
+        save_with_remote_code(tiny_model(), SATImageProcessor(), tmp_path / "out", example_image=image)

@@ -72,11 +72,11 @@ def test_every_form_comes_back_exactly(local_hub, trees, tmp_path):
     for form, tree in trees.items():
         expected = {
             name: {
-                "split": picture.split,
-                "label": picture.label,
-                "boxes": picture.boxes and [list(box) for box in picture.boxes],
-                "bytes": picture.content.hex(),
+                "split": image.split,
+                "label": image.label,
+                "boxes": image.boxes and [list(box) for box in image.boxes],
+                "bytes": image.content.hex(),
             }
-            for name, picture in tree.known.items()
+            for name, image in tree.known.items()
         }
         assert found[form] == expected, form

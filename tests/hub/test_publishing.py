@@ -29,7 +29,7 @@ from PIL import Image
 REPO = "owner/sat-tiny"
 
 
-def push_client(picture, failing_commit):
+def push_client(photo, failing_commit):
     """Pushes, pushes again, and fails to push something else."""
     import torch
     from huggingface_hub import HfApi
@@ -42,10 +42,8 @@ def push_client(picture, failing_commit):
     names = dict(enumerate(("ant", "bee", "cat", "dog", "elk")))
     model = tiny_model(id2label=names, label2id={name: label for label, name in names.items()})
     processor = SATImageProcessor(size={"height": 32, "width": 32}, localization_threshold=0.3)
-    first = push_to_hub(
-        model, processor, "sat-tiny", example_image=picture, license="apache-2.0", max_shard_size="60KB"
-    )
-    second = push_to_hub(model, processor, "owner/sat-tiny", example_image=picture, license="apache-2.0")
+    first = push_to_hub(model, processor, "sat-tiny", example_image=photo, license="apache-2.0", max_shard_size="60KB")
+    second = push_to_hub(model, processor, "owner/sat-tiny", example_image=photo, license="apache-2.0")
     commits = len(HfApi().list_repo_commits("owner/sat-tiny"))
     try:
         push_to_hub(tiny_model(seed=1), processor, "owner/sat-tiny", commit_message=failing_commit)
@@ -79,7 +77,7 @@ def push_client(picture, failing_commit):
     }
 
 
-def pull_client(repo, picture, trust_remote_code):
+def pull_client(repo, photo, trust_remote_code):
     """Loads a repository in every way and runs every pipeline; returns what a user can compare."""
     import torch
     import transformers
@@ -110,7 +108,7 @@ def pull_client(repo, picture, trust_remote_code):
             "localization_map": outputs.localization_map.tolist(),
             "weights": sum(parameter.double().sum().item() for parameter in model.parameters()),
         }
-    image = Image.open(picture)
+    image = Image.open(photo)
     for backend in (None, "torchvision", "pil"):
         processor = AutoImageProcessor.from_pretrained(repo, **trust, **({"backend": backend} if backend else {}))
         prepared = processor(image, return_tensors="pt").pixel_values
@@ -131,9 +129,9 @@ def pull_client(repo, picture, trust_remote_code):
         options = {"threshold": 0.0} if task in ("object-detection", "image-segmentation") else {}
         found[task] = {
             "class": type(localizer).__name__,
-            "path": plain(localizer(picture, **options)),
-            "picture": plain(localizer(image, **options)),
-            "list": [plain(each) for each in localizer([picture, image, image], batch_size=2, **options)],
+            "path": plain(localizer(photo, **options)),
+            "image": plain(localizer(image, **options)),
+            "list": [plain(each) for each in localizer([photo, image, image], batch_size=2, **options)],
             "generator": [
                 plain(each) for each in localizer((each for each in [image, image]), batch_size=2, **options)
             ],
@@ -202,16 +200,16 @@ def refused_client(repo):
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory):
-    path = tmp_path_factory.mktemp("pictures") / "picture.png"
+def photo(tmp_path_factory):
+    path = tmp_path_factory.mktemp("images") / "image.png"
     Image.radial_gradient("L").resize((40, 30)).convert("RGB").save(path)
     return path
 
 
 @pytest.fixture(scope="module")
-def pushed(local_hub, tmp_path_factory, picture):
+def pushed(local_hub, tmp_path_factory, photo):
     home = tmp_path_factory.mktemp("pusher") / "home"
-    result, _ = run_client(local_hub.endpoint, home, push_client, str(picture), FAILING_COMMIT, with_package=True)
+    result, _ = run_client(local_hub.endpoint, home, push_client, str(photo), FAILING_COMMIT, with_package=True)
     return result
 
 
@@ -221,9 +219,9 @@ def pulled_home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pulled(local_hub, pushed, pulled_home, picture):
+def pulled(local_hub, pushed, pulled_home, photo):
     """By somebody who has only Transformers."""
-    return run_client(local_hub.endpoint, pulled_home, pull_client, REPO, str(picture), True)
+    return run_client(local_hub.endpoint, pulled_home, pull_client, REPO, str(photo), True)
 
 
 def complaints(log: str) -> list[str]:
@@ -314,7 +312,7 @@ def test_pipelines_with_transformers_alone(pulled):
     for task, expected in classes.items():
         results = found[task]
         assert results["class"] == expected
-        assert results["path"] == results["picture"] and results["path"]
+        assert results["path"] == results["image"] and results["path"]
         for several, number in (("list", 3), ("generator", 2)):
             assert len(results[several]) == number
             for one in results[several]:
@@ -328,26 +326,26 @@ def test_pipelines_with_transformers_alone(pulled):
     assert complaints(log) == []
 
 
-def test_offline_with_a_warm_cache(local_hub, pulled, pulled_home, picture):
-    def offline_client(repo, picture):
+def test_offline_with_a_warm_cache(local_hub, pulled, pulled_home, photo):
+    def offline_client(repo, photo):
         from transformers import AutoConfig, pipeline
 
-        found = pipeline("weakly-supervised-localization", model=repo, trust_remote_code=True)(picture)
+        found = pipeline("weakly-supervised-localization", model=repo, trust_remote_code=True)(photo)
         try:
             AutoConfig.from_pretrained("owner/never-seen")
         except OSError as error:
             return [found[0]["box"], str(error)]
 
     before = len(local_hub.requests)
-    (box, message), _ = run_client(local_hub.endpoint, pulled_home, offline_client, REPO, str(picture), offline=True)
+    (box, message), _ = run_client(local_hub.endpoint, pulled_home, offline_client, REPO, str(photo), offline=True)
     assert box == pulled[0]["weakly-supervised-localization"]["path"][0]["box"]
     assert "couldn't find them in the cached files" in message
     assert len(local_hub.requests) == before
 
 
-def test_with_the_package_nothing_need_be_trusted(local_hub, pushed, pulled, tmp_path, picture):
+def test_with_the_package_nothing_need_be_trusted(local_hub, pushed, pulled, tmp_path, photo):
     home = tmp_path / "home"
-    found, log = run_client(local_hub.endpoint, home, pull_client, REPO, str(picture), False, with_package=True)
+    found, log = run_client(local_hub.endpoint, home, pull_client, REPO, str(photo), False, with_package=True)
     assert found.pop("package") == "transformers_sat"
     assert found.pop("classes") == [True] * 5
     assert found.pop("saved again")

@@ -26,7 +26,7 @@ def push_squares_client(tests):
 
     sys.path.insert(0, tests)
     import datasets
-    from square_pictures import square_split
+    from square_images import square_split
 
     splits = {"train": square_split(40), "validation": square_split(6, first=100), "test": square_split(5, first=200)}
     datasets.DatasetDict(splits).push_to_hub("owner/squares", num_shards={"train": 2, "validation": 1, "test": 1})
@@ -47,7 +47,7 @@ def stream_squares_client():
     streamed = list(stream.sampler())
     return {
         "length": len(stream),
-        "pictures": len({hashlib.sha256(row.row["image"]["bytes"]).hexdigest() for row in streamed}),
+        "images": len({hashlib.sha256(row.row["image"]["bytes"]).hexdigest() for row in streamed}),
         "shape": list(stream[streamed[0]]["pixel_values"].shape),
         "others": {name: len(split) for name, split in others.items()},
     }
@@ -58,7 +58,7 @@ def test_streaming_from_the_hub(local_hub, tmp_path):
     run_client(local_hub.endpoint, tmp_path / "pushing", push_squares_client, str(TESTS))
     home = tmp_path / "streaming"
     found, _ = run_client(local_hub.endpoint, home, stream_squares_client, with_package=True)
-    assert (found["length"], found["pictures"], found["shape"]) == (40, 40, [3, 224, 224])
+    assert (found["length"], found["images"], found["shape"]) == (40, 40, [3, 224, 224])
     assert found["others"] == {"validation": 6, "test": 5}
     assert not [path for path in home.rglob("*train*") if path.is_file() and path.suffix in (".parquet", ".arrow")]
     assert len(list(home.rglob("*.arrow"))) == 2

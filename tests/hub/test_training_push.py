@@ -21,7 +21,7 @@ import pytest
 from card_rules import card_problems
 from hub_client import run_client
 from local_hub import card_data
-from square_pictures import save_tiny_vit, square_split
+from square_images import save_tiny_vit, square_split
 
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "run_wsol.py"
@@ -48,9 +48,9 @@ def load_client(repo):
     sys.path.insert(0, folder)
     from handler import EndpointHandler
 
-    picture = Image.open(f"{folder}/example.png")
-    (answer,) = EndpointHandler(folder)({"inputs": picture})
-    (found,) = localizer(picture)
+    image = Image.open(f"{folder}/example.png")
+    (answer,) = EndpointHandler(folder)({"inputs": image})
+    (found,) = localizer(image)
     return {
         "pipeline": type(localizer).__name__,
         "threshold": localizer.image_processor.localization_threshold,

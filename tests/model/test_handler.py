@@ -47,7 +47,7 @@ NAMES = ["ant", "bee", "cow", "dog", "elk"]
 SIZES = [(70, 50), (40, 64), (33, 90)]
 
 
-def picture(index: int) -> PIL.Image.Image:
+def photo(index: int) -> PIL.Image.Image:
     """Smooth noise."""
     coarse = np.random.default_rng(index).integers(0, 256, (5, 5, 3), dtype=np.uint8)
     return PIL.Image.fromarray(coarse).resize(SIZES[index], PIL.Image.Resampling.BICUBIC)
@@ -105,17 +105,17 @@ def scores(found: list[dict]) -> list[float]:
 )
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_detections_are_those_of_the_pipeline(handler, localizer, index, parameters, pipeline_parameters):
-    expected = localizer(picture(index), **pipeline_parameters)
-    found = handler({"inputs": as_file(picture(index)), "parameters": parameters})
+    expected = localizer(photo(index), **pipeline_parameters)
+    found = handler({"inputs": as_file(photo(index)), "parameters": parameters})
     assert detections(found) == detections(expected)
     assert scores(found) == pytest.approx(scores(expected), abs=1e-6)
     assert [list(entry) for entry in found] == [["score", "label", "box"]] * len(expected)
     assert json.loads(json.dumps(found)) == found
 
 
-def test_forms_of_a_picture(handler):
-    """The same picture in every form gives the same answer."""
-    image = picture(0)
+def test_forms_of_a_image(handler):
+    """The same image in every form gives the same answer."""
+    image = photo(0)
     expected = handler({"inputs": image})
     wrapped = "\n".join(textwrap.wrap(as_base64(image), 76))
     for inputs in (
@@ -131,39 +131,39 @@ def test_forms_of_a_picture(handler):
         assert handler({"inputs": inputs}) == expected
 
 
-def test_pictures_are_upright(handler):
-    """Boxes are in the pixels of the picture as it is shown."""
-    image = picture(0)
+def test_images_are_upright(handler):
+    """Boxes are in the pixels of the image as it is shown."""
+    image = photo(0)
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
     sideways = as_file(image.transpose(PIL.Image.Transpose.ROTATE_90), exif=exif)
     assert handler({"inputs": sideways}) == handler({"inputs": image})
 
 
-def test_several_pictures(handler):
-    """A list is answered by a list, in order, whatever the sizes; of one picture too. More than a batch holds."""
-    single = [handler({"inputs": picture(index)}) for index in range(3)]
-    answers = handler({"inputs": [picture(0), as_file(picture(1)), as_base64(picture(2))] * 6})
+def test_several_images(handler):
+    """A list is answered by a list, in order, whatever the sizes; of one image too. More than a batch holds."""
+    single = [handler({"inputs": photo(index)}) for index in range(3)]
+    answers = handler({"inputs": [photo(0), as_file(photo(1)), as_base64(photo(2))] * 6})
     assert len(answers) == 18
     for answer, expected in zip(answers, single * 6):
         assert detections(answer) == detections(expected)
         assert scores(answer) == pytest.approx(scores(expected), abs=1e-5)
-    assert handler({"inputs": [picture(0)]}) == [single[0]]
+    assert handler({"inputs": [photo(0)]}) == [single[0]]
 
 
 def test_score_threshold(handler):
     """`threshold` is the Hub's: the least score. The box stays the same."""
-    everything = handler({"inputs": picture(0), "parameters": {"top_k": 5}})
+    everything = handler({"inputs": photo(0), "parameters": {"top_k": 5}})
     cut = (everything[1]["score"] + everything[2]["score"]) / 2
-    assert handler({"inputs": picture(0), "parameters": {"top_k": 5, "threshold": cut}}) == everything[:2]
-    assert handler({"inputs": picture(0), "parameters": {"threshold": 1}}) == []
+    assert handler({"inputs": photo(0), "parameters": {"top_k": 5, "threshold": cut}}) == everything[:2]
+    assert handler({"inputs": photo(0), "parameters": {"threshold": 1}}) == []
 
 
 @pytest.mark.parametrize("name", ["localization_threshold", "mask_threshold"])
 def test_segmentation(handler, localizer, name):
     parameters = {"task": "image-segmentation", name: 0.7, "multiple_boxes": True, "top_k": 2}
-    expected = localizer(picture(0), threshold=0.7, multiple_boxes=True, top_k=2)
-    found = handler({"inputs": picture(0), "parameters": parameters})
+    expected = localizer(photo(0), threshold=0.7, multiple_boxes=True, top_k=2)
+    found = handler({"inputs": photo(0), "parameters": parameters})
     assert [entry["label"] for entry in found] == [entry["label"] for entry in expected]
     assert scores(found) == pytest.approx(scores(expected), abs=1e-6)
     for entry, other in zip(found, expected, strict=True):
@@ -174,9 +174,9 @@ def test_segmentation(handler, localizer, name):
 
 def test_parameters_of_the_hub_that_change_nothing(handler):
     plain = {"task": "image-segmentation"}
-    expected = handler({"inputs": picture(0), "parameters": plain})
+    expected = handler({"inputs": photo(0), "parameters": plain})
     parameters = plain | {"subtask": "instance", "overlap_mask_area_threshold": 0.5}
-    assert handler({"inputs": picture(0), "parameters": parameters}) == expected
+    assert handler({"inputs": photo(0), "parameters": parameters}) == expected
 
 
 @pytest.mark.parametrize("function", ["softmax", "sigmoid", "none"])
@@ -184,13 +184,13 @@ def test_classification(handler, localizer, function):
     classifier = pipeline(
         "image-classification", model=localizer.model, image_processor=localizer.image_processor, device="cpu"
     )
-    expected = classifier(picture(1), top_k=4, function_to_apply=function)
+    expected = classifier(photo(1), top_k=4, function_to_apply=function)
     parameters = {"task": "image-classification", "top_k": 4, "function_to_apply": function}
-    found = handler({"inputs": picture(1), "parameters": parameters})
+    found = handler({"inputs": photo(1), "parameters": parameters})
     assert [entry["label"] for entry in found] == [entry["label"] for entry in expected]
     assert scores(found) == pytest.approx(scores(expected), abs=1e-5)
     assert [set(entry) for entry in found] == [{"label", "score"}] * 4
-    assert len(handler({"inputs": picture(1), "parameters": {"task": "image-classification"}})) == 5
+    assert len(handler({"inputs": photo(1), "parameters": {"task": "image-classification"}})) == 5
 
 
 # What a model must hold.
@@ -213,7 +213,7 @@ def test_a_model_whose_values_are_not_finite(name, value):
         EndpointHandler(localizer=localizer_of(model))
     for task in TASKS:
         with pytest.raises(RuntimeError, match="not finite"):
-            handler({"inputs": picture(0), "parameters": {"task": task}})
+            handler({"inputs": photo(0), "parameters": {"task": task}})
 
 
 @pytest.mark.parametrize(
@@ -240,16 +240,16 @@ def test_a_class_without_a_name():
 @pytest.mark.parametrize(
     "data, message",
     [
-        ("a picture", "must be an object"),
+        ("an image", "must be an object"),
         ({}, "`inputs`"),
         ({"inputs": b""}, "empty"),
         ({"inputs": ""}, "empty"),
-        ({"inputs": []}, "between 1 and 32 pictures, got 0"),
-        ({"inputs": [b"x"] * 33}, "between 1 and 32 pictures, got 33"),
+        ({"inputs": []}, "between 1 and 32 images, got 0"),
+        ({"inputs": [b"x"] * 33}, "between 1 and 32 images, got 33"),
         ({"inputs": 3}, "got int"),
         ({"inputs": [None]}, "got NoneType"),
         ({"inputs": [["nested"]]}, "got list"),
-        ({"inputs": b"no picture"}, "cannot be decoded"),
+        ({"inputs": b"no image"}, "cannot be decoded"),
         ({"inputs": "https://example.org/bird.jpg"}, "nothing is fetched"),
         ({"inputs": "http://169.254.169.254/latest/meta-data"}, "nothing is fetched"),
         ({"inputs": "file:///etc/passwd"}, "nothing is fetched"),
@@ -319,8 +319,8 @@ def test_errors_are_short_and_clean(handler, value):
     """Whatever was given, an error is one line of some length, in UTF-8, without the names of objects."""
     parameters = [{name: value} for name in sorted(set().union(*PARAMETERS.values()))]
     parameters += [{"task": "image-classification", "function_to_apply": value}, value]
-    requests = [{"inputs": picture(0), "parameters": given} for given in parameters]
-    requests += [{"inputs": value}, {"inputs": [value]}, value, {"inputs": picture(0), "treshold": value}]
+    requests = [{"inputs": photo(0), "parameters": given} for given in parameters]
+    requests += [{"inputs": value}, {"inputs": [value]}, value, {"inputs": photo(0), "treshold": value}]
     refused = 0
     for request in requests:
         try:
@@ -379,15 +379,15 @@ def test_masks_that_would_fill_the_memory(monkeypatch):
     assert len(handler({"inputs": noise, "parameters": {**parameters, "top_k": 999}})) == 999
 
 
-def test_truncated_picture(handler):
+def test_truncated_image(handler):
     with pytest.raises(ValueError, match="cannot be decoded"):
-        handler({"inputs": as_file(picture(0))[:-200]})
+        handler({"inputs": as_file(photo(0))[:-200]})
 
 
-def test_damaged_pictures(handler):
+def test_damaged_images(handler):
     """Whatever a file is damaged to, it is answered or refused; no other error comes out."""
     generator = random.Random(0)
-    image = picture(0)
+    image = photo(0)
     files = [as_file(image, name) for name in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")]
     refused = 0
     for _ in range(300):
@@ -404,15 +404,15 @@ def test_damaged_pictures(handler):
 def test_formats_that_run_programs_are_not_read(handler):
     """Pillow hands EPS to Ghostscript."""
     with pytest.raises(ValueError, match="cannot be decoded"):
-        handler({"inputs": as_file(picture(0), "EPS")})
+        handler({"inputs": as_file(photo(0), "EPS")})
 
 
-def test_picture_too_large(localizer):
+def test_image_too_large(localizer):
     handler = EndpointHandler(localizer=localizer, max_pixels=70 * 50)
-    assert handler({"inputs": as_file(picture(0))})
+    assert handler({"inputs": as_file(photo(0))})
     handler = EndpointHandler(localizer=localizer, max_pixels=70 * 50 - 1)
     with pytest.raises(ValueError, match="70 x 50 pixels, more than the 3499"):
-        handler({"inputs": as_file(picture(0))})
+        handler({"inputs": as_file(photo(0))})
 
 
 # In an endpoint.
@@ -434,7 +434,7 @@ print([name for name in sys.modules if name.startswith("transformers_sat")])
 """
     finished = subprocess.run(
         [sys.executable, "-c", code, str(folder)],
-        input=json.dumps([as_base64(picture(index)) for index in range(3)]),
+        input=json.dumps([as_base64(photo(index)) for index in range(3)]),
         capture_output=True,
         text=True,
         timeout=300,
@@ -444,5 +444,5 @@ print([name for name in sys.modules if name.startswith("transformers_sat")])
     answers, loaded = finished.stdout.splitlines()
     assert loaded == "[]"
     for answer in json.loads(answers):
-        for found, image in zip(answer, map(picture, range(3)), strict=True):
+        for found, image in zip(answer, map(photo, range(3)), strict=True):
             assert detections(found) == detections(localizer(image))

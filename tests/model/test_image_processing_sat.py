@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Every kind of picture that comes from outside, through both back ends."""
+"""Every kind of image that comes from outside, through both back ends."""
 
 import json
 import warnings
@@ -33,7 +33,7 @@ SIZE = {"height": 32, "width": 32}
 ONE_LEVEL = 1 / 255 / STD.min() + 1e-3
 
 
-def picture(height: int = 30, width: int = 40, seed: int = 0) -> PIL.Image.Image:
+def photo(height: int = 30, width: int = 40, seed: int = 0) -> PIL.Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return PIL.Image.fromarray(pixels)
 
@@ -99,14 +99,14 @@ def test_defaults():
         processor = backend()
         assert processor.localization_threshold == 0.4
         assert not processor.do_center_crop
-        pixel_values = processor(picture(), return_tensors="pt").pixel_values
+        pixel_values = processor(photo(), return_tensors="pt").pixel_values
         assert pixel_values.shape == (1, 3, 224, 224)
         assert pixel_values.dtype == torch.float32
 
 
 def test_crop(processor):
     """Resize to 36 and the middle 32: two pixels are cut from each side."""
-    image = picture()
+    image = photo()
     pixel_values = processor(
         image, size={"height": 36, "width": 36}, do_center_crop=True, crop_size=SIZE, return_tensors="np"
     ).pixel_values[0]
@@ -119,27 +119,27 @@ def test_crop(processor):
 
 @pytest.mark.parametrize("mode", ["RGB", "CMYK", "RGBA", "RGBX"])
 def test_modes_with_the_same_colours(processor, mode):
-    assert_pixels(processor, picture().convert(mode), picture())
+    assert_pixels(processor, photo().convert(mode), photo())
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "1", "P", "PA", "YCbCr", "HSV"])
 def test_modes_with_other_colours(processor, mode):
-    image = picture().convert(mode)
+    image = photo().convert(mode)
     assert_pixels(processor, image, image.convert("RGB"))
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "RGB"])
 def test_a_transparent_colour_stays_as_it_is(processor, mode):
-    image = picture().convert(mode)
+    image = photo().convert(mode)
     image.info["transparency"] = (1, 2, 3) if mode == "RGB" else 3
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        assert_pixels(processor, image, picture().convert(mode).convert("RGB"))
+        assert_pixels(processor, image, photo().convert(mode).convert("RGB"))
 
 
 def test_partly_transparent_palette(processor):
     """An opacity for each palette entry, as in many PNG files."""
-    image = picture().convert("P")
+    image = photo().convert("P")
     image.info["transparency"] = bytes(range(256))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -149,15 +149,15 @@ def test_partly_transparent_palette(processor):
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32], ids=["I;16", "I"])
-def test_sixteen_bit_pictures(processor, dtype):
-    grey = picture().convert("L")
+def test_sixteen_bit_images(processor, dtype):
+    grey = photo().convert("L")
     wide = PIL.Image.fromarray((np.asarray(grey).astype(dtype)) * 257)
     assert wide.mode == {np.uint16: "I;16", np.int32: "I"}[dtype]
     assert_pixels(processor, wide, grey.convert("RGB"))
 
 
 def test_sixteen_bit_png_file(processor, tmp_path):
-    grey = picture().convert("L")
+    grey = photo().convert("L")
     PIL.Image.fromarray(np.asarray(grey).astype(np.uint16) * 257).save(tmp_path / "grey.png")
     assert PIL.Image.open(tmp_path / "grey.png").mode.startswith("I")
     assert_pixels(processor, str(tmp_path / "grey.png"), grey.convert("RGB"))
@@ -171,7 +171,7 @@ def test_integers_out_of_range(processor, low, high):
         processor(PIL.Image.fromarray(values))
 
 
-def test_floating_point_pictures_are_refused(processor):
+def test_floating_point_images_are_refused(processor):
     with pytest.raises(ValueError, match="mode `F`.*8 bits"):
         processor(PIL.Image.fromarray(np.random.rand(8, 8).astype(np.float32)))
 
@@ -180,7 +180,7 @@ def test_floating_point_pictures_are_refused(processor):
 
 
 def test_arrays_and_tensors(processor):
-    image = picture()
+    image = photo()
     channels_last = np.array(image)
     for given in (
         channels_last,
@@ -195,8 +195,8 @@ def test_arrays_and_tensors(processor):
     assert_pixels(processor, np.array(grey)[..., None], grey.convert("RGB"))
 
 
-def test_a_batch_of_mixed_pictures(processor):
-    images = [picture(30, 40), picture(17, 5).convert("L"), picture(64, 64).convert("RGBA")]
+def test_a_batch_of_mixed_images(processor):
+    images = [photo(30, 40), photo(17, 5).convert("L"), photo(64, 64).convert("RGBA")]
     pixel_values = processor(images, return_tensors="np").pixel_values
     assert pixel_values.shape == (3, 3, 32, 32)
     for values, image in zip(pixel_values, images):
@@ -205,8 +205,8 @@ def test_a_batch_of_mixed_pictures(processor):
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 1000), (1000, 1), (1, 3), (3, 1), (3, 3), (3, 50), (2, 2)])
 def test_extreme_shapes(processor, shape):
-    """A picture one or three pixels high is not one with its channels first."""
-    image = picture(*shape)
+    """An image one or three pixels high is not one with its channels first."""
+    image = photo(*shape)
     assert_pixels(processor, image, image)
     assert_pixels(processor, image.convert("L"), image.convert("L").convert("RGB"))
 
@@ -216,8 +216,8 @@ def test_extreme_shapes(processor, shape):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_files_are_turned_upright(processor, tmp_path, orientation):
-    """A camera stores the picture as the sensor saw it and an EXIF orientation that says how to turn it."""
-    upright = picture(30, 40)
+    """A camera stores the image as the sensor saw it and an EXIF orientation that says how to turn it."""
+    upright = photo(30, 40)
     transpose = PIL.Image.Transpose
     stored = {
         1: [],
@@ -241,10 +241,10 @@ def test_files_are_turned_upright(processor, tmp_path, orientation):
 
 
 def broken_files(folder):
-    picture().save(folder / "whole.png")
-    picture().save(folder / "whole.jpg")
+    photo().save(folder / "whole.png")
+    photo().save(folder / "whole.jpg")
     contents = {
-        "text.jpg": b"This is no picture.",
+        "text.jpg": b"This is no image.",
         "empty.png": b"",
         "half.png": (folder / "whole.png").read_bytes()[:1000],
         "half.jpg": (folder / "whole.jpg").read_bytes()[:700],
@@ -263,8 +263,8 @@ def test_files_that_cannot_be_decoded(processor, tmp_path):
             assert path in str(error.value)
 
 
-def test_a_picture_too_large_to_be_safe(processor, tmp_path, monkeypatch):
-    picture().save(tmp_path / "bomb.png")
+def test_a_image_too_large_to_be_safe(processor, tmp_path, monkeypatch):
+    photo().save(tmp_path / "bomb.png")
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(ValueError, match="bomb.png"):
         processor(str(tmp_path / "bomb.png"))
@@ -312,7 +312,7 @@ def test_a_threshold_set_later_is_saved(tmp_path):
 
 
 def test_the_back_ends_agree():
-    image = picture(90, 120)
+    image = photo(90, 120)
     first, second = (
         backend(size={"shortest_edge": 40}, do_center_crop=True, crop_size={"height": 32, "width": 36})(
             image, return_tensors="np"
@@ -325,4 +325,4 @@ def test_the_back_ends_agree():
 
 def test_unknown_settings_are_refused(processor):
     with pytest.raises(TypeError):
-        processor(picture(), localisation_threshold=0.3)
+        processor(photo(), localisation_threshold=0.3)

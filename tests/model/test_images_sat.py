@@ -53,10 +53,11 @@ from hostile_images import (
 from sat_testing import tiny_model
 
 import transformers_sat
-from transformers_sat import SATImageProcessor, SATImageProcessorPil, images_sat
+from transformers_sat import SATImageProcessor, SATImageProcessorPil
 from transformers_sat.cli import main
 from transformers_sat.data import decode_image
 from transformers_sat.demo import Localizer, build_demo
+from transformers_sat.model import images_sat
 from transformers_sat.model.handler import EndpointHandler
 from transformers_sat.model.images_sat import (
     IMAGE_FORMATS,
@@ -66,7 +67,7 @@ from transformers_sat.model.images_sat import (
     read_image,
     upright,
 )
-from transformers_sat.prepare import Picture, open_source
+from transformers_sat.prepare import ImageRecord, open_source
 from transformers_sat.prepare.examples import read_example
 from transformers_sat.prepare.records import Reader
 from transformers_sat.safe_loading import load_localizer
@@ -116,17 +117,17 @@ HOSTILE_FILES = {
 }
 
 
-class OnePicture(Reader):
-    """The lists of a data set whose only picture is a file."""
+class OneImage(Reader):
+    """The lists of a data set whose only image is a file."""
 
     class_names = ["bird"]
 
     def __init__(self, path: Path):
         super().__init__(open_source(path.parent))
-        self.picture = Picture("train", "1", path.name, "bird", "the list")
+        self.image = ImageRecord("train", "1", path.name, "bird", "the list")
 
-    def pictures(self):
-        yield self.picture
+    def images(self):
+        yield self.image
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +185,7 @@ def through_server(localizer, content: bytes):
 def demo_of(localizer):
     """What the page does with an upload, and with what that gave."""
     demo = build_demo(Localizer(localizer))
-    upload = next(block for block in demo.blocks.values() if getattr(block, "elem_id", None) == "picture")
+    upload = next(block for block in demo.blocks.values() if getattr(block, "elem_id", None) == "image")
     return upload.preprocess, next(function.fn for function in demo.fns.values() if function.api_name == "localize")
 
 
@@ -198,8 +199,8 @@ def through_demo(localizer, path: Path):
 
 
 def through_prepare(path: Path):
-    reader = OnePicture(path)
-    row = read_example(reader.picture, reader, {"bird": 0}).row
+    reader = OneImage(path)
+    row = read_example(reader.image, reader, {"bird": 0}).row
     return read_image(row["image"]["bytes"], "stored")
 
 
@@ -286,7 +287,7 @@ def test_files_are_opened_in_one_place():
         for line in path.read_text(encoding="utf-8").splitlines()
         if re.search(r"Image\.open\(|exif_transpose|\bload_image\(", line) and ">>>" not in line
     }
-    assert found == {"images_sat.py"}
+    assert found == {"model/images_sat.py"}
 
 
 # Limits.
@@ -318,7 +319,7 @@ def test_limit_and_formats_of_the_caller():
     content = encoded(photograph(), "PNG")
 
     def decode(**options):
-        return PROCESSORS[0].decode_picture(io.BytesIO(content), "of the test", **options)
+        return PROCESSORS[0].decode_image(io.BytesIO(content), "of the test", **options)
 
     assert decode(max_pixels=600, formats=["PNG"]).size == (30, 20)
     with pytest.raises(ImageTooLargeError, match="of the test has 30 x 20 pixels, more than the 599"):

@@ -121,7 +121,7 @@ def test_golden_areas(golden):
 
 def literal_forward(model, pixel_values):
     """
-    Section 3 of the paper word by word, one picture, head and block at a time: the N x N attention of every head is
+    Section 3 of the paper word by word, one image, head and block at a time: the N x N attention of every head is
     multiplied by the spatial mask, the classifier's maps are computed, then averaged.
 
     Returns logits, localization map and the mask of every spatial block.
@@ -130,8 +130,8 @@ def literal_forward(model, pixel_values):
     num_heads, head_size = config.num_attention_heads, config.hidden_size // config.num_attention_heads
     embeddings = vit.embeddings
     all_logits, all_maps, all_block_maps = [], [], []
-    for picture in pixel_values:
-        patches = embeddings.patch_embeddings.projection(picture[None])[0]
+    for image in pixel_values:
+        patches = embeddings.patch_embeddings.projection(image[None])[0]
         grid = patches.shape[1:]
         patches = patches.flatten(1).T
         positions = embeddings.position_embeddings[0]
@@ -267,7 +267,7 @@ def test_loss_is_the_weighted_sum_of_its_terms():
     assert set(outputs.loss_dict) == {"classification", "area", "normalization"}
 
 
-def test_several_classes_per_picture():
+def test_several_classes_per_image():
     """Labels of 0 and 1 for each class are scored by binary cross entropy."""
     model = tiny_model(drop_path_rate=0.0)
     pixel_values, _ = tiny_batch()
@@ -298,7 +298,7 @@ def test_area_band_penalises_only_images_outside_it():
     assert "area_band" not in terms_without
 
 
-# Pictures of other sizes.
+# Images of other sizes.
 
 
 def test_other_sizes_with_interpolated_positions():
@@ -335,7 +335,7 @@ def test_the_same_grid_needs_no_interpolation():
 
 
 def test_grids_that_are_not_square():
-    """A 4 x 6 grid of 8 x 4 pixels: rows first, and transposing the pictures is not transposing the map."""
+    """A 4 x 6 grid of 8 x 4 pixels: rows first, and transposing the images is not transposing the map."""
     model = tiny_model(image_size=(32, 24), patch_size=(8, 4))
     pixel_values, _ = tiny_batch(size=(32, 24))
     outputs = model(pixel_values)
@@ -356,8 +356,8 @@ def test_grids_that_are_not_square():
     assert model(torch.randn(1, 3, 64, 24), interpolate_pos_encoding=True).localization_map.shape == (1, 8, 6)
 
 
-def test_a_patch_follows_its_picture():
-    """Changing one patch of the picture changes that patch's embedding and no other."""
+def test_a_patch_follows_its_image():
+    """Changing one patch of the image changes that patch's embedding and no other."""
     model = tiny_model(image_size=(16, 24))
     pixel_values, _ = tiny_batch(batch_size=1, size=(16, 24))
     changed = pixel_values.clone()
@@ -381,7 +381,7 @@ def test_a_patch_follows_its_picture():
     ],
     ids=["width", "height", "size", "channels"],
 )
-def test_pictures_that_do_not_fit(shape, kwargs, message):
+def test_images_that_do_not_fit(shape, kwargs, message):
     with pytest.raises(ValueError, match=message):
         tiny_model()(torch.zeros(shape), **kwargs)
 
@@ -457,7 +457,7 @@ def test_loss_dict_carries_no_graph():
 
 
 def test_attention_mask_hides_tokens():
-    """A picture's masked patches can hold anything without a change in the other patches' map and hidden states."""
+    """An image's masked patches can hold anything without a change in the other patches' map and hidden states."""
     model = tiny_model()
     pixel_values, _ = tiny_batch(batch_size=1)
     changed = pixel_values.clone()
@@ -607,9 +607,9 @@ def test_spatial_blocks_are_the_last():
     assert [layer.attention.is_spatial for layer in model.layers] == [False, False, True, True, True]
 
 
-class Pictures(torch.utils.data.Dataset):
-    def __init__(self, num_pictures: int):
-        self.pixel_values, self.labels = tiny_batch(batch_size=num_pictures)
+class Images(torch.utils.data.Dataset):
+    def __init__(self, num_images: int):
+        self.pixel_values, self.labels = tiny_batch(batch_size=num_images)
 
     def __len__(self):
         return len(self.labels)
@@ -624,7 +624,7 @@ def test_trainer_accumulates_the_mean_of_the_losses(tmp_path):
     their gradients, so a plain gradient step can be predicted.
     """
     model = tiny_model(drop_path_rate=0.0).train()
-    data = Pictures(8)
+    data = Images(8)
     losses = [model(data.pixel_values[i : i + 4], labels=data.labels[i : i + 4]).loss for i in (0, 4)]
     expected_loss = (losses[0] + losses[1]) / 2
     parameters = dict(model.named_parameters())
@@ -663,7 +663,7 @@ def test_trainer_gathers_logits_and_maps_only(tmp_path):
         output_dir=tmp_path, per_device_eval_batch_size=4, use_cpu=True, disable_tqdm=True, report_to="none"
     )
     model = tiny_model()
-    data = Pictures(6)
+    data = Images(6)
     predictions = Trainer(model, arguments).predict(data)
     logits, maps = predictions.predictions
     with torch.no_grad():
@@ -715,7 +715,7 @@ def test_a_run_is_resumed(tmp_path):
             report_to="none",
             seed=3,
         )
-        trainer = Trainer(tiny_model(drop_path_rate=0.0), arguments, train_dataset=Pictures(8))
+        trainer = Trainer(tiny_model(drop_path_rate=0.0), arguments, train_dataset=Images(8))
         trainer.train(resume_from_checkpoint=resume)
         return dict(trainer.model.named_parameters())
 

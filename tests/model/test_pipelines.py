@@ -34,7 +34,7 @@ from transformers_sat import (
 NAMES = {0: "cat", 1: "dog", 2: "bird", 3: "fish", 4: "frog"}
 
 
-def picture(height=48, width=64, seed=0) -> PIL.Image.Image:
+def photo(height=48, width=64, seed=0) -> PIL.Image.Image:
     """Smooth noise."""
     pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return PIL.Image.fromarray(pixels).resize((width, height), PIL.Image.Resampling.BICUBIC)
@@ -94,7 +94,7 @@ def as_list(box: dict) -> list[int]:
 def test_localization(folder):
     localizer = pipeline("weakly-supervised-localization", model=str(folder))
     assert type(localizer) is WeaklySupervisedLocalizationPipeline
-    image = picture()
+    image = photo()
     expected = by_hand(folder, image)
     (result,) = localizer(image)
     assert result["label"] == NAMES[expected["labels"].item()]
@@ -108,7 +108,7 @@ def test_localization(folder):
 
 def test_localization_parameters(folder):
     localizer = pipeline("weakly-supervised-localization", model=str(folder), top_k=3)
-    image = picture()
+    image = photo()
     expected = by_hand(folder, image, top_k=3)
     results = localizer(image)
     assert [result["label"] for result in results] == [NAMES[label] for label in expected["labels"].tolist()]
@@ -130,10 +130,10 @@ def assert_equal_results(first, second):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
-def test_localization_of_several_pictures(folder, batch_size):
-    """Pictures of different sizes; in a batch each keeps its own."""
+def test_localization_of_several_images(folder, batch_size):
+    """Images of different sizes; in a batch each keeps its own."""
     localizer = pipeline("weakly-supervised-localization", model=str(folder))
-    images = [picture(48, 64, 0), picture(100, 30, 1), picture(32, 32, 2)]
+    images = [photo(48, 64, 0), photo(100, 30, 1), photo(32, 32, 2)]
     expected = [localizer(image) for image in images]
     results = localizer(images, batch_size=batch_size)
     assert len(results) == 3
@@ -145,9 +145,9 @@ def test_localization_of_several_pictures(folder, batch_size):
 
 
 def test_localization_of_files(folder, tmp_path):
-    """A path, upright: the boxes are in the pixels of the picture as it is shown."""
+    """A path, upright: the boxes are in the pixels of the image as it is shown."""
     localizer = pipeline("weakly-supervised-localization", model=str(folder))
-    upright = picture(48, 64)
+    upright = photo(48, 64)
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
     upright.transpose(PIL.Image.Transpose.ROTATE_90).save(tmp_path / "camera.png", exif=exif)
@@ -157,7 +157,7 @@ def test_localization_of_files(folder, tmp_path):
 
 
 def test_localization_of_a_file_that_cannot_be_decoded(folder, tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     localizer = pipeline("weakly-supervised-localization", model=str(folder))
     with pytest.raises(ValueError, match="broken.png"):
         localizer(str(tmp_path / "broken.png"))
@@ -165,7 +165,7 @@ def test_localization_of_a_file_that_cannot_be_decoded(folder, tmp_path):
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16"])
 def test_localization_of_other_modes(folder, mode):
-    grey = picture().convert("L")
+    grey = photo().convert("L")
     if mode == "I;16":
         image = PIL.Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     else:
@@ -177,7 +177,7 @@ def test_localization_of_other_modes(folder, mode):
 def test_localization_in_half_precision(folder):
     localizer = pipeline("weakly-supervised-localization", model=str(folder), dtype=torch.bfloat16)
     assert localizer.model.dtype == torch.bfloat16
-    (result,) = localizer(picture())
+    (result,) = localizer(photo())
     assert 0 < result["score"] <= 1
 
 
@@ -187,9 +187,9 @@ def test_localization_from_objects(folder):
         model=SATForWeaklySupervisedLocalization.from_pretrained(folder),
         image_processor=SATImageProcessorPil.from_pretrained(folder),
     )
-    (result,) = localizer(picture())
+    (result,) = localizer(photo())
     # the other back end rounds resized pixels differently
-    assert result["score"] == pytest.approx(by_hand(folder, picture())["scores"].item(), abs=0.05)
+    assert result["score"] == pytest.approx(by_hand(folder, photo())["scores"].item(), abs=0.05)
 
 
 # Stock pipelines.
@@ -198,36 +198,36 @@ def test_localization_from_objects(folder):
 def test_object_detection(folder):
     detector = pipeline("object-detection", model=str(folder))
     assert type(detector) is ObjectDetectionPipeline
-    image = picture()
+    image = photo()
     expected = by_hand(folder, image)
     (result,) = detector(image, threshold=0.0)
     assert result["label"] == NAMES[expected["labels"].item()]
     assert result["score"] == pytest.approx(expected["scores"].item(), abs=1e-5)
     assert as_list(result["box"]) == expected["boxes"][0].tolist()
     assert detector(image, threshold=1.0) == []
-    results = detector([image, picture(100, 30, 1)], threshold=0.0, batch_size=2)
+    results = detector([image, photo(100, 30, 1)], threshold=0.0, batch_size=2)
     assert [len(result) for result in results] == [1, 1]
     assert as_list(results[0][0]["box"]) == as_list(result["box"])
-    assert as_list(results[1][0]["box"]) == by_hand(folder, picture(100, 30, 1))["boxes"][0].tolist()
+    assert as_list(results[1][0]["box"]) == by_hand(folder, photo(100, 30, 1))["boxes"][0].tolist()
 
 
 def test_image_classification(folder):
     classifier = pipeline("image-classification", model=str(folder))
-    image = picture()
+    image = photo()
     expected = by_hand(folder, image, top_k=5)
     results = classifier(image, top_k=5)
     assert [result["label"] for result in results] == [NAMES[label] for label in expected["labels"].tolist()]
     scores = [result["score"] for result in results]
     assert scores == pytest.approx(expected["scores"].tolist(), abs=1e-5)
     assert sum(scores) == pytest.approx(1.0, abs=1e-5)
-    batched = classifier([image, picture(100, 30, 1)], batch_size=2)
+    batched = classifier([image, photo(100, 30, 1)], batch_size=2)
     assert [result["label"] for result in batched[0]] == [result["label"] for result in results]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_image_segmentation(folder, batch_size):
     segmenter = pipeline("image-segmentation", model=str(folder))
-    images = [picture(), picture(100, 30, 1)]
+    images = [photo(), photo(100, 30, 1)]
     results = segmenter(images, threshold=0.0, batch_size=batch_size)
     for segments, image in zip(results, images):
         expected = by_hand(folder, image)
@@ -241,6 +241,6 @@ def test_image_segmentation(folder, batch_size):
 
 def test_semantic_segmentation_through_the_pipeline(folder):
     segmenter = pipeline("image-segmentation", model=str(folder))
-    (segment,) = segmenter(picture(), subtask="semantic")
-    assert segment["label"] == NAMES[by_hand(folder, picture())["labels"].item()]
-    assert segment["mask"].size == picture().size
+    (segment,) = segmenter(photo(), subtask="semantic")
+    assert segment["label"] == NAMES[by_hand(folder, photo())["labels"].item()]
+    assert segment["mask"].size == photo().size

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""From the model's output back to the pixels of the picture: geometry end to end, and what each method promises."""
+"""From the model's output back to the pixels of the image: geometry end to end, and what each method promises."""
 
 import logging
 
@@ -43,7 +43,7 @@ def rectangle_map(top, left, bottom, right, grid=(14, 14)) -> torch.Tensor:
     return cells
 
 
-# The map over the picture.
+# The map over the image.
 
 
 @settings(max_examples=60, deadline=None)
@@ -52,7 +52,7 @@ def rectangle_map(top, left, bottom, right, grid=(14, 14)) -> torch.Tensor:
     size=st.tuples(st.integers(1, 120), st.integers(1, 120)),
     seed=st.integers(0, 100),
 )
-def test_a_map_of_the_whole_picture_is_resized_bilinearly(grid, size, seed):
+def test_a_map_of_the_whole_image_is_resized_bilinearly(grid, size, seed):
     cells = torch.rand(grid, generator=torch.Generator().manual_seed(seed))
     expected = torch.nn.functional.interpolate(cells[None, None], size=size, mode="bilinear", align_corners=False)
     in_pixels, pixels = map_in_image(cells, size)
@@ -79,11 +79,11 @@ def test_a_map_of_a_part_lies_on_the_pixels_whose_centres_it_covers(size, corner
     torch.testing.assert_close(in_pixels, expected.expand(len(rows), -1), atol=1e-3, rtol=1e-4)
 
 
-# Geometry, end to end: what the processor did to the picture is undone.
+# Geometry, end to end: what the processor did to the image is undone.
 
 
 def processors():
-    """Settings, each with the picture sizes that it is tried on."""
+    """Settings, each with the image sizes that it is tried on."""
     whole = {"size": {"height": 224, "width": 224}}
     paper = {"size": {"height": 256, "width": 256}, "do_center_crop": True}
     not_square = {
@@ -115,7 +115,7 @@ def processors():
 
 
 def seen_by_the_model(processor, image: PIL.Image.Image, cell: int = 16) -> torch.Tensor:
-    """The picture as the model gets it, but in its original values and averaged over the cells of the grid."""
+    """The image as the model gets it, but in its original values and averaged over the cells of the grid."""
     pixel_values = processor(image, do_normalize=False, do_rescale=False, return_tensors="pt").pixel_values.float()
     assert all(side % cell == 0 for side in pixel_values.shape[-2:])
     return torch.nn.functional.avg_pool2d(pixel_values, cell)[0, 0]
@@ -126,8 +126,8 @@ def seen_by_the_model(processor, image: PIL.Image.Image, cell: int = 16) -> torc
 @pytest.mark.parametrize("axis", [0, 1], ids=["rows", "columns"])
 def test_a_ramp_comes_back(backend, arguments, size, axis):
     """
-    In a picture whose values are its own coordinates, a cell's mean is the coordinate of the cell's centre. Laid back
-    over the picture (bilinear, so exact for a ramp) each pixel must find its own coordinate again, to a fraction of a
+    In an image whose values are its own coordinates, a cell's mean is the coordinate of the cell's centre. Laid back
+    over the image (bilinear, so exact for a ramp) each pixel must find its own coordinate again, to a fraction of a
     pixel: a shift by half a cell, a wrong crop offset or a swapped axis would show.
     """
     processor = backend(**arguments)
@@ -140,7 +140,7 @@ def test_a_ramp_comes_back(backend, arguments, size, axis):
     found = result["localization_map"] * (high - low + 1e-5) + low
 
     expected = torch.from_numpy(ramp.astype(np.float32))
-    # pixels between the centres of two cells that hold no padding and no border of the picture
+    # pixels between the centres of two cells that hold no padding and no border of the image
     sides = [cells[:, cells.shape[1] // 2], cells[cells.shape[0] // 2]]
     whole_cells = [i for i in range(1, len(sides[axis]) - 1) if 0 < sides[axis][i] < size[axis] - 1]
     inner = sides[axis][whole_cells]
@@ -189,7 +189,7 @@ def test_a_white_rectangle_is_found_where_it_was_drawn(backend, arguments, size)
 
 
 def analytic_part(arguments, size) -> tuple[float, float, float, float, float, float]:
-    """Top, left, bottom and right of what the model sees, and the resized pixel's height and width, in picture pixels."""
+    """Top, left, bottom and right of what the model sees, and the resized pixel's height and width, in image pixels."""
     height, width = size
     resized_height, resized_width = height, width
     if "shortest_edge" in arguments["size"]:
@@ -229,7 +229,7 @@ def processor_arguments(draw):
     columns=st.tuples(st.integers(0, 8), st.integers(2, 6)),
 )
 def test_cells_become_the_pixels_they_were_made_from(backend, arguments, size, rows, columns):
-    """A rectangle of cells gives the rectangle of the picture under them, also where the crop was padded."""
+    """A rectangle of cells gives the rectangle of the image under them, also where the crop was padded."""
     top, left, bottom, right = rows[0], columns[0], rows[0] + rows[1], columns[0] + columns[1]
     y0, x0, y1, x1, pixel_height, pixel_width = analytic_part(arguments, size)
     cell_height, cell_width = (y1 - y0) / 14, (x1 - x0) / 14
@@ -237,7 +237,7 @@ def test_cells_become_the_pixels_they_were_made_from(backend, arguments, size, r
     assume(cell_height >= 3 and cell_width >= 3)
     expected = [x0 + left * cell_width, y0 + top * cell_height, x0 + right * cell_width, y0 + bottom * cell_height]
     expected = np.clip(expected, 0, [size[1], size[0]] * 2)
-    # at least a cell of the rectangle lies in the picture, not in the padding
+    # at least a cell of the rectangle lies in the image, not in the padding
     assume(expected[2] - expected[0] >= 2 * cell_width and expected[3] - expected[1] >= 2 * cell_height)
 
     processor = backend(**arguments)
@@ -274,12 +274,12 @@ def test_what_the_model_did_not_see_is_background():
     assert not result["masks"][0, :, 200:].any()
 
 
-# Single pictures of odd sizes.
+# Single images of odd sizes.
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 1000), (1000, 1), (3, 2)])
 @pytest.mark.parametrize("arguments", [{}, {"size": {"height": 256, "width": 256}, "do_center_crop": True}])
-def test_tiny_and_very_wide_pictures(size, arguments):
+def test_tiny_and_very_wide_images(size, arguments):
     for backend in BACKENDS:
         processor = backend(**arguments)
         result = processor.post_process_localization(outputs_of(torch.rand(1, 14, 14)), target_sizes=[size])[0]
@@ -294,7 +294,7 @@ def test_tiny_and_very_wide_pictures(size, arguments):
 
 
 @pytest.mark.parametrize("value", [0.0, 0.37, 1.0])
-def test_a_constant_map_gives_the_whole_picture(value):
+def test_a_constant_map_gives_the_whole_image(value):
     result = SATImageProcessor().post_process_localization(
         outputs_of(torch.full((1, 14, 14), value)), target_sizes=[(50, 70)]
     )[0]
@@ -304,7 +304,7 @@ def test_a_constant_map_gives_the_whole_picture(value):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_a_map_that_is_not_finite_gives_the_whole_picture_and_a_warning(value, caplog):
+def test_a_map_that_is_not_finite_gives_the_whole_image_and_a_warning(value, caplog):
     maps = torch.rand(2, 14, 14)
     maps[1, 3, 4] = value
     logger = logging.getLogger("transformers_sat.model.post_processing_sat")
@@ -316,12 +316,12 @@ def test_a_map_that_is_not_finite_gives_the_whole_picture_and_a_warning(value, c
     assert results[1]["boxes"].tolist() == [[0.0, 0.0, 70.0, 50.0]]
     assert results[1]["masks"].all()
     assert results[1]["localization_map"].isfinite().all()
-    # the other picture of the batch is not touched
+    # the other image of the batch is not touched
     assert not results[0]["masks"].all()
     assert "NaN" in caplog.text
 
 
-def test_nothing_above_the_threshold_gives_the_whole_picture():
+def test_nothing_above_the_threshold_gives_the_whole_image():
     result = SATImageProcessor().post_process_localization(
         outputs_of(rectangle_map(3, 3, 5, 5)[None]), target_sizes=[(50, 70)], threshold=1.0
     )[0]
@@ -401,7 +401,7 @@ def test_the_saved_threshold_is_the_default():
     assert everything.sum() > high.post_process_localization(outputs, sizes, threshold=0.1)[0]["masks"].sum()
 
 
-def test_each_picture_has_its_own_size():
+def test_each_image_has_its_own_size():
     maps = torch.stack([rectangle_map(3, 5, 7, 11), rectangle_map(0, 0, 2, 2)])
     results = SATImageProcessor().post_process_localization(
         outputs_of(maps), target_sizes=[(140, 280), (280, 140)], threshold=0.5
@@ -449,7 +449,7 @@ def test_object_detection():
     assert set(sure) == {"scores", "labels", "boxes"}
     for name in sure:
         assert torch.equal(sure[name], expected[0][name])
-    # the second picture's class is not probable enough
+    # the second image's class is not probable enough
     assert len(unsure["scores"]) == len(unsure["labels"]) == 0
     assert unsure["boxes"].shape == (0, 4)
     assert len(processor.post_process_object_detection(outputs_of(maps, logits), threshold=0.0)[1]["scores"]) == 1
@@ -482,7 +482,7 @@ def test_instance_segmentation():
 def test_semantic_segmentation(crop):
     processor = SATImageProcessor(do_center_crop=crop, size={"height": 256, "width": 256})
     outputs = outputs_of(rectangle_map(3, 5, 7, 11)[None], LOGITS)
-    # every pixel has the picture's class, unless the background is asked for
+    # every pixel has the image's class, unless the background is asked for
     (classes,) = processor.post_process_semantic_segmentation(outputs, target_sizes=[(60, 80)])
     assert classes.shape == (60, 80)
     assert (classes == 1).all()

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from transformers_sat.prepare import Picture, Reader, Source
+from transformers_sat.prepare import ImageRecord, Reader, Source
 
 
 def tar_bytes(files: dict[str, bytes], mode: str = "w") -> bytes:
@@ -52,14 +52,14 @@ def write_files(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def picture_bytes(
+def image_bytes(
     seed: int = 0,
     size: tuple[int, int] = (40, 30),
     form: str = "JPEG",
     mode: str = "RGB",
     orientation: int | None = None,
 ) -> bytes:
-    """A picture of noise; no two seeds have the same bytes."""
+    """An image of noise; no two seeds have the same bytes."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return encoded(PIL.Image.fromarray(pixels).convert(mode), form, orientation)
 
@@ -83,40 +83,40 @@ class ListReader(Reader):
     """A data set whose lists are in memory."""
 
     name = "list"
-    title = "Pictures of a test"
-    homepage = "https://example.org/pictures"
+    title = "Images of a test"
+    homepage = "https://example.org/images"
     license = "cc-by-4.0"
     license_text = "CC BY 4.0, as example.org says."
-    citation = "@misc{nobody, title={Pictures of a test}}"
+    citation = "@misc{nobody, title={Images of a test}}"
     layout = "any"
 
-    def __init__(self, source: Source, pictures: list[Picture], class_names: list[str] | None = None):
+    def __init__(self, source: Source, images: list[ImageRecord], class_names: list[str] | None = None):
         super().__init__(source)
-        self._pictures = pictures
-        self._class_names = class_names or sorted({picture.label for picture in pictures})
-        self.has_masks = any(picture.masks for picture in pictures)
-        self.has_ignore_masks = any(picture.ignore_masks for picture in pictures)
+        self._images = images
+        self._class_names = class_names or sorted({image.label for image in images})
+        self.has_masks = any(image.masks for image in images)
+        self.has_ignore_masks = any(image.ignore_masks for image in images)
 
     @property
     def class_names(self) -> list[str]:
         return self._class_names
 
-    def pictures(self) -> Iterator[Picture]:
-        return iter(self._pictures)
+    def images(self) -> Iterator[ImageRecord]:
+        return iter(self._images)
 
 
-def listed(image: str, line: int = 1, **fields) -> Picture:
-    """A picture of the class `bird` in `train`, named by line `line` of `images.txt`."""
+def listed(image: str, line: int = 1, **fields) -> ImageRecord:
+    """An image of the class `bird` in `train`, named by line `line` of `images.txt`."""
     defaults = {"split": "train", "image_id": image, "label": "bird", "where": f"images.txt, line {line}"}
-    return Picture(image=image, **defaults | fields)
+    return ImageRecord(image=image, **defaults | fields)
 
 
 __all__ = [
     "ListReader",
     "contents",
     "encoded",
+    "image_bytes",
     "listed",
-    "picture_bytes",
     "tar_bytes",
     "write_files",
     "zip_bytes",

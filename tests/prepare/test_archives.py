@@ -30,9 +30,9 @@ from transformers_sat.prepare import archives, open_source
 
 FILES = {
     "lists/images.txt": b"1 a/one.jpg\n2 b/two words.jpg",
-    "pictures/a/one.jpg": b"one" * 1000,
-    "pictures/b/two words.jpg": b"two" * 2000,
-    "pictures/b/größe.JPG": b"",
+    "images/a/one.jpg": b"one" * 1000,
+    "images/b/two words.jpg": b"two" * 2000,
+    "images/b/größe.JPG": b"",
 }
 
 
@@ -62,8 +62,8 @@ def test_forms_look_alike(tmp_path, form):
         assert path in source
         assert source.size(path) == len(content)
         assert source.read(path) == content
-    assert "pictures" not in source
-    assert source.folder("pictures/b") == source.folder("pictures/b/") == sorted(FILES)[2:]
+    assert "images" not in source
+    assert source.folder("images/b") == source.folder("images/b/") == sorted(FILES)[2:]
     assert source.folder("") == sorted(FILES)
     assert source.folder("pic") == []
     with pytest.raises(ValueError, match="has no file lists/other.txt"):
@@ -266,7 +266,7 @@ def test_limits(tmp_path, monkeypatch):
     path = write_source(tmp_path, "tar")
     monkeypatch.setattr(archives, "MAX_FILE_BYTES", 4000)
     with pytest.raises(ValueError, match="two words.jpg has 6000 bytes; files of up to 4000"):
-        open_source(path).read("pictures/b/two words.jpg")
+        open_source(path).read("images/b/two words.jpg")
     monkeypatch.setattr(archives, "MAX_FILES", 3)
     with pytest.raises(ValueError, match="more than 3 files"):
         open_source(path)

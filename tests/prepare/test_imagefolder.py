@@ -11,13 +11,13 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Anybody's own pictures in folders, with and without boxes."""
+"""Anybody's own images in folders, with and without boxes."""
 
 import json
 
 import PIL.Image
 import pytest
-from prepare_fixtures import encoded, picture_bytes, tar_bytes, write_files
+from prepare_fixtures import encoded, image_bytes, tar_bytes, write_files
 
 from transformers_sat.prepare import open_source, prepare_dataset
 from transformers_sat.prepare.readers.imagefolder import ImageFolderReader
@@ -32,9 +32,9 @@ def named(*names: str) -> dict[str, bytes]:
 
 
 def rows_of(reader: ImageFolderReader) -> set[tuple[str, str, str]]:
-    pictures = list(reader.pictures())
-    rows = {(picture.split, picture.label, picture.image) for picture in pictures}
-    assert len(rows) == len(pictures) == len({picture.image_id for picture in pictures})
+    images = list(reader.images())
+    rows = {(image.split, image.label, image.image) for image in images}
+    assert len(rows) == len(images) == len({image.image_id for image in images})
     return rows
 
 
@@ -81,10 +81,10 @@ def test_numbers_are_classes_in_their_order(tmp_path):
     assert reader_of(tmp_path, named("10/1.jpg", "9/1.jpg")).class_names == ["9", "10"]
 
 
-def test_no_class_and_no_pictures(tmp_path):
+def test_no_class_and_no_images(tmp_path):
     with pytest.raises(ValueError, match="train/1.jpg lies in no class folder"):
-        list(reader_of(tmp_path / "a", named("train/1.jpg", "train/a/1.jpg")).pictures())
-    with pytest.raises(ValueError, match=r"has no pictures; what is read is:\n\[train/"):
+        list(reader_of(tmp_path / "a", named("train/1.jpg", "train/a/1.jpg")).images())
+    with pytest.raises(ValueError, match=r"has no images; what is read is:\n\[train/"):
         reader_of(tmp_path / "b", named("readme.txt"))
 
 
@@ -106,7 +106,7 @@ def test_metadata(tmp_path):
         b'file_name,label,objects,ignore_mask_file_name\n9.jpg,wren,"{""bbox"": [[0, 0, 1, 1]]}",8.png\n'
     )
     reader = reader_of(tmp_path, files)
-    third, first, second = reader.pictures()
+    third, first, second = reader.images()
     assert (first.split, first.image, first.label, first.image_id) == ("train", "train/1.jpg", "robin", "r1")
     assert first.where == "train/metadata.jsonl, line 1"
     assert first.boxes == [(1, 2, 10, 11.5), (0, 0, 40, 30)] and first.categories == ["robin", "wren"]
@@ -122,8 +122,8 @@ def test_metadata(tmp_path):
 def test_the_folder_is_the_class_where_the_metadata_has_none(tmp_path):
     lines = jsonl({"file_name": "robin/1.jpg", "objects": {"bbox": [[0, 0, 5, 5]]}})
     reader = reader_of(tmp_path, named("robin/1.jpg") | {"metadata.jsonl": lines})
-    [picture] = reader.pictures()
-    assert (picture.split, picture.label) == ("train", "robin")
+    [image] = reader.images()
+    assert (image.split, image.label) == ("train", "robin")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_the_folder_is_the_class_where_the_metadata_has_none(tmp_path):
 def test_lines_that_cannot_be_read(tmp_path, line, message):
     files = named("train/1.jpg") | {"train/metadata.jsonl": line.encode()}
     with pytest.raises(ValueError, match=message):
-        list(reader_of(tmp_path, files).pictures())
+        list(reader_of(tmp_path, files).images())
 
 
 def test_csv_lines_that_cannot_be_read(tmp_path):
@@ -154,7 +154,7 @@ def test_csv_lines_that_cannot_be_read(tmp_path):
 
 def test_paths_that_lead_out_are_missing_files(tmp_path):
     files = {"train/metadata.jsonl": jsonl({"file_name": "../../secret.jpg", "label": "a"}), "train/1.jpg": b""}
-    (tmp_path / "secret.jpg").write_bytes(picture_bytes())
+    (tmp_path / "secret.jpg").write_bytes(image_bytes())
     with pytest.raises(ValueError, match="no file train/../../secret.jpg"):
         prepare_dataset(reader_of(tmp_path / "source", files), tmp_path / "out")
 
@@ -162,13 +162,13 @@ def test_paths_that_lead_out_are_missing_files(tmp_path):
 def test_end_to_end(tmp_path):
 
     files = {
-        "train/1.jpg": picture_bytes(1),
+        "train/1.jpg": image_bytes(1),
         "train/m.png": encoded(PIL.Image.new("L", (40, 30), 255)),
         "train/metadata.jsonl": jsonl(
             {"file_name": "1.jpg", "label": "a", "objects": {"bbox": [[1, 2, 3, 4]]}, "mask_file_name": "m.png"}
         ),
-        "test/b/2.jpg": picture_bytes(2),
-        "test/a/3.jpg": picture_bytes(3),
+        "test/b/2.jpg": image_bytes(2),
+        "test/a/3.jpg": image_bytes(3),
     }
     prepared = prepare_dataset(reader_of(tmp_path / "source", files), tmp_path / "out")
     assert {name: split.num_examples for name, split in prepared.splits.items()} == {"train": 1, "test": 2}

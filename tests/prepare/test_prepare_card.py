@@ -19,7 +19,7 @@ import datasets
 import PIL.Image
 import pytest
 import yaml
-from prepare_fixtures import ListReader, encoded, listed, picture_bytes, tar_bytes, write_files
+from prepare_fixtures import ListReader, encoded, image_bytes, listed, tar_bytes, write_files
 
 from transformers_sat import __version__
 from transformers_sat.prepare import open_source, prepare_dataset
@@ -37,19 +37,19 @@ def cache_of_its_own(tmp_path, monkeypatch):
 
 @pytest.fixture
 def prepared(tmp_path):
-    """Seven pictures of `train` and three of `test` from a tar file, one of them left out."""
-    files = {f"{number}.png": picture_bytes(number, form="PNG") for number in range(10)}
-    files["4.png"] = b"no picture"
+    """Seven images of `train` and three of `test` from a tar file, one of them left out."""
+    files = {f"{number}.png": image_bytes(number, form="PNG") for number in range(10)}
+    files["4.png"] = b"no image"
     files["m.png"] = encoded(PIL.Image.new("L", (40, 30), 255))
     (tmp_path / "set.tar").write_bytes(tar_bytes(files))
     labels = ["bird", "cat", "bird", "bird", "bird", "bird", "bird", "cat", "cat", "cat"]
-    pictures = [
+    images = [
         listed(f"{number}.png", number, split="train" if number < 7 else "test", label=label)
         for number, label in enumerate(labels)
     ]
-    pictures[0].boxes = [(0, 0, 10, 10), (5, 5, 10, 10)]
-    pictures[1].boxes, pictures[1].masks = [(1, 1, 5, 5)], ("m.png",)
-    reader = ListReader(open_source(tmp_path / "set.tar"), pictures, ["bird", "cat", "dog"])
+    images[0].boxes = [(0, 0, 10, 10), (5, 5, 10, 10)]
+    images[1].boxes, images[1].masks = [(1, 1, 5, 5)], ("m.png",)
+    reader = ListReader(open_source(tmp_path / "set.tar"), images, ["bird", "cat", "dog"])
     prepared = prepare_dataset(reader, tmp_path / "out", max_shard_size="10KB", skip_invalid=True)
     write_card(prepared, reader, COMMAND)
     return prepared, reader
@@ -64,7 +64,7 @@ def test_front_matter(prepared):
     prepared, _ = prepared
     data, _ = read_card(prepared)
     assert data["license"] == "cc-by-4.0"
-    assert data["pretty_name"] == "Pictures of a test"
+    assert data["pretty_name"] == "Images of a test"
     assert data["size_categories"] == ["n<1K"]
     assert data["task_categories"] == ["image-classification", "object-detection", "image-segmentation"]
     assert "weakly-supervised-object-localization" in data["tags"]
@@ -96,7 +96,7 @@ def test_text(prepared, tmp_path):
     _, text = read_card(prepared)
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
     cells = {name: [cell.strip() for cell in line.split("|")[2:-1]] for name, line in rows.items()}
-    # pictures, classes, pictures of a class, with boxes, boxes, with masks
+    # images, classes, images of a class, with boxes, boxes, with masks
     assert cells["train"][:6] == ["6", "2", "1 to 5", "2", "3", "1"]
     assert cells["test"][:6] == ["3", "1", "3 to 3", "0", "0", "0"]
     assert {f"`{name}`" for name in ("image", "image_id", "label", "objects", "mask")} < cells.keys()
@@ -107,9 +107,9 @@ def test_text(prepared, tmp_path):
     assert COMMAND in text and __version__ in text
     assert "CC BY 4.0, as example.org says." in text
     assert "@misc{nobody" in text
-    assert "https://example.org/pictures" in text
-    assert "1 pictures, listed in `skipped.jsonl`:\n\n- 1: a picture or mask that cannot be decoded" in text
-    assert "Without pictures: 1 classes." in text
+    assert "https://example.org/images" in text
+    assert "1 images, listed in `skipped.jsonl`:\n\n- 1: an image or mask that cannot be decoded" in text
+    assert "Without images: 1 classes." in text
     # nothing of this machine
     assert str(tmp_path) not in text
 
@@ -121,7 +121,7 @@ def test_terms_of_its_own(prepared):
     write_card(prepared, reader, COMMAND)
     data, _ = read_card(prepared)
     assert (data["license"], data["license_name"]) == ("other", "list-terms")
-    assert data["license_link"] == "https://example.org/pictures"
+    assert data["license_link"] == "https://example.org/images"
 
 
 def test_archives_are_read_once_for_their_checksums(prepared, tmp_path):
@@ -135,8 +135,8 @@ def test_archives_are_read_once_for_their_checksums(prepared, tmp_path):
 
 
 def test_a_folder_is_counted(tmp_path):
-    files = {f"{number}.png": picture_bytes(number, form="PNG") for number in range(3)}
-    inner = tar_bytes({"3.png": picture_bytes(3, form="PNG")})
+    files = {f"{number}.png": image_bytes(number, form="PNG") for number in range(3)}
+    inner = tar_bytes({"3.png": image_bytes(3, form="PNG")})
     source = open_source(write_files(tmp_path / "a b", files | {"more/in.tar": inner}))
     reader = ListReader(source, [listed(name) for name in (*files, "more/in/3.png")])
     prepared = prepare_dataset(reader, tmp_path / "out")
@@ -149,7 +149,7 @@ def test_a_folder_is_counted(tmp_path):
 
 
 def test_official_boxes_past_the_edge_are_told(tmp_path):
-    source = open_source(write_files(tmp_path / "a", {"0.jpg": picture_bytes(0)}))
+    source = open_source(write_files(tmp_path / "a", {"0.jpg": image_bytes(0)}))
     reader = ListReader(source, [listed("0.jpg", boxes=[(30, 5, 25, 5), (0, 0, 40, 30)])])
     reader.keeps_official_boxes = True
     prepared = prepare_dataset(reader, tmp_path / "out")

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import datasets
 import huggingface_hub
 import pytest
-from prepare_fixtures import contents, picture_bytes, write_files
+from prepare_fixtures import contents, image_bytes, write_files
 
 from transformers_sat.cli import main
 from transformers_sat.prepare import push_prepared, running
@@ -33,7 +33,7 @@ def cache_of_its_own(tmp_path, monkeypatch):
 @pytest.fixture
 def folder(tmp_path):
     names = [f"{split}/{label}/{number}.jpg" for split in ("train", "test") for label in "ab" for number in range(5)]
-    return write_files(tmp_path / "my pictures", {name: picture_bytes(number) for number, name in enumerate(names)})
+    return write_files(tmp_path / "my images", {name: image_bytes(number) for number, name in enumerate(names)})
 
 
 def run(folder, output, *options: str) -> int:
@@ -43,11 +43,11 @@ def run(folder, output, *options: str) -> int:
 def test_prepare(folder, tmp_path, capsys):
     assert run(folder, tmp_path / "out", "--max_shard_size", "10KB", "--num_proc", "2") == 0
     printed = capsys.readouterr().out
-    assert "train: 10 pictures in 2 files, 0 boxes\ntest: 10 pictures in 2 files, 0 boxes\n" in printed
+    assert "train: 10 images in 2 files, 0 boxes\ntest: 10 images in 2 files, 0 boxes\n" in printed
     splits = datasets.load_dataset(str(tmp_path / "out"))
     assert {name: len(split) for name, split in splits.items()} == {"train": 10, "test": 10}
     card = (tmp_path / "out" / "README.md").read_text()
-    command_line = "transformers-sat prepare imagefolder --source 'my pictures' --output out --max_shard_size 10KB"
+    command_line = "transformers-sat prepare imagefolder --source 'my images' --output out --max_shard_size 10KB"
     assert f"\n{command_line}\n" in card
 
 
@@ -62,23 +62,23 @@ def test_again_is_the_same(folder, tmp_path, capsys):
 
 def test_verify(folder, tmp_path, capsys):
     assert run(folder, tmp_path / "out", "--verify") == 0
-    assert capsys.readouterr().out == "20 pictures, 0 problems\n"
-    write_files(folder, {"train/a/bad.jpg": b"no picture", "test/b/worse.jpg": picture_bytes(0)[:-200]})
+    assert capsys.readouterr().out == "20 images, 0 problems\n"
+    write_files(folder, {"train/a/bad.jpg": b"no image", "test/b/worse.jpg": image_bytes(0)[:-200]})
     assert main(["prepare", "imagefolder", "--source", str(folder), "--verify"]) == 1
     printed = capsys.readouterr().out
-    assert "undecodable: 2 (a picture or mask that cannot be decoded)" in printed
+    assert "undecodable: 2 (an image or mask that cannot be decoded)" in printed
     assert "train/a/bad.jpg" in printed and "test/b/worse.jpg" in printed
-    assert printed.endswith("22 pictures, 2 problems\n")
+    assert printed.endswith("22 images, 2 problems\n")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_problem_is_an_error_by_default(folder, tmp_path, capsys):
-    write_files(folder, {"train/a/bad.jpg": b"no picture"})
+    write_files(folder, {"train/a/bad.jpg": b"no image"})
     assert run(folder, tmp_path / "out") == 1
     assert "transformers-sat: train/a/bad.jpg: train/a/bad.jpg cannot be decoded" in capsys.readouterr().err
     assert not (tmp_path / "out" / "README.md").exists()
     assert run(folder, tmp_path / "out", "--skip_invalid") == 0
-    assert "left out: 1 pictures, see" in capsys.readouterr().out
+    assert "left out: 1 images, see" in capsys.readouterr().out
     assert json.loads((tmp_path / "out" / "skipped.jsonl").read_text())["image"] == "train/a/bad.jpg"
 
 

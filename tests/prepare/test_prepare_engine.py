@@ -34,8 +34,8 @@ from prepare_fixtures import (
     ListReader,
     contents,
     encoded,
+    image_bytes,
     listed,
-    picture_bytes,
     tar_bytes,
     write_files,
     zip_bytes,
@@ -43,7 +43,7 @@ from prepare_fixtures import (
 
 from transformers_sat import one_run
 from transformers_sat.data import decode_image, load_localization_dataset
-from transformers_sat.prepare import InvalidPicture, Picture, Source, open_source, prepare_dataset, shards
+from transformers_sat.prepare import ImageRecord, InvalidImage, Source, open_source, prepare_dataset, shards
 from transformers_sat.prepare import engine as engine_module
 
 
@@ -55,56 +55,56 @@ def cache_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
-def some_pictures(count: int = 60) -> tuple[dict[str, bytes], list[Picture]]:
-    """Pictures of several forms in two splits, with none, one and several boxes, listed in another order than they lie."""
+def some_images(count: int = 60) -> tuple[dict[str, bytes], list[ImageRecord]]:
+    """Images of several forms in two splits, with none, one and several boxes, listed in another order than they lie."""
     generator = random.Random(0)
     forms = [("JPEG", "RGB", "jpg"), ("PNG", "RGB", "png"), ("JPEG", "CMYK", "JPG"), ("WEBP", "RGB", "webp")]
-    files, pictures = {}, []
+    files, images = {}, []
     for number in range(count):
         form, mode, suffix = forms[number % 4]
         size = (generator.randint(16, 60), generator.randint(16, 60))
         name = f"{generator.choice(['a b', 'c'])}/{number} größe.{suffix}"
-        files[name] = picture_bytes(number, size, form, mode)
+        files[name] = image_bytes(number, size, form, mode)
         boxes = [(0.5 * box, 1.0, size[0] - 2.0 * box, size[1] - 1.25) for box in range(number % 3)] or None
         label = CLASS_NAMES[number % 3]
         categories = [CLASS_NAMES[box] for box in range(number % 3)] if number % 2 and boxes else None
         split = "train" if number % 5 else "test"
         fields = {"split": split, "label": label, "boxes": boxes, "categories": categories, "size": size}
-        pictures.append(listed(name, number, **fields))
-    generator.shuffle(pictures)
-    return files, pictures
+        images.append(listed(name, number, **fields))
+    generator.shuffle(images)
+    return files, images
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return write_files(tmp_path_factory.mktemp("pictures"), some_pictures()[0])
+    return write_files(tmp_path_factory.mktemp("images"), some_images()[0])
 
 
 def reader_of(source: Source, prefix: str = "") -> ListReader:
-    pictures = some_pictures()[1]
-    for picture in pictures:
-        picture.image = prefix + picture.image
-    return ListReader(source, pictures)
+    images = some_images()[1]
+    for image in images:
+        image.image = prefix + image.image
+    return ListReader(source, images)
 
 
-def assert_holds_all(output: Path, by_name: dict[str, Picture], files: dict[str, bytes], split: str, rows: list):
-    expected = [picture for picture in by_name.values() if picture.split == split]
-    assert sorted(row["image_id"] for row in rows) == sorted(picture.image_id for picture in expected)
+def assert_holds_all(output: Path, by_name: dict[str, ImageRecord], files: dict[str, bytes], split: str, rows: list):
+    expected = [image for image in by_name.values() if image.split == split]
+    assert sorted(row["image_id"] for row in rows) == sorted(image.image_id for image in expected)
     for row in rows:
-        picture = by_name[row["image_id"]]
-        assert row["image"] == {"bytes": files[picture.image_id], "path": Path(picture.image).name}
-        assert row["label"] == CLASS_NAMES.index(picture.label)
-        if picture.boxes is None:
+        image = by_name[row["image_id"]]
+        assert row["image"] == {"bytes": files[image.image_id], "path": Path(image.image).name}
+        assert row["label"] == CLASS_NAMES.index(image.label)
+        if image.boxes is None:
             assert row["objects"] is None
         else:
-            assert row["objects"]["bbox"] == [list(box) for box in picture.boxes]
-            labels = picture.categories or [picture.label] * len(picture.boxes)
+            assert row["objects"]["bbox"] == [list(box) for box in image.boxes]
+            labels = image.categories or [image.label] * len(image.boxes)
             assert row["objects"]["category"] == [CLASS_NAMES.index(label) for label in labels]
 
 
 @pytest.mark.parametrize("form", ["folder", "tar", "tar.gz", "zip", "nested"])
 def test_rows_of_every_form_of_source(tmp_path, folder, form):
-    files, pictures = some_pictures()
+    files, images = some_images()
     prefix = ""
     if form != "folder":
         packers = {"tar": tar_bytes, "tar.gz": lambda files: tar_bytes(files, "w:gz"), "zip": zip_bytes}
@@ -117,7 +117,7 @@ def test_rows_of_every_form_of_source(tmp_path, folder, form):
     prepared = prepare_dataset(reader, tmp_path / "out", max_shard_size="20KB")
     written = {path.relative_to(tmp_path).parts[0] for path in set(tmp_path.rglob("*")) - before}
     assert written == {"out"}
-    by_name = {picture.image_id: picture for picture in pictures}
+    by_name = {image.image_id: image for image in images}
     splits = datasets.load_dataset("parquet", data_dir=str(tmp_path / "out" / "data"))
     streams = datasets.load_dataset("parquet", data_dir=str(tmp_path / "out" / "data"), streaming=True)
     assert list(splits) == ["train", "test"]
@@ -147,7 +147,7 @@ def test_training_code_loads_it(tmp_path, folder):
 def test_order_is_that_of_the_source(tmp_path):
     """Archives are read from front to back, whatever the lists' order."""
     names = [f"{number}.jpg" for number in random.Random(1).sample(range(100), 30)]
-    content = {name: picture_bytes(number) for number, name in enumerate(names)}
+    content = {name: image_bytes(number) for number, name in enumerate(names)}
     (tmp_path / "set.tar").write_bytes(tar_bytes(content))
     reader = ListReader(open_source(tmp_path / "set.tar"), [listed(name) for name in sorted(names)])
     prepare_dataset(reader, tmp_path / "out", max_shard_size="10KB")
@@ -165,13 +165,13 @@ def test_shards_keep_to_their_size(tmp_path, folder):
     assert len(files) > 8
     for name in files:
         table = pq.read_table(tmp_path / "out" / "data" / name)
-        pictures = sum(len(row["bytes"]) for row in table["image"].to_pylist())
-        assert pictures <= 20_000 or len(table) == 1
+        images = sum(len(row["bytes"]) for row in table["image"].to_pylist())
+        assert images <= 20_000 or len(table) == 1
 
 
 def test_row_groups_are_small(tmp_path, monkeypatch):
-    """What is in memory at once, and what must be fetched to see one picture."""
-    content = {f"{number}.png": picture_bytes(number, form="PNG") for number in range(250)}
+    """What is in memory at once, and what must be fetched to see one image."""
+    content = {f"{number}.png": image_bytes(number, form="PNG") for number in range(250)}
     reader = ListReader(open_source(write_files(tmp_path / "a", content)), [listed(name) for name in content])
     prepare_dataset(reader, tmp_path / "out")
     file = pq.ParquetFile(tmp_path / "out" / "data" / "train-00000-of-00001.parquet")
@@ -190,17 +190,17 @@ def test_any_number_of_processes_writes_the_same(tmp_path, folder):
 
 
 def test_a_problem_in_one_process_stops_all(tmp_path):
-    content = {f"{number}.png": picture_bytes(number, form="PNG") for number in range(40)}
-    content["17.png"] = b"no picture"
-    pictures = [listed(name, number) for number, name in enumerate(content)]
-    reader = ListReader(open_source(write_files(tmp_path / "a", content)), pictures)
-    with pytest.raises(InvalidPicture, match="images.txt, line 17: 17.png cannot be decoded"):
+    content = {f"{number}.png": image_bytes(number, form="PNG") for number in range(40)}
+    content["17.png"] = b"no image"
+    images = [listed(name, number) for number, name in enumerate(content)]
+    reader = ListReader(open_source(write_files(tmp_path / "a", content)), images)
+    with pytest.raises(InvalidImage, match="images.txt, line 17: 17.png cannot be decoded"):
         prepare_dataset(reader, tmp_path / "out", max_shard_size="20KB", num_proc=3)
     # what is right goes on from there
     prepared = prepare_dataset(reader, tmp_path / "out", max_shard_size="20KB", skip_invalid=True)
     assert prepared.splits["train"].num_examples == 39
     # and what was left out is not forgotten
-    with pytest.raises(InvalidPicture, match="17.png"):
+    with pytest.raises(InvalidImage, match="17.png"):
         prepare_dataset(reader, tmp_path / "out", max_shard_size="20KB")
 
 
@@ -208,32 +208,32 @@ def test_a_problem_in_one_process_stops_all(tmp_path):
 
 
 class HeldReader(ListReader):
-    """Goes on for ever at the last of so many pictures a process, so that there is a middle to be killed in."""
+    """Goes on for ever at the last of so many images a process, so that there is a middle to be killed in."""
 
-    pictures_until_held = math.inf
+    images_until_held = math.inf
 
-    def annotate(self, picture: Picture) -> Picture:
-        self.pictures_until_held -= 1
-        if self.pictures_until_held <= 0:
+    def annotate(self, image: ImageRecord) -> ImageRecord:
+        self.images_until_held -= 1
+        if self.images_until_held <= 0:
             time.sleep(3600)
-        return picture
+        return image
 
 
-def held_source(folder: Path, num_pictures: int = 120) -> HeldReader:
-    content = {f"{number}.png": picture_bytes(number, form="PNG") for number in range(num_pictures)}
+def held_source(folder: Path, num_images: int = 120) -> HeldReader:
+    content = {f"{number}.png": image_bytes(number, form="PNG") for number in range(num_images)}
     for number in (3, 50, 110):
-        content[f"{number}.png"] = b"no picture"
-    pictures = [listed(name, number) for number, name in enumerate(content)]
-    pictures += [listed("nowhere.png", 1000), listed("5.png", 1001)]
+        content[f"{number}.png"] = b"no image"
+    images = [listed(name, number) for number, name in enumerate(content)]
+    images += [listed("nowhere.png", 1000), listed("5.png", 1001)]
     if not folder.exists():
         write_files(folder, content)
-    return HeldReader(open_source(folder), pictures)
+    return HeldReader(open_source(folder), images)
 
 
 @pytest.mark.parametrize("num_proc, num_proc_after", [(1, 2), (2, 1)])
 def test_killed_and_started_again(tmp_path, num_proc, num_proc_after):
-    reader = held_source(tmp_path / "pictures")
-    reader.pictures_until_held = 100 // num_proc
+    reader = held_source(tmp_path / "images")
+    reader.images_until_held = 100 // num_proc
     arguments = {"max_shard_size": "30KB", "skip_invalid": True}
     process = multiprocessing.get_context("fork").Process(
         target=prepare_dataset, args=(reader, tmp_path / "out"), kwargs=arguments | {"num_proc": num_proc}
@@ -248,7 +248,7 @@ def test_killed_and_started_again(tmp_path, num_proc, num_proc_after):
     wait_until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
     assert len(children) >= num_proc - 1
 
-    reader.pictures_until_held = math.inf
+    reader.images_until_held = math.inf
     prepare_dataset(reader, tmp_path / "out", num_proc=num_proc_after, **arguments)
     after = {path.name: path.stat().st_mtime_ns for path in data.iterdir()}
     assert kept.items() <= after.items()
@@ -293,8 +293,8 @@ def test_going_on_with_something_else_is_refused(tmp_path, folder):
 
 def test_two_at_a_time_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(one_run, "LOCK_SECONDS", 0.1)
-    reader = held_source(tmp_path / "pictures")
-    reader.pictures_until_held = 1
+    reader = held_source(tmp_path / "images")
+    reader.images_until_held = 1
     kwargs = {"skip_invalid": True}
     context = multiprocessing.get_context("fork")
     process = context.Process(target=prepare_dataset, args=(reader, tmp_path / "out"), kwargs=kwargs)
@@ -333,18 +333,18 @@ def test_other_folders_are_left_alone(tmp_path, folder):
         prepare_dataset(reader, tmp_path / "out", max_shard_size=0)
 
 
-def test_a_source_without_pictures(tmp_path):
+def test_a_source_without_images(tmp_path):
     reader = ListReader(open_source(write_files(tmp_path / "a", {"x": b""})), [listed("nowhere.jpg")])
-    with pytest.raises(ValueError, match="no picture of Pictures of a test that can be used"):
+    with pytest.raises(ValueError, match="no image of Images of a test that can be used"):
         prepare_dataset(reader, tmp_path / "out", skip_invalid=True)
 
 
 def test_masks_come_through(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 2, (30, 40), dtype=np.uint8) * 255
-    files = {"0.jpg": picture_bytes(0), "1.jpg": picture_bytes(1), "m.png": encoded(PIL.Image.fromarray(pixels))}
+    files = {"0.jpg": image_bytes(0), "1.jpg": image_bytes(1), "m.png": encoded(PIL.Image.fromarray(pixels))}
     source = open_source(write_files(tmp_path / "a", files))
-    pictures = [listed("0.jpg", masks=("m.png",)), listed("1.jpg", ignore_masks=("m.png",))]
-    prepared = prepare_dataset(ListReader(source, pictures), tmp_path / "out")
+    images = [listed("0.jpg", masks=("m.png",)), listed("1.jpg", ignore_masks=("m.png",))]
+    prepared = prepare_dataset(ListReader(source, images), tmp_path / "out")
     assert prepared.splits["train"].num_masked == 1
     rows = datasets.load_dataset("parquet", data_dir=str(tmp_path / "out" / "data"), split="train")
     np.testing.assert_array_equal(rows[0]["mask"], pixels)

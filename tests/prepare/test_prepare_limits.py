@@ -27,7 +27,7 @@ from pathlib import Path
 import pytest
 from prepare_fixtures import ListReader, listed, tar_bytes, write_files, zip_bytes
 
-from transformers_sat.prepare import open_source, sources
+from transformers_sat.prepare import archives, open_source
 from transformers_sat.prepare.engine import verify_dataset
 from transformers_sat.prepare.readers import READERS, json_text
 from transformers_sat.prepare.readers.json_text import parse_json
@@ -72,7 +72,7 @@ def peak_megabytes() -> int:
 
 
 def read_dogs(folder: Path):
-    return list(READERS["stanford-dogs"](open_source(folder)).pictures())
+    return list(READERS["stanford-dogs"](open_source(folder)).images())
 
 
 def tar_header(kind: bytes, size: int, name: str = "a.txt") -> bytearray:
@@ -176,7 +176,7 @@ def test_archives_inside_zip_files_share_the_memory(tmp_path):
 
 
 def test_what_archives_unpack_to_is_counted_together(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "FREE_EXPANSION_BYTES", 10 * MEGABYTE)
+    monkeypatch.setattr(archives, "FREE_EXPANSION_BYTES", 10 * MEGABYTE)
     inner = gzip.compress(tar_bytes({"zeros": bytes(6 * MEGABYTE)}))
     write_files(tmp_path / "one", {"set.tar": tar_bytes({"0.tgz": inner})})
     assert list(open_source(tmp_path / "one").paths()) == ["set/0/zeros"]
@@ -200,7 +200,7 @@ def test_lines_and_lists_have_an_end(tmp_path, monkeypatch):
     source = open_source(tmp_path)
     with pytest.raises(ValueError, match="set/images.txt, line 2 has more than 1048576 characters"):
         list(source.lines("set/images.txt"))
-    monkeypatch.setattr(sources, "MAX_LIST_BYTES", MEGABYTE)
+    monkeypatch.setattr(archives, "MAX_LIST_BYTES", MEGABYTE)
     with pytest.raises(ValueError, match="set/images.txt has 2000008 bytes; files of up to 1000000 are read"):
         list(source.lines("set/images.txt"))
 
@@ -278,7 +278,7 @@ def test_json_that_is_deep_or_dense(tmp_path, monkeypatch):
         parse_json(json.dumps([{}] * 1000).encode(), "a.json")
 
 
-def test_files_too_large_for_a_picture_are_not_read(tmp_path):
+def test_files_too_large_for_a_image_are_not_read(tmp_path):
     """The bitmap of all pixels that are decoded has 268 MB."""
     with open(tmp_path / "a.jpg", "wb") as file:
         file.truncate(450 * MEGABYTE)

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Each kind of problem is found, named with file and line, and counted; good pictures next to it are not."""
+"""Each kind of problem is found, named with file and line, and counted; good images next to it are not."""
 
 import io
 import json
@@ -22,24 +22,24 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 import pytest
-from prepare_fixtures import ListReader, encoded, listed, picture_bytes, write_files
+from prepare_fixtures import ListReader, encoded, image_bytes, listed, write_files
 
-from transformers_sat.prepare import InvalidPicture, Picture, open_source, prepare_dataset, verify_dataset
+from transformers_sat.prepare import ImageRecord, InvalidImage, open_source, prepare_dataset, verify_dataset
 from transformers_sat.prepare.examples import features_of, read_example
 from transformers_sat.prepare.validation import KINDS
 
 
 MASK = PIL.Image.fromarray(np.eye(30, 40, dtype=np.uint8) * 255)
-GOOD = {f"{number}.jpg": picture_bytes(number) for number in range(4)}
+GOOD = {f"{number}.jpg": image_bytes(number) for number in range(4)}
 FULL = (0.0, 0.0, 40.0, 30.0)
 
 
 def jpeg_cut_off() -> bytes:
-    content = picture_bytes(9, size=(200, 150))
+    content = image_bytes(9, size=(200, 150))
     return content[: len(content) - len(content) // 4]
 
 
-# Files beside the good ones, and pictures of which the last is the problem; what the message says of it.
+# Files beside the good ones, and images of which the last is the problem; what the message says of it.
 PROBLEMS = {
     "duplicate_id": (
         {},
@@ -55,7 +55,7 @@ PROBLEMS = {
         "1.jpg has the class 'fish'",
     ),
     "undecodable": ({"x.jpg": jpeg_cut_off()}, {"image": "x.jpg"}, "x.jpg cannot be decoded: .*truncated"),
-    "undecodable, no picture": ({"x.jpg": b"<html>"}, {"image": "x.jpg"}, "x.jpg cannot be decoded"),
+    "undecodable, no image": ({"x.jpg": b"<html>"}, {"image": "x.jpg"}, "x.jpg cannot be decoded"),
     "undecodable, empty": ({"x.jpg": b""}, {"image": "x.jpg"}, "x.jpg cannot be decoded"),
     "undecodable, a PNG cut off": ({"x.png": encoded(MASK)[:-30]}, {"image": "x.png"}, "x.png cannot be decoded"),
     "undecodable, a program": ({"x.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n"}, {"image": "x.jpg"}, "x.jpg cannot be decoded"),
@@ -69,7 +69,7 @@ PROBLEMS = {
     "mask_size": (
         {"m.png": encoded(MASK.resize((44, 30)))},
         {"image": "1.jpg", "masks": ("m.png",)},
-        "a mask of 1.jpg has 44 x 30 pixels, the picture 40 x 30",
+        "a mask of 1.jpg has 44 x 30 pixels, the image 40 x 30",
     ),
     "empty_box": ({}, {"image": "1.jpg", "boxes": [FULL, (5, 5, 0, 3)]}, "5, 5, 0, 3 of 1.jpg has no area"),
     "empty_box, inverted": ({}, {"image": "1.jpg", "boxes": [(5, 5, 3, -2)]}, "5, 5, 3, -2 of 1.jpg"),
@@ -87,17 +87,17 @@ PROBLEMS = {
 
 
 def problem_reader(tmp_path, name: str) -> ListReader:
-    """Four pictures, the problem, and one more good one."""
+    """Four images, the problem, and one more good one."""
     files, fields, _ = PROBLEMS[name]
     source = open_source(write_files(tmp_path / "source", GOOD | files))
-    pictures = [listed("0.jpg", 1, boxes=[FULL]), listed(**{"line": 2} | fields), listed("3.jpg", 3)]
-    return ListReader(source, pictures, ["bird"])
+    images = [listed("0.jpg", 1, boxes=[FULL]), listed(**{"line": 2} | fields), listed("3.jpg", 3)]
+    return ListReader(source, images, ["bird"])
 
 
 @pytest.mark.parametrize("name", list(PROBLEMS))
 def test_the_first_problem_stops(tmp_path, name):
     reader = problem_reader(tmp_path, name)
-    with pytest.raises(InvalidPicture, match=PROBLEMS[name][2]) as raised:
+    with pytest.raises(InvalidImage, match=PROBLEMS[name][2]) as raised:
         prepare_dataset(reader, tmp_path / "out")
     assert raised.value.kind == name.split(",")[0]
     assert str(raised.value).startswith("images.txt, line 2: ")
@@ -108,8 +108,8 @@ def test_the_first_problem_stops(tmp_path, name):
 def test_verify_and_skip(tmp_path, name):
     reader = problem_reader(tmp_path, name)
     kind = name.split(",")[0]
-    report, num_pictures, _ = verify_dataset(reader)
-    assert num_pictures == 3
+    report, num_images, _ = verify_dataset(reader)
+    assert num_images == 3
     assert dict(report.counts) == {kind: 1}
     assert f"{kind}: 1 ({KINDS[kind]})\n  images.txt, line 2: " in str(report)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
@@ -128,16 +128,16 @@ def test_verify_and_skip(tmp_path, name):
 def test_lists_are_checked_before_anything_is_written(tmp_path):
     """A missing file at the end of the lists is found before hours of work, not after."""
     source = open_source(write_files(tmp_path / "source", GOOD))
-    pictures = [listed("0.jpg"), listed("1.jpg", 2), listed("nowhere.jpg", 3)]
-    with pytest.raises(InvalidPicture, match="images.txt, line 3: there is no file nowhere.jpg"):
-        prepare_dataset(ListReader(source, pictures), tmp_path / "out", max_shard_size=1)
+    images = [listed("0.jpg"), listed("1.jpg", 2), listed("nowhere.jpg", 3)]
+    with pytest.raises(InvalidImage, match="images.txt, line 3: there is no file nowhere.jpg"):
+        prepare_dataset(ListReader(source, images), tmp_path / "out", max_shard_size=1)
     assert list((tmp_path / "out" / "data").iterdir()) == []
 
 
-def test_classes_without_pictures(tmp_path):
+def test_classes_without_images(tmp_path):
     source = open_source(write_files(tmp_path / "source", GOOD))
     reader = ListReader(source, [listed("0.jpg"), listed("1.jpg")], ["auk", "bird", "crow"])
-    with pytest.raises(InvalidPicture, match=r"the class 'auk' has no pictures. \(empty_class\)"):
+    with pytest.raises(InvalidImage, match=r"the class 'auk' has no images. \(empty_class\)"):
         prepare_dataset(reader, tmp_path / "out")
     report, _, _ = verify_dataset(reader)
     assert dict(report.counts) == {"empty_class": 2}
@@ -155,11 +155,9 @@ def test_classes_with_one_name(tmp_path):
 
 def test_many_problems_are_counted_and_a_few_shown(tmp_path):
     source = open_source(write_files(tmp_path / "source", GOOD))
-    pictures = [listed(f"no{number}.jpg", number) for number in range(2, 22)] + [
-        listed("0.jpg", boxes=[(0, 0, 50, 5)])
-    ]
-    report, num_pictures, _ = verify_dataset(ListReader(source, [*pictures, listed("1.jpg", 30)]), num_proc=2)
-    assert num_pictures == 22
+    images = [listed(f"no{number}.jpg", number) for number in range(2, 22)] + [listed("0.jpg", boxes=[(0, 0, 50, 5)])]
+    report, num_images, _ = verify_dataset(ListReader(source, [*images, listed("1.jpg", 30)]), num_proc=2)
+    assert num_images == 22
     assert len(report) == 21
     assert dict(report.counts) == {"missing_file": 20, "box_outside": 1}
     text = str(report)
@@ -176,27 +174,27 @@ def test_a_pixel_past_the_edge_is_rounding(tmp_path):
 
 def test_official_boxes_past_the_edge_are_kept_and_counted(tmp_path):
     source = open_source(write_files(tmp_path / "source", GOOD))
-    picture = listed("0.jpg", boxes=[(30.0, 5.0, 25.0, 5.0), FULL])
-    reader = ListReader(source, [picture])
+    record = listed("0.jpg", boxes=[(30.0, 5.0, 25.0, 5.0), FULL])
+    reader = ListReader(source, [record])
     reader.keeps_official_boxes = True
     report, _, num_past_edge = verify_dataset(reader)
     assert not report and num_past_edge == 1
-    assert read_example(picture, reader, {"bird": 0}).row["objects"]["bbox"][0] == [30, 5, 25, 5]
-    with pytest.raises(InvalidPicture, match="box_outside"):
-        read_example(replace(picture, boxes=[(40.0, 5.0, 5.0, 5.0)]), reader, {"bird": 0})
+    assert read_example(record, reader, {"bird": 0}).row["objects"]["bbox"][0] == [30, 5, 25, 5]
+    with pytest.raises(InvalidImage, match="box_outside"):
+        read_example(replace(record, boxes=[(40.0, 5.0, 5.0, 5.0)]), reader, {"bird": 0})
 
 
-def test_what_a_picture_s_own_annotations_lack(tmp_path):
+def test_what_a_image_s_own_annotations_lack(tmp_path):
     source = open_source(write_files(tmp_path / "source", GOOD))
 
     class WithAnnotations(ListReader):
-        def annotate(self, picture: Picture) -> Picture:
-            if picture.image == "1.jpg":
+        def annotate(self, record: ImageRecord) -> ImageRecord:
+            if record.image == "1.jpg":
                 raise ValueError(f"{source.path}/1.xml has no size.")
-            return replace(picture, boxes=[FULL])
+            return replace(record, boxes=[FULL])
 
     reader = WithAnnotations(source, [listed("0.jpg"), listed("1.jpg", 2)])
-    with pytest.raises(InvalidPicture, match="images.txt, line 2: source/1.xml has no size") as raised:
+    with pytest.raises(InvalidImage, match="images.txt, line 2: source/1.xml has no size") as raised:
         prepare_dataset(reader, tmp_path / "out")
     assert raised.value.kind == "unreadable_annotation"
     assert read_example(listed("0.jpg"), reader, {"bird": 0}).row["objects"] == {"bbox": [list(FULL)], "category": [0]}
@@ -206,7 +204,7 @@ def test_what_a_picture_s_own_annotations_lack(tmp_path):
 
 
 def with_a_block(orientation: int | None, size: tuple[int, int]) -> tuple[bytes, tuple, tuple]:
-    """A dark picture with a white block: the file, the block's box as stored, and that of the upright picture."""
+    """A dark image with a white block: the file, the block's box as stored, and that of the upright image."""
     pixels = np.zeros((size[1], size[0], 3), dtype=np.uint8)
     pixels[3:11, 5:19] = 255
     content = encoded(PIL.Image.fromarray(pixels), orientation=orientation)
@@ -224,8 +222,8 @@ def prepared_row(tmp_path, content: bytes, mask: np.ndarray | None = None, **fie
     if mask is not None:
         files["m.png"] = encoded(PIL.Image.fromarray(mask.astype(np.uint8) * 255))
         fields["masks"] = ("m.png",)
-    reader = ListReader(open_source(write_files(tmp_path, files)), [picture := listed("0.png", **fields)])
-    row = read_example(picture, reader, {"bird": 0}).row
+    reader = ListReader(open_source(write_files(tmp_path, files)), [record := listed("0.png", **fields)])
+    row = read_example(record, reader, {"bird": 0}).row
     return datasets.Dataset.from_list([row], features=features_of(reader))[0]
 
 
@@ -237,7 +235,7 @@ def block(box: tuple, size: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("orientation", [None, 1, 2, 3, 4, 5, 6, 7, 8])
-def test_boxes_and_masks_follow_the_picture_upright(tmp_path, orientation):
+def test_boxes_and_masks_follow_the_image_upright(tmp_path, orientation):
     size = (40, 30)
     content, stored_box, upright_box = with_a_block(orientation, size)
     turned = orientation in (5, 6, 7, 8)
@@ -251,7 +249,7 @@ def test_boxes_and_masks_follow_the_picture_upright(tmp_path, orientation):
             found.append(box_of(np.asarray(row["mask"]) > 0))
         return found
 
-    # on the stored picture, which the lists' size says; without an exchange of sides nothing can say it
+    # on the stored image, which the lists' size says; without an exchange of sides nothing can say it
     if turned:
         row = prepared_row(tmp_path / "a", content, block(stored_box, size), boxes=[stored_box], size=size)
         assert boxes_of(row) == [upright_box, upright_box]
@@ -259,7 +257,7 @@ def test_boxes_and_masks_follow_the_picture_upright(tmp_path, orientation):
         row = prepared_row(tmp_path / "b", content, block(stored_box, size), boxes=[stored_box])
         assert boxes_of(row) == [upright_box, upright_box]
         assert boxes_of(prepared_row(tmp_path / "c", content, boxes=[stored_box], size=size)) == [upright_box]
-    # on the upright picture
+    # on the upright image
     row = prepared_row(
         tmp_path / "d", content, block(upright_box, upright_size), boxes=[upright_box], size=upright_size
     )
@@ -275,8 +273,8 @@ def test_boxes_and_masks_follow_the_picture_upright(tmp_path, orientation):
 def masks_of(tmp_path, files: dict[str, np.ndarray], masks: tuple, ignore_masks: tuple) -> tuple:
     encoded_files = {name: encoded(PIL.Image.fromarray(pixels)) for name, pixels in files.items()}
     source = open_source(write_files(tmp_path, encoded_files | {"0.jpg": GOOD["0.jpg"]}))
-    reader = ListReader(source, [picture := listed("0.jpg", masks=masks, ignore_masks=ignore_masks)])
-    row = read_example(picture, reader, {"bird": 0}).row
+    reader = ListReader(source, [record := listed("0.jpg", masks=masks, ignore_masks=ignore_masks)])
+    row = read_example(record, reader, {"bird": 0}).row
     return tuple(
         row.get(name) and np.asarray(PIL.Image.open(io.BytesIO(row[name]["bytes"])))
         for name in ("mask", "ignore_mask")
@@ -303,7 +301,7 @@ def test_masks_keep_a_resolution_that_they_share(tmp_path):
     assert ignore_mask is None
 
 
-def test_masks_of_several_resolutions_come_to_the_picture_s(tmp_path):
+def test_masks_of_several_resolutions_come_to_the_image_s(tmp_path):
     small, large = np.zeros((15, 20), dtype=np.uint8), np.zeros((60, 80), dtype=np.uint8)
     small[:5], large[-20:] = 255, 255
     mask, _ = masks_of(tmp_path, {"a.png": small, "b.png": large}, ("a.png", "b.png"), ())
@@ -313,7 +311,7 @@ def test_masks_of_several_resolutions_come_to_the_picture_s(tmp_path):
 
 
 def test_a_reader_says_what_is_object_and_what_is_ignored(tmp_path):
-    """One palette picture may hold both, as PASCAL VOC's."""
+    """One palette image may hold both, as PASCAL VOC's."""
     pixels = np.zeros((30, 40), dtype=np.uint8)
     pixels[5:10, 5:10], pixels[4, 4:11] = 3, 255
     image = PIL.Image.new("P", (40, 30))
@@ -328,8 +326,8 @@ def test_a_reader_says_what_is_object_and_what_is_ignored(tmp_path):
         def ignored_pixels(self, mask: PIL.Image.Image) -> np.ndarray:
             return np.asarray(mask) == 255
 
-    picture = listed("0.jpg", masks=("m.png",), ignore_masks=("m.png",))
-    row = read_example(picture, Palette(source, [picture]), {"bird": 0}).row
+    record = listed("0.jpg", masks=("m.png",), ignore_masks=("m.png",))
+    row = read_example(record, Palette(source, [record]), {"bird": 0}).row
     for name, value in (("mask", 3), ("ignore_mask", 255)):
         found = np.asarray(PIL.Image.open(io.BytesIO(row[name]["bytes"])))
         np.testing.assert_array_equal(found == 255, pixels == value)

@@ -21,7 +21,7 @@ import time
 import httpx
 import pytest
 from sat_testing import tiny_model
-from serving_testing import noise_picture, png, save_tiny_localizer
+from serving_testing import noise_image, png, save_tiny_localizer
 
 from transformers_sat import SATImageProcessor, WeaklySupervisedLocalizationPipeline
 from transformers_sat.serving import Limits, create_app, serve
@@ -71,7 +71,7 @@ def post(app, number: int) -> list[httpx.Response]:
 
     async def main():
         async with client_of(app) as client:
-            content = png(noise_picture(0))
+            content = png(noise_image(0))
             first = await asyncio.gather(*(client.post("/", content=content) for _ in range(number)))
             return [*first, await client.post("/", content=content)]
 
@@ -119,17 +119,17 @@ def test_a_body_that_does_not_come(localizer):
         # the limit is the next request's too, which has real work to do
         async with client_of(create_app(localizer, limits=Limits(timeout_s=4, max_requests=1))) as client:
             stalled = await client.post("/", content=stalling())
-            return stalled, await client.post("/", content=png(noise_picture(0)))
+            return stalled, await client.post("/", content=png(noise_image(0)))
 
     stalled, later = asyncio.run(main())
     assert (stalled.status_code, later.status_code) == (504, 200)
 
 
-def test_one_bad_picture_of_several(localizer):
-    """The whole request is refused, and the good picture's work is given up or done without harm."""
+def test_one_bad_image_of_several(localizer):
+    """The whole request is refused, and the good image's work is given up or done without harm."""
 
     async def main():
-        good = base64.b64encode(png(noise_picture(0))).decode()
+        good = base64.b64encode(png(noise_image(0))).decode()
         async with client_of(create_app(localizer)) as client:
             mixed = await client.post("/", json={"inputs": [good, "AAAA", good]})
             return mixed, await client.post("/", json={"inputs": [good, good]})
@@ -157,7 +157,7 @@ def test_health_after_errors_of_the_model(localizer, error):
     async def main():
         app = create_app(localizer, "sat")
         async with client_of(app) as client:
-            content = png(noise_picture(0))
+            content = png(noise_image(0))
             localizer.error = error("a secret of the server")
             failed = await asyncio.gather(*(client.post("/", content=content) for _ in range(3)))
             ill = await client.get("/health")
@@ -179,7 +179,7 @@ def test_a_worker_that_ended_is_replaced(localizer):
         app = create_app(localizer)
         batcher = app.state.service.batcher
         async with client_of(app) as client:
-            content = png(noise_picture(0))
+            content = png(noise_image(0))
             localizer.seconds = 0.5
             waiting = asyncio.create_task(client.post("/", content=content))
             while not batcher.thread.at_work:
@@ -219,7 +219,7 @@ def test_threads_at_work_keep_their_places(localizer, monkeypatch):
         service = app.state.service
         localizer.prepare_seconds = 3.0
         async with client_of(app) as client:
-            content = png(noise_picture(0))
+            content = png(noise_image(0))
             # as many as there are threads
             service.limits.max_requests = service.threads.number
             first = await asyncio.gather(*(client.post("/", content=content) for _ in range(service.threads.number)))
@@ -254,7 +254,7 @@ def test_a_model_at_work_keeps_its_place(localizer, monkeypatch):
         app = create_app(localizer, limits=Limits(timeout_s=0.3))
         localizer.seconds = 3.0
         async with client_of(app) as client:
-            content = png(noise_picture(0))
+            content = png(noise_image(0))
             first = await client.post("/", content=content)
             await asyncio.sleep(1.5)
             return first, await client.post("/", content=content), await client.get("/health")
@@ -272,7 +272,7 @@ def test_images_in_memory_are_few(localizer):
         app = create_app(localizer, limits=Limits(max_batch_size=2, max_wait_ms=0))
         batcher = app.state.service.batcher
         localizer.seconds = 0.05
-        image = base64.b64encode(png(noise_picture(0))).decode()
+        image = base64.b64encode(png(noise_image(0))).decode()
         async with client_of(app) as client:
             answers = [asyncio.create_task(client.post("/", json={"inputs": [image] * 20})) for _ in range(3)]
             while not all(answer.done() for answer in answers):
@@ -298,7 +298,7 @@ def test_bodies_in_memory_are_few(localizer):
             await asyncio.sleep(1)
             taken = app.state.service.bodies.taken
             statuses = [response.status_code for response in await asyncio.gather(*stalled)]
-            return taken, statuses, await client.post("/", content=png(noise_picture(0)))
+            return taken, statuses, await client.post("/", content=png(noise_image(0)))
 
     taken, statuses, later = asyncio.run(main())
     assert taken <= 32 * 100_000
@@ -351,7 +351,7 @@ def test_warns_when_others_can_reach_it(tmp_path, monkeypatch, capsys, host, war
     monkeypatch.setattr("signal.signal", lambda *arguments: None)
     serve(str(save_tiny_localizer(tmp_path / "model")), host=host)
     assert started == [host]
-    assert ("whoever reaches this machine can send pictures" in capsys.readouterr().err) is warned
+    assert ("whoever reaches this machine can send images" in capsys.readouterr().err) is warned
 
 
 def test_model_name(tmp_path, monkeypatch):

@@ -36,7 +36,7 @@ from transformers_sat.serving.bodies import (
 )
 
 
-def test_a_picture():
+def test_a_image():
     assert parse_body(b"bytes", "image/png") == {"inputs": b"bytes"}
     assert parse_body(b"bytes", "") == {"inputs": b"bytes"}
 

@@ -31,7 +31,7 @@ import pytest
 from hostile_images import png_without_pixels
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
-from serving_testing import noise_picture, png, save_tiny_localizer, served
+from serving_testing import noise_image, png, save_tiny_localizer, served
 
 from transformers_sat import SATImageProcessor
 from transformers_sat.safe_loading import load_localizer
@@ -85,7 +85,7 @@ def as_base64(content: bytes) -> str:
 
 @pytest.mark.parametrize("path", ["/", "/object-detection", "/pipeline/object-detection", "/models/tiny-sat"])
 def test_object_detection(hub_client, localizer, path):
-    image = noise_picture(1)
+    image = noise_image(1)
     found = hub_client(path).object_detection(png(image))
     assert boxes(found) == boxes(localizer(image))
     assert found[0].score == pytest.approx(localizer(image)[0]["score"], abs=1e-5)
@@ -93,7 +93,7 @@ def test_object_detection(hub_client, localizer, path):
 
 def test_object_detection_with_the_clients_threshold(hub_client, localizer):
     """The client's `threshold` is a score; the box is the pipeline's at the model's own cut."""
-    image = noise_picture(1)
+    image = noise_image(1)
     score = localizer(image)[0]["score"]
     detector = hub_client()
     assert boxes(detector.object_detection(png(image), threshold=score - 0.05)) == boxes(localizer(image))
@@ -101,7 +101,7 @@ def test_object_detection_with_the_clients_threshold(hub_client, localizer):
 
 
 def test_image_segmentation(hub_client, localizer):
-    image = noise_picture(2)
+    image = noise_image(2)
     segmenter = hub_client("/image-segmentation")
     for options, threshold in (({}, None), ({"mask_threshold": 0.8, "subtask": "instance"}, 0.8)):
         (segment,), (expected,) = (
@@ -114,7 +114,7 @@ def test_image_segmentation(hub_client, localizer):
 
 
 def test_image_classification(hub_client, localizer):
-    image = noise_picture(3)
+    image = noise_image(3)
     expected = localizer(image, top_k=5)
     classifier = hub_client("/models/tiny-sat/pipeline/image-classification")
     found = classifier.image_classification(png(image))
@@ -125,7 +125,7 @@ def test_image_classification(hub_client, localizer):
 
 def test_the_client_shows_our_errors(hub_client):
     with pytest.raises(HfHubHTTPError, match="cannot be decoded") as raised:
-        hub_client().object_detection(b"no picture")
+        hub_client().object_detection(b"no image")
     assert raised.value.response.status_code == 400
 
 
@@ -133,7 +133,7 @@ def test_the_client_shows_our_errors(hub_client):
 
 
 def test_parameters_and_batches(client, localizer):
-    images = [noise_picture(4, 40, 60), noise_picture(5)]
+    images = [noise_image(4, 40, 60), noise_image(5)]
     parameters = {"localization_threshold": 0.8, "multiple_boxes": True, "top_k": 2}
     body = {"inputs": [as_base64(png(image)) for image in images], "parameters": parameters}
     response = client.post("/", json=body)
@@ -144,7 +144,7 @@ def test_parameters_and_batches(client, localizer):
 
 
 def test_task_in_the_parameters(client):
-    body = {"inputs": as_base64(png(noise_picture(6))), "parameters": {"task": "image-classification"}}
+    body = {"inputs": as_base64(png(noise_image(6))), "parameters": {"task": "image-classification"}}
     assert len(client.post("/", json=body).json()) == 5
     assert client.post("/image-classification", json=body).json() == client.post("/", json=body).json()
     response = client.post("/object-detection", json=body)
@@ -177,7 +177,7 @@ def test_health(client):
     ],
 )
 def test_other_addresses(client, method, path, status):
-    response = client.request(method, path, content=png(noise_picture(0)) if method == "POST" else None)
+    response = client.request(method, path, content=png(noise_image(0)) if method == "POST" else None)
     assert response.status_code == status
     assert isinstance(response.json()["error"], str)
 
@@ -198,15 +198,15 @@ WRONG_REQUESTS = {
     "deep JSON": (b"[" * 200_000 + b"]" * 200_000, JSON, 400),
     "deep parameters": (b'{"inputs": "", "parameters": ' + b"[" * 1000 + b"]" * 1000 + b"}", JSON, 400),
     "UTF-16": ('{"inputs": "x"}'.encode("utf-16"), JSON, 400),
-    "unknown parameter": (json_body(inputs=as_base64(png(noise_picture(0))), parameters={"a": 1}), JSON, 400),
+    "unknown parameter": (json_body(inputs=as_base64(png(noise_image(0))), parameters={"a": 1}), JSON, 400),
     "not a number": (b'{"inputs": "x", "parameters": {"threshold": NaN}}', JSON, 400),
     "an address": (json_body(inputs="http://127.0.0.1/secret.png"), JSON, 400),
     "a file": (json_body(inputs="file:///etc/passwd"), JSON, 400),
     "no base64": (json_body(inputs="%%%"), JSON, 400),
-    "too many pictures": (json_body(inputs=["AAAA"] * 1000), JSON, 400),
-    "no picture": (b"no picture", {"content-type": "image/png"}, 400),
-    "truncated picture": (png(noise_picture(0))[:-100], {"content-type": "image/png"}, 400),
-    "truncated picture in JSON": (json_body(inputs=as_base64(png(noise_picture(0))[:-100])), JSON, 400),
+    "too many images": (json_body(inputs=["AAAA"] * 1000), JSON, 400),
+    "no image": (b"no image", {"content-type": "image/png"}, 400),
+    "truncated image": (png(noise_image(0))[:-100], {"content-type": "image/png"}, 400),
+    "truncated image in JSON": (json_body(inputs=as_base64(png(noise_image(0))[:-100])), JSON, 400),
     "form": (b"a=b", {"content-type": "application/x-www-form-urlencoded"}, 400),
     "25 megapixels and one": (png_without_pixels(25_000_001, 1), {}, 413),
     "100 megapixels": (png_without_pixels(10_000, 10_000), {}, 413),
@@ -229,7 +229,7 @@ def test_body_of_unknown_length(client):
     """Sent in chunks, without a length: read up to the limit and no further."""
     response = client.post("/", content=(b"\0" * 100_000 for _ in range(30)))
     assert response.status_code == 413
-    content = png(noise_picture(0))
+    content = png(noise_image(0))
     response = client.post("/", content=(content[start : start + 100] for start in range(0, len(content), 100)))
     assert response.status_code == 200
 
@@ -256,7 +256,7 @@ async def post_all(url: str, requests: list[tuple[bytes, dict]]) -> list[httpx.R
 
 def test_load(server, localizer):
     """200 requests at a time: each gets its own answer; wrong ones between them their errors; the memory stays flat."""
-    images = [noise_picture(seed, 40 + seed, 60) for seed in range(20)]
+    images = [noise_image(seed, 40 + seed, 60) for seed in range(20)]
     expected = [boxes(localizer(image)) for image in images]
     good = [(png(image), {}) for image in images]
     wrong = [(body, headers) for body, headers, _ in WRONG_REQUESTS.values()]
@@ -292,7 +292,7 @@ def test_graceful_stop(folder, tmp_path, localizer):
     """A request that is under way when the signal comes is answered; the exit status is 0."""
     # long enough in the queue for the signal to come before the answer
     with served(folder, tmp_path / "log", "--max_wait_ms", "6000") as server:
-        content = png(noise_picture(0))
+        content = png(noise_image(0))
         responses = []
         request = threading.Thread(
             target=lambda: responses.append(httpx.post(server.url, content=content, timeout=60))
@@ -306,7 +306,7 @@ def test_graceful_stop(folder, tmp_path, localizer):
         assert server.process.wait(timeout=30) == 0
     (response,) = responses
     assert response.status_code == 200
-    assert boxes(response.json()) == boxes(localizer(noise_picture(0)))
+    assert boxes(response.json()) == boxes(localizer(noise_image(0)))
     assert "Traceback" not in (tmp_path / "log").read_text(encoding="utf-8")
 
 
@@ -353,7 +353,7 @@ def test_stops_in_time(folder, tmp_path, part):
     """
     with served(folder, tmp_path / "log", before=SLOW + SLOW_PARTS[part]) as server:
         address = (httpx.URL(server.url).host, httpx.URL(server.url).port)
-        content = png(noise_picture(0))
+        content = png(noise_image(0))
         head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(content)
         health = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
         sent = [head + content] * 4 + [head + content[:100]] * 4 + [head[:20], b"", health, health * 2000]
@@ -404,7 +404,7 @@ def test_connections_are_bounded(folder, tmp_path):
     limit = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))"
     with served(folder, tmp_path / "log", before=limit) as server, contextlib.ExitStack() as stack:
         address = (httpx.URL(server.url).host, httpx.URL(server.url).port)
-        content = png(noise_picture(0))
+        content = png(noise_image(0))
         for number in range(100):
             for data in (b"", b"POST / HTTP/1.1\r\nHost:"):
                 connection = stack.enter_context(socket.create_connection(address, timeout=20))
@@ -443,7 +443,7 @@ def test_too_many_connections_in_work(folder, tmp_path):
         response = None
         while (response is None or response.status_code == 429) and time.monotonic() < deadline:
             with contextlib.suppress(httpx.TransportError):
-                response = httpx.post(server.url, content=png(noise_picture(0)), timeout=20)
+                response = httpx.post(server.url, content=png(noise_image(0)), timeout=20)
         assert response.status_code == 200
 
 

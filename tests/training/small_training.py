@@ -18,7 +18,7 @@ from pathlib import Path
 import datasets
 import torch
 from sat_testing import tiny_model
-from square_pictures import square_split
+from square_images import square_split
 from transformers import TrainingArguments
 
 from transformers_sat import SATImageProcessor

@@ -19,7 +19,7 @@ import datasets
 import pytest
 import torch
 from sat_testing import tiny_model
-from square_pictures import square_split
+from square_images import square_split
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from transformers_sat import SATImageProcessor
@@ -272,7 +272,7 @@ def test_each_epoch_has_its_own_augmentation(tmp_path, squares):
 
 
 def test_a_resumed_epoch_is_the_epoch_it_was(tmp_path, squares):
-    """Resumed in the middle of the second epoch, the run reads the rest of the second epoch's pictures."""
+    """Resumed in the middle of the second epoch, the run reads the rest of the second epoch's images."""
     whole, first, second = (Watched(squares, PROCESSOR, augmentation=TrainingAugmentation(32)) for _ in range(3))
     arguments = {"save_strategy": "steps", "save_steps": 4}
     trainer_for(model_to_train(), tmp_path / "whole", whole, max_steps=9, **arguments).train()

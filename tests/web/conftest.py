@@ -109,7 +109,7 @@ def emblem_processor() -> SATImageProcessor:
     )
 
 
-def emblem_picture(label: int, width: int, height: int) -> PIL.Image.Image:
+def emblem_image(label: int, width: int, height: int) -> PIL.Image.Image:
     """An emblem on a photograph, cut to the size."""
     side = max(width, height)
     random = np.random.default_rng([5, label])
@@ -119,15 +119,15 @@ def emblem_picture(label: int, width: int, height: int) -> PIL.Image.Image:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory) -> dict[str, Path]:
+def images(tmp_path_factory) -> dict[str, Path]:
     """Files of several forms; `sideways.jpg` is stored turned by a quarter and says so."""
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     paths = {name: folder / name for name in ("wide.png", "tall.png", "sideways.jpg", "small.png")}
-    emblem_picture(4, 400, 300).save(paths["wide.png"])
-    emblem_picture(7, 180, 321).save(paths["tall.png"])
-    emblem_picture(2, 40, 40).save(paths["small.png"])
+    emblem_image(4, 400, 300).save(paths["wide.png"])
+    emblem_image(7, 180, 321).save(paths["tall.png"])
+    emblem_image(2, 40, 40).save(paths["small.png"])
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
-    turned = emblem_picture(8, 320, 240).transpose(PIL.Image.Transpose.ROTATE_90)
+    turned = emblem_image(8, 320, 240).transpose(PIL.Image.Transpose.ROTATE_90)
     turned.save(paths["sideways.jpg"], exif=exif, quality=95)
     return paths

@@ -151,10 +151,10 @@ def assert_close(found: dict, expected: dict):
 
 
 @pytest.mark.parametrize("name", ["wide.png", "tall.png", "small.png", "sideways.jpg"])
-def test_localizes_as_python(watched, address, pictures, emblem_model, emblem_processor, name):
+def test_localizes_as_python(watched, address, images, emblem_model, emblem_processor, name):
     page = open_page(watched, address)
-    choose(page, pictures[name])
-    expected = found_by_python(emblem_model, emblem_processor, pictures[name])
+    choose(page, images[name])
+    expected = found_by_python(emblem_model, emblem_processor, images[name])
     found = found_by_page(page)
     assert_close(found, expected)
     x0, y0, x1, y1 = found["box"]
@@ -163,10 +163,10 @@ def test_localizes_as_python(watched, address, pictures, emblem_model, emblem_pr
     assert watched.foreign == []
 
 
-def test_threshold_acts_without_another_run(watched, address, pictures, emblem_model, emblem_processor):
+def test_threshold_acts_without_another_run(watched, address, images, emblem_model, emblem_processor):
     page = open_page(watched, address)
     assert float(page.input_value("#threshold")) == 0.4
-    choose(page, pictures["wide.png"])
+    choose(page, images["wide.png"])
     boxes = []
     for threshold in (0.2, 0.4, 0.8):
         page.fill("#threshold", str(threshold))
@@ -175,7 +175,7 @@ def test_threshold_acts_without_another_run(watched, address, pictures, emblem_m
         )
         page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         found = found_by_page(page)
-        assert_close(found, found_by_python(emblem_model, emblem_processor, pictures["wide.png"], threshold))
+        assert_close(found, found_by_python(emblem_model, emblem_processor, images["wide.png"], threshold))
         assert found["numRuns"] == 1
         boxes.append(tuple(found["box"]))
     assert len(set(boxes)) == 3
@@ -184,10 +184,10 @@ def test_threshold_acts_without_another_run(watched, address, pictures, emblem_m
     assert watched.errors == []
 
 
-def test_opacity_box_and_keyboard(watched, address, pictures):
-    """The drawing shows the picture, the map as strongly as the slider says, and the box; all within the keyboard's reach."""
+def test_opacity_box_and_keyboard(watched, address, images):
+    """The drawing shows the image, the map as strongly as the slider says, and the box; all within the keyboard's reach."""
     page = open_page(watched, address)
-    choose(page, pictures["wide.png"])
+    choose(page, images["wide.png"])
 
     def drawing(opacity: float) -> np.ndarray:
         page.fill("#opacity", str(opacity))
@@ -196,19 +196,19 @@ def test_opacity_box_and_keyboard(watched, address, pictures):
         png = PIL.Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
         return np.asarray(png.convert("RGB"), dtype=float)
 
-    picture = np.asarray(PIL.Image.open(pictures["wide.png"]), dtype=int)
+    image = np.asarray(PIL.Image.open(images["wide.png"]), dtype=int)
     plain, half = drawing(0), drawing(0.5)
     found = found_by_page(page)
     x0, y0, x1, y1 = found["box"]
-    # away from the box's outline, 5 pixels wide with its dark rim, the picture itself
+    # away from the box's outline, 5 pixels wide with its dark rim, the image itself
     far = np.ones((300, 400), dtype=bool)
     far[max(y0 - 6, 0) : y1 + 6, max(x0 - 6, 0) : x1 + 6] = False
     far[y0 + 6 : y1 - 6, x0 + 6 : x1 - 6] = True
-    assert np.abs(plain - picture)[far].max() <= 2
-    # half and half: what is not the picture is the map's colour, the brighter the larger
+    assert np.abs(plain - image)[far].max() <= 2
+    # half and half: what is not the image is the map's colour, the brighter the larger
     x, y, width, height = found["rectangle"]
     far, seen = far[y : y + height, x : x + width], (slice(y, y + height), slice(x, x + width))
-    colours = (2 * half - picture)[seen].sum(axis=-1)
+    colours = (2 * half - image)[seen].sum(axis=-1)
     assert np.corrcoef(colours[far], np.array(found["map"]).reshape(height, width)[far])[0, 1] > 0.95
     middle = (y0 + y1) // 2
     red, green, blue = plain[middle, x0]
@@ -226,9 +226,9 @@ def test_opacity_box_and_keyboard(watched, address, pictures):
     assert watched.errors == []
 
 
-def test_dropped_picture_and_quantized_model(watched, address, pictures, emblem_model, emblem_processor):
+def test_dropped_image_and_quantized_model(watched, address, images, emblem_model, emblem_processor):
     page = open_page(watched, f"{address}?file=model_quantized.onnx")
-    numbers = list(pictures["wide.png"].read_bytes())
+    numbers = list(images["wide.png"].read_bytes())
     page.evaluate(
         """(numbers) => {
             const transfer = new DataTransfer();
@@ -239,7 +239,7 @@ def test_dropped_picture_and_quantized_model(watched, address, pictures, emblem_
     )
     page.wait_for_selector("body[data-state=done]")
     assert "dropped.png, 400 x 300 pixels" in page.text_content("#status")
-    expected = found_by_python(emblem_model, emblem_processor, pictures["wide.png"])
+    expected = found_by_python(emblem_model, emblem_processor, images["wide.png"])
     found = found_by_page(page)
     x, y, width, height = found["rectangle"]
     seen = expected["map"][y : y + height, x : x + width]
@@ -247,14 +247,14 @@ def test_dropped_picture_and_quantized_model(watched, address, pictures, emblem_
     assert watched.errors == []
 
 
-def test_what_is_no_picture(watched, address, pictures, tmp_path):
+def test_what_is_no_image(watched, address, images, tmp_path):
     page = open_page(watched, address)
-    (tmp_path / "words.png").write_text("no picture")
+    (tmp_path / "words.png").write_text("no image")
     page.set_input_files("#file", tmp_path / "words.png")
     page.wait_for_selector("body[data-state=error]")
     assert "words.png cannot be localized" in page.text_content("#status")
     # and the page goes on
-    choose(page, pictures["small.png"])
+    choose(page, images["small.png"])
     assert "small.png, 40 x 40 pixels" in page.text_content("#status")
     assert watched.errors == []
 
@@ -270,7 +270,7 @@ def test_nothing_can_be_sent_elsewhere(watched, address):
     """The page's security policy stops it, whatever a script may try."""
     page = open_page(watched, address)
     message = page.evaluate(
-        "fetch('http://localhost:9/', { method: 'POST', body: 'picture' }).then(() => 'sent', (error) => 'stopped')"
+        "fetch('http://localhost:9/', { method: 'POST', body: 'image' }).then(() => 'sent', (error) => 'stopped')"
     )
     assert message == "stopped"
     assert any("Content Security Policy" in error for error in watched.errors)
@@ -297,7 +297,7 @@ PREPARE = "Array.from(it.prepare(Uint8ClampedArray.from(args[0]), args[1], args[
         ({}, 20, 25),
         ({"do_center_crop": True, "size": {"height": 37, "width": 37}}, 130, 50),
         ({"do_center_crop": True, "size": {"shortest_edge": 36}}, 75, 51),
-        # a crop that is larger than the picture is padded
+        # a crop that is larger than the image is padded
         ({"do_center_crop": True, "do_resize": False}, 29, 41),
         ({"do_normalize": False}, 64, 64),
     ],
@@ -342,7 +342,7 @@ def test_map_in_image_and_box(watched, address, size, seen):
         "localization.js",
         """(() => {
             const map = it.normalizeMap(Float32Array.from(args[0]));
-            const inPixels = it.mapInPicture(map, { width: 7, height: 6 }, args[1], args[2], args[3]);
+            const inPixels = it.mapInImage(map, { width: 7, height: 6 }, args[1], args[2], args[3]);
             const boxes = args[4].map((threshold) => it.locate(inPixels, threshold));
             return { ...inPixels, values: Array.from(inPixels.values), boxes };
         })()""",
@@ -368,7 +368,7 @@ def test_maps_that_say_nothing(watched, address):
         """[0.7, NaN].map((value) => {
             const map = it.normalizeMap(Float32Array.from([0.7, 0.7, 0.7, value]));
             const seen = { x0: 2, y0: 0, x1: 8, y1: 5 };
-            return it.locate(it.mapInPicture(map, { width: 2, height: 2 }, 10, 5, seen), 0);
+            return it.locate(it.mapInImage(map, { width: 2, height: 2 }, 10, 5, seen), 0);
         })""",
     )
     assert boxes == [[2, 0, 8, 5], [2, 0, 8, 5]]

@@ -55,8 +55,8 @@ def served(model_folder):
 
 
 def upload(page, path):
-    page.wait_for_selector("#picture input[type=file]", state="attached")
-    page.set_input_files("#picture input[type=file]", path)
+    page.wait_for_selector("#image input[type=file]", state="attached")
+    page.set_input_files("#image input[type=file]", path)
     page.wait_for_selector("#drawing img")
 
 
@@ -79,13 +79,13 @@ def set_threshold(page, threshold: float):
     page.keyboard.press("Tab")
 
 
-def test_upload_and_threshold(watched, served, pictures, localizer, tmp_path):
-    """What a visitor does: a picture, the threshold up and down, every part, another map, both downloads."""
+def test_upload_and_threshold(watched, served, images, localizer, tmp_path):
+    """What a visitor does: an image, the threshold up and down, every part, another map, both downloads."""
     address, forward_passes = served
     page = watched.page
     page.goto(address)
-    upload(page, pictures["wide.png"])
-    image = PIL.Image.open(pictures["wide.png"])
+    upload(page, images["wide.png"])
+    image = PIL.Image.open(images["wide.png"])
     expected = localizer(image)
     wait_for_boxes(page, expected)
     assert expected[0]["label"] in page.inner_text("#classes")
@@ -138,14 +138,14 @@ def test_upload_and_threshold(watched, served, pictures, localizer, tmp_path):
     assert watched.foreign == []
 
 
-def test_threshold_slider_by_keyboard(watched, served, pictures, localizer):
+def test_threshold_slider_by_keyboard(watched, served, images, localizer):
     """The slider itself, a step at a time: the drawing follows."""
     address, forward_passes = served
     forward_passes.clear()
     page = watched.page
     page.goto(address)
-    upload(page, pictures["tall.png"])
-    image = PIL.Image.open(pictures["tall.png"])
+    upload(page, images["tall.png"])
+    image = PIL.Image.open(images["tall.png"])
     wait_for_boxes(page, localizer(image))
     page.focus("#threshold input[type=range]")
     for _ in range(30):
@@ -155,14 +155,14 @@ def test_threshold_slider_by_keyboard(watched, served, pictures, localizer):
     assert watched.errors == []
 
 
-def test_opacity_and_clearing(watched, served, pictures):
+def test_opacity_and_clearing(watched, served, images):
     address, _ = served
     page = watched.page
     page.goto(address)
-    upload(page, pictures["wide.png"])
+    upload(page, images["wide.png"])
     page.fill("#opacity input[type=number]", "0")
     page.keyboard.press("Tab")
-    picture = np.asarray(PIL.Image.open(pictures["wide.png"]), dtype=int)
+    image = np.asarray(PIL.Image.open(images["wide.png"]), dtype=int)
     page.wait_for_function(
         """async (expected) => {
             const image = document.querySelector("#drawing img");
@@ -173,10 +173,10 @@ def test_opacity_and_clearing(watched, served, pictures):
             const pixel = context.getImageData(1, 1, 1, 1).data;
             return expected.every((value, channel) => Math.abs(value - pixel[channel]) <= 2);
         }""",
-        arg=picture[1, 1].tolist(),
+        arg=image[1, 1].tolist(),
         timeout=20_000,
     )
-    page.click("#picture button[aria-label='Remove Image']")
+    page.click("#image button[aria-label='Remove Image']")
     page.wait_for_selector("#drawing img", state="detached")
     assert page.is_disabled("#download")
     assert watched.errors == []
@@ -193,30 +193,30 @@ def test_example(watched, served, localizer):
     assert watched.errors == []
 
 
-def test_what_cannot_be_decoded(watched, served, pictures, localizer, tmp_path):
+def test_what_cannot_be_decoded(watched, served, images, localizer, tmp_path):
     """A header that promises 120 million pixels and a file cut short: a message, and the page goes on."""
     address, forward_passes = served
     forward_passes.clear()
-    whole = pictures["wide.png"].read_bytes()
+    whole = images["wide.png"].read_bytes()
     header = b"IHDR" + struct.pack(">II", 12_000, 10_000) + whole[24:29]
     (tmp_path / "bomb.png").write_bytes(whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:])
     (tmp_path / "short.png").write_bytes(whole[: len(whole) // 2])
     page = watched.page
     page.goto(address)
     for name in ("bomb.png", "short.png"):
-        page.wait_for_selector("#picture input[type=file]", state="attached")
-        page.set_input_files("#picture input[type=file]", tmp_path / name)
+        page.wait_for_selector("#image input[type=file]", state="attached")
+        page.set_input_files("#image input[type=file]", tmp_path / name)
         page.wait_for_selector(f"[data-testid=toast-body]:has-text('{name}')")
         page.click("[data-testid=toast-close]")
     assert forward_passes == []
-    page.set_input_files("#picture input[type=file]", pictures["wide.png"])
-    wait_for_boxes(page, localizer(PIL.Image.open(pictures["wide.png"])))
+    page.set_input_files("#image input[type=file]", images["wide.png"])
+    wait_for_boxes(page, localizer(PIL.Image.open(images["wide.png"])))
 
 
-def test_sideways_jpeg(watched, served, pictures, localizer):
+def test_sideways_jpeg(watched, served, images, localizer):
     address, _ = served
     page = watched.page
     page.goto(address)
-    upload(page, pictures["sideways.jpg"])
-    wait_for_boxes(page, localizer(str(pictures["sideways.jpg"])))
+    upload(page, images["sideways.jpg"])
+    wait_for_boxes(page, localizer(str(images["sideways.jpg"])))
     assert watched.errors == []

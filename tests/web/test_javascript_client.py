@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from serving_testing import noise_picture, png, save_tiny_localizer, served
+from serving_testing import noise_image, png, save_tiny_localizer, served
 
 from transformers_sat.safe_loading import load_localizer
 
@@ -32,11 +32,11 @@ def answers(tmp_path_factory) -> dict:
     """What the client received, and what the pipeline says in `expected` and, cut at 0.8, in `expected_mask`."""
     tmp_path = tmp_path_factory.mktemp("client")
     folder = save_tiny_localizer(tmp_path / "tiny-sat")
-    picture = noise_picture(1)
-    (tmp_path / "picture.png").write_bytes(png(picture))
+    image = noise_image(1)
+    (tmp_path / "image.png").write_bytes(png(image))
     with served(folder, tmp_path / "log") as server:
         finished = subprocess.run(
-            ["node", str(Path(__file__).parent / "inference_client.mjs"), server.url, str(tmp_path / "picture.png")],
+            ["node", str(Path(__file__).parent / "inference_client.mjs"), server.url, str(tmp_path / "image.png")],
             capture_output=True,
             text=True,
             timeout=120,
@@ -44,8 +44,8 @@ def answers(tmp_path_factory) -> dict:
     assert finished.returncode == 0, finished.stderr
     localizer = load_localizer(folder)
     return json.loads(finished.stdout) | {
-        "expected": localizer(picture, top_k=5),
-        "expected_mask": localizer(picture, threshold=0.8)[0]["mask"],
+        "expected": localizer(image, top_k=5),
+        "expected_mask": localizer(image, threshold=0.8)[0]["mask"],
     }
 
 

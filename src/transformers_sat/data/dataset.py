@@ -24,7 +24,7 @@ from ..model.images_sat import read_image
 from .transforms import TrainingAugmentation, apply_draw, apply_draw_to_boxes
 
 
-# Fills the rows of pictures with fewer boxes than the batch's largest number; what Trainer pads with, too.
+# Fills the rows of images with fewer boxes than the batch's largest number; what Trainer pads with, too.
 NO_BOX = -100
 
 
@@ -58,7 +58,7 @@ def image_name(image: dict) -> str:
 
 
 def read_mask(image) -> np.ndarray:
-    """A mask of shape `(height, width)`, boolean: the pixels of a PIL picture that are not black."""
+    """A mask of shape `(height, width)`, boolean: the pixels of a PIL image that are not black."""
     # modes that hold numbers keep them: the usual conversion would cut 16 bits off at 255
     plain = image if image.mode in ("1", "L", "F") or image.mode.startswith("I") else image.convert("L")
     return np.asarray(plain) > 0
@@ -76,7 +76,7 @@ class LocalizationDataset(torch.utils.data.Dataset):
         dataset (`datasets.Dataset`):
             Rows with `image` (not decoded), `label` and, if boxes are asked for, `objects`.
         image_processor ([`SATImageProcessor`] or [`SATImageProcessorPil`]):
-            Prepares the pictures. What it gives the model is square.
+            Prepares the images. What it gives the model is square.
         augmentation ([`TrainingAugmentation`], *optional*):
             Takes the place of the processor's resize and crop, for training.
         protocol (`str` or [`~transformers_sat.metrics.Protocol`], *optional*):
@@ -136,7 +136,7 @@ class LocalizationDataset(torch.utils.data.Dataset):
         try:
             prepared = self.image_processor(image, return_tensors="pt", **self._protocol_settings())
         except ValueError as error:
-            raise ValueError(f"The picture {image_name(row['image'])} cannot be used: {error}") from error
+            raise ValueError(f"The image {image_name(row['image'])} cannot be used: {error}") from error
         example["pixel_values"] = prepared["pixel_values"][0]
         if self.with_boxes:
             boxes = self.protocol.ground_truth_boxes(
@@ -150,7 +150,7 @@ class LocalizationDataset(torch.utils.data.Dataset):
         try:
             image = self._in_rgb(image)
         except ValueError as error:
-            raise ValueError(f"The picture {image_name(row['image'])} cannot be used: {error}") from error
+            raise ValueError(f"The image {image_name(row['image'])} cannot be used: {error}") from error
         draw = self.augmentation.draw(np.random.default_rng((self.seed, epoch, position)), *image.size)
         if self.image_processor.backend == "torchvision":
             # rows of pixels, as PIL has them: torchvision resizes that layout fastest, to the same pixels

@@ -47,16 +47,16 @@ def load_localization_dataset(
 ) -> datasets.DatasetDict:
     """
     Loads a data set and brings it to the columns that training and evaluation read: `image` (not decoded yet), `label`
-    (a class label) and, where the data set has them, `objects` (boxes), `image_id`, `mask` and `ignore_mask` (pictures,
+    (a class label) and, where the data set has them, `objects` (boxes), `image_id`, `mask` and `ignore_mask` (images,
     not decoded either).
 
     Args:
         name (`str`, *optional*, defaults to `"emblems"`):
             `"emblems"` for the embedded data set, a repository on the Hub, or a folder: one saved by `datasets`, Parquet
-            files, or pictures in one folder per class (`imagefolder`).
+            files, or images in one folder per class (`imagefolder`).
         config_name (`str`, *optional*):
             Configuration of a data set on the Hub.
-        image_column (`str`, *optional*, defaults to `"image"`): name of the pictures' column.
+        image_column (`str`, *optional*, defaults to `"image"`): name of the images' column.
         label_column (`str`, *optional*, defaults to `"label"`):
             Name of the classes' column: class labels, or strings or numbers that are made into such.
         objects_column (`str`, *optional*, defaults to `"objects"`):
@@ -78,7 +78,7 @@ def load_localization_dataset(
 
     Raises:
         `ValueError`: if a column or the training split is missing, a split has other classes than `train`, `classes` has
-            unknown ones, or there are too few pictures to set some apart for validation.
+            unknown ones, or there are too few images to set some apart for validation.
     """
     if name == EMBEDDED_DATASET:
         splits = load_emblems(seed=seed)
@@ -102,7 +102,7 @@ def load_localization_dataset(
             divided = splits["train"].train_test_split(validation_fraction, seed=seed, stratify_by_column="label")
         except ValueError as error:
             raise ValueError(
-                f"{validation_fraction} of the {len(splits['train'])} training pictures of {name} cannot be set apart for "
+                f"{validation_fraction} of the {len(splits['train'])} training images of {name} cannot be set apart for "
                 f"validation: {error} Change `validation_fraction`, or give the data set a validation split."
             ) from error
         splits["train"], splits["validation"] = divided["train"], divided["test"]
@@ -113,7 +113,7 @@ def in_schema(
     dataset: datasets.Dataset | datasets.IterableDataset, columns: dict[str, str], name: str
 ) -> datasets.Dataset | datasets.IterableDataset:
     """
-    A split with the schema's columns alone, and its pictures not decoded.
+    A split with the schema's columns alone, and its images not decoded.
 
     Args:
         dataset (`datasets.Dataset` or `datasets.IterableDataset`): the split.
@@ -121,7 +121,7 @@ def in_schema(
         name (`str`): what errors call it.
 
     Raises:
-        `ValueError`: if it has no pictures or no classes.
+        `ValueError`: if it has no images or no classes.
     """
     for own, column in columns.items():
         if column != "objects" and own not in dataset.column_names:
@@ -131,7 +131,7 @@ def in_schema(
     kept = [own for own in columns if own in dataset.column_names]
     optional = [column for column in OPTIONAL_COLUMNS if column not in columns and is_usable(dataset, column)]
     dataset = dataset.select_columns(kept + optional)
-    # before anything that would decode the pictures of a stream
+    # before anything that would decode the images of a stream
     for column in (own for own in kept + optional if columns.get(own, own) in ("image", *MASK_COLUMNS)):
         dataset = dataset.cast_column(column, datasets.Image(decode=False))
     renamed = {own: columns[own] for own in kept if columns[own] != own}
@@ -139,7 +139,7 @@ def in_schema(
 
 
 def is_usable(dataset: datasets.Dataset, column: str) -> bool:
-    """Whether a split has an optional column; masks must be pictures, not something else that is called so."""
+    """Whether a split has an optional column; masks must be images, not something else that is called so."""
     feature = dataset.features.get(column)
     return isinstance(feature, datasets.Image) if column in MASK_COLUMNS else feature is not None
 
@@ -196,33 +196,33 @@ def labelled_as(
 
 
 def has_boxes(dataset: datasets.Dataset) -> bool:
-    """Whether localization can be measured on a split: it has boxes, and every picture at least one."""
+    """Whether localization can be measured on a split: it has boxes, and every image at least one."""
     return "objects" in dataset.column_names and all(
         objects is not None and objects["bbox"] for objects in dataset["objects"]
     )
 
 
 def has_masks(dataset: datasets.Dataset) -> bool:
-    """Whether pixels can be measured on a split: every picture has a mask. Where only some do, the log says so."""
+    """Whether pixels can be measured on a split: every image has a mask. Where only some do, the log says so."""
     if "mask" not in dataset.column_names:
         return False
     missing = dataset.select_columns("mask").with_format("arrow")[:]["mask"].null_count
     if 0 < missing < len(dataset):
-        logger.warning(f"Pixels are not measured: {missing} of {len(dataset)} pictures have no mask.")
+        logger.warning(f"Pixels are not measured: {missing} of {len(dataset)} images have no mask.")
     return missing == 0
 
 
 def drop_undecodable(dataset: datasets.Dataset, num_proc: int | None = None) -> datasets.Dataset:
     """
-    The pictures of a split that can be decoded; the others are logged by path.
+    The images of a split that can be decoded; the others are logged by path.
 
     Args:
         dataset (`datasets.Dataset`): split with the `image` column not decoded.
         num_proc (`int`, *optional*): number of processes to decode with.
     """
-    kept = dataset.filter(_is_decodable, input_columns="image", num_proc=num_proc, desc="Checking the pictures")
+    kept = dataset.filter(_is_decodable, input_columns="image", num_proc=num_proc, desc="Checking the images")
     if len(kept) < len(dataset):
-        logger.warning(f"Left out {len(dataset) - len(kept)} of {len(dataset)} pictures, which cannot be decoded.")
+        logger.warning(f"Left out {len(dataset) - len(kept)} of {len(dataset)} images, which cannot be decoded.")
     return kept
 
 

@@ -42,14 +42,14 @@ class StreamedLocalizationDataset(LocalizationDataset):
     A stream of rows as inputs of the model, for training.
 
     A data loader takes the rows from [`StreamedLocalizationDataset.sampler`], in place of their numbers, and hands them
-    to its workers to be decoded. So what holds for other data sets holds for streams: the pictures of a batch do not
+    to its workers to be decoded. So what holds for other data sets holds for streams: the images of a batch do not
     depend on the number of workers and processes, Accelerate deals the batches out among processes, and a resumed
     training passes over what it has seen without decoding it. [`LocalizationTrainer`] does all this by itself.
 
     Args:
         dataset (`datasets.IterableDataset`): rows with `image` (not decoded) and `label`.
-        image_processor ([`SATImageProcessor`] or [`SATImageProcessorPil`]): normalizes the pictures.
-        augmentation ([`TrainingAugmentation`]): what is done to the pictures.
+        image_processor ([`SATImageProcessor`] or [`SATImageProcessorPil`]): normalizes the images.
+        augmentation ([`TrainingAugmentation`]): what is done to the images.
         num_rows (`int`, *optional*):
             Number of rows of an epoch, where it is known. Without it the stream has no length and no end: it starts over
             by itself, in another order.
@@ -73,7 +73,7 @@ class StreamedLocalizationDataset(LocalizationDataset):
     ):
         if buffer_size < 1:
             raise ValueError(f"`shuffle_buffer_size` must be at least 1, got {buffer_size}.")
-        # by row groups where the files have them, so that the pictures in the buffer come from many places
+        # by row groups where the files have them, so that the images in the buffer come from many places
         rows = dataset.reshard().shuffle(seed=seed, buffer_size=buffer_size)
         super().__init__(rows, image_processor, augmentation, seed=seed, fast_decoding=fast_decoding)
         self.num_rows = num_rows
@@ -110,7 +110,7 @@ class _RowSampler(torch.utils.data.Sampler):
             for position, row in enumerate(rows):
                 yield StreamedRow(epoch, position, row)
             if position < 0:
-                raise ValueError("There are no training pictures in the stream.")
+                raise ValueError("There are no training images in the stream.")
 
 
 def load_streaming_dataset(
@@ -127,7 +127,7 @@ def load_streaming_dataset(
     [`load_localization_dataset`] loads them.
 
     Args:
-        name (`str`): a repository on the Hub, or a folder of Parquet files or pictures.
+        name (`str`): a repository on the Hub, or a folder of Parquet files or images.
         config_name, image_column, label_column, objects_column, token, classes: see [`load_localization_dataset`]. Labels
             must be class labels.
 
@@ -149,7 +149,7 @@ def load_streaming_dataset(
     if missing:
         raise ValueError(
             f"To be streamed, {name} needs files of the splits `train` and `validation`, but it has {list(map(str, files))}."
-            " Set pictures apart for validation first, as a split of its own."
+            " Set images apart for validation first, as a split of its own."
         )
     columns = {image_column: "image", label_column: "label", objects_column: "objects"}
     rows = datasets.load_dataset(name, config_name, split="train", streaming=True, token=token)

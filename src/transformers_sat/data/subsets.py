@@ -12,9 +12,9 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-Classes, pictures per class and shares of a split, chosen before anything is decoded.
+Classes, images per class and shares of a split, chosen before anything is decoded.
 
-Which pictures are chosen depends on the seed and on each picture's own name alone: not on the machine, the number of
+Which images are chosen depends on the seed and on each image's own name alone: not on the machine, the number of
 processes, the order of the rows or a library's random numbers.
 """
 
@@ -74,7 +74,7 @@ def check_class_names(classes: Sequence[str], known: Sequence[str]) -> list[str]
 
 def select_classes(dataset: datasets.Dataset, classes: Sequence[str]) -> datasets.Dataset:
     """
-    The pictures of some classes, whose `label` is then among these alone, in the data set's order.
+    The images of some classes, whose `label` is then among these alone, in the data set's order.
 
     Args:
         dataset (`datasets.Dataset`): split with a class label in `label`.
@@ -90,25 +90,25 @@ def select_classes(dataset: datasets.Dataset, classes: Sequence[str]) -> dataset
     number_of = {known.index(name): number for number, name in enumerate(names)}
     labels = [number_of.get(label) for label in dataset["label"][:]]
     kept = [row for row, label in enumerate(labels) if label is not None]
-    # renumbered before rows are chosen: a column added to chosen rows would copy all pictures
+    # renumbered before rows are chosen: a column added to chosen rows would copy all images
     feature = datasets.ClassLabel(names=names)
     return dataset.remove_columns("label").add_column("label", labels, feature=feature).select(kept)
 
 
 def select_samples_per_class(dataset: datasets.Dataset, samples_per_class: int, seed: int = 0) -> datasets.Dataset:
     """
-    As many pictures of each class. A smaller number gives a part of what a larger one gives with the same seed.
+    As many images of each class. A smaller number gives a part of what a larger one gives with the same seed.
 
     Args:
-        dataset (`datasets.Dataset`): split with a class label in `label` and pictures in `image` that are not decoded.
-        samples_per_class (`int`): number of pictures of each class.
+        dataset (`datasets.Dataset`): split with a class label in `label` and images in `image` that are not decoded.
+        samples_per_class (`int`): number of images of each class.
         seed (`int`, *optional*, defaults to 0): seed of the choice.
 
     Returns:
         `datasets.Dataset`: the chosen rows, in the order that they have in `dataset`.
 
     Raises:
-        `ValueError`: if the number is not positive, or a class has fewer pictures.
+        `ValueError`: if the number is not positive, or a class has fewer images.
     """
     if samples_per_class < 1:
         raise ValueError(f"`samples_per_class` must be at least 1, got {samples_per_class}.")
@@ -118,7 +118,7 @@ def select_samples_per_class(dataset: datasets.Dataset, samples_per_class: int, 
     if short:
         raise ValueError(
             f"`samples_per_class` is {samples_per_class}, but {len(short)} of the {len(names)} classes have fewer training "
-            f"pictures: {', '.join(short[:10])}{', ...' if len(short) > 10 else ''}. Take fewer, or leave these classes "
+            f"images: {', '.join(short[:10])}{', ...' if len(short) > 10 else ''}. Take fewer, or leave these classes "
             "out with `classes`."
         )
     return _select_first(dataset, labels, dict.fromkeys(counts, samples_per_class), seed)
@@ -126,11 +126,11 @@ def select_samples_per_class(dataset: datasets.Dataset, samples_per_class: int, 
 
 def select_fraction(dataset: datasets.Dataset, fraction: float, seed: int = 0) -> datasets.Dataset:
     """
-    A share of the pictures of each class, rounded, but at least one. A smaller share gives a part of what a larger one
+    A share of the images of each class, rounded, but at least one. A smaller share gives a part of what a larger one
     gives with the same seed.
 
     Args:
-        dataset (`datasets.Dataset`): split with a class label in `label` and pictures in `image` that are not decoded.
+        dataset (`datasets.Dataset`): split with a class label in `label` and images in `image` that are not decoded.
         fraction (`float`): share of each class, above 0 and at most 1.
         seed (`int`, *optional*, defaults to 0): seed of the choice.
 
@@ -147,17 +147,17 @@ def select_fraction(dataset: datasets.Dataset, fraction: float, seed: int = 0) -
     return _select_first(dataset, labels, counts, seed)
 
 
-def picture_keys(dataset: datasets.Dataset) -> list[str]:
+def image_keys(dataset: datasets.Dataset) -> list[str]:
     """
-    A name for each picture that it has on every machine: its `image_id`; where that is missing or not unique, the path
+    A name for each image that it has on every machine: its `image_id`; where that is missing or not unique, the path
     of its file below the folder that all have in common; where that is not unique either, a digest of the file.
 
     Args:
-        dataset (`datasets.Dataset`): split with pictures in `image` that are not decoded.
+        dataset (`datasets.Dataset`): split with images in `image` that are not decoded.
     """
     if "image_id" in dataset.column_names and (keys := _unique(dataset["image_id"][:])):
         return keys
-    # the paths alone: the bytes of a million pictures must not be read for them
+    # the paths alone: the bytes of a million images must not be read for them
     paths = dataset.flatten().select_columns("image.path").with_format("arrow")[:]["image.path"].to_pylist()
     if keys := _unique([None if path is None else Path(path).as_posix() for path in paths]):
         parents = {key.rpartition("/")[0] for key in keys}
@@ -167,7 +167,7 @@ def picture_keys(dataset: datasets.Dataset) -> list[str]:
 
 
 def _unique(keys: list) -> list[str] | None:
-    """The keys as strings, if there is one for each picture and no two are the same."""
+    """The keys as strings, if there is one for each image and no two are the same."""
     return list(map(str, keys)) if None not in keys and len(set(keys)) == len(keys) else None
 
 
@@ -177,9 +177,9 @@ def _digest_of_file(image: dict) -> str:
 
 
 def _select_first(dataset: datasets.Dataset, labels: list[int], counts: dict[int, int], seed: int) -> datasets.Dataset:
-    """The pictures of each class that come first in an order that the seed and their keys make."""
+    """The images of each class that come first in an order that the seed and their keys make."""
     rows_of = defaultdict(list)
-    for row, key in enumerate(picture_keys(dataset)):
+    for row, key in enumerate(image_keys(dataset)):
         digest = hashlib.blake2b(f"{seed}/{key}".encode(), digest_size=16).digest()
         rows_of[labels[row]].append((digest, row))
     chosen = [row for label, rows in rows_of.items() for _, row in sorted(rows)[: counts[label]]]
@@ -188,7 +188,7 @@ def _select_first(dataset: datasets.Dataset, labels: list[int], counts: dict[int
 
 __all__ = [
     "check_class_names",
-    "picture_keys",
+    "image_keys",
     "read_class_names",
     "select_classes",
     "select_fraction",

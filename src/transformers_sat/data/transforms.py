@@ -12,9 +12,9 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-Training transforms, with the same result on tensors (torchvision) and on PIL pictures.
+Training transforms, with the same result on tensors (torchvision) and on PIL images.
 
-What is random is drawn first, as numbers; they are then applied to the picture, its boxes or its masks.
+What is random is drawn first, as numbers; they are then applied to the image, its boxes or its masks.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     import torch
 
 
-# What lies outside a turned picture, and on what is erased: ImageNet's mean colour, which normalization makes zero.
+# What lies outside a turned image, and on what is erased: ImageNet's mean colour, which normalization makes zero.
 FILL = (124, 116, 104)
 
 # Aspect ratios of random crops before they are made square, and of what is erased.
 CROP_RATIOS = (3 / 4, 4 / 3)
 ERASED_RATIOS = (0.3, 3.3)
-# Share of the picture that is erased.
+# Share of the image that is erased.
 ERASED_SHARES = (0.02, 0.2)
 
 BILINEAR = PIL.Image.Resampling.BILINEAR
@@ -53,7 +53,7 @@ class AugmentationDraw:
     One draw of [`TrainingAugmentation`], in the order in which it is applied.
 
     Attributes:
-        source (`tuple[int, int, int, int]`): left, top, width and height of the part of the picture that is kept, in its
+        source (`tuple[int, int, int, int]`): left, top, width and height of the part of the image that is kept, in its
             pixels.
         resized (`int`): side to which that part is resized, aspect ratio not kept.
         offset (`tuple[int, int]`): left and top of the crop of `image_size` in the resized part.
@@ -87,21 +87,21 @@ class TrainingAugmentation:
 
     Args:
         image_size (`int`): side of the result, the model's image size.
-        horizontal_flip (`bool`, *optional*, defaults to `True`): whether to flip half of the pictures.
+        horizontal_flip (`bool`, *optional*, defaults to `True`): whether to flip half of the images.
         channel_permutation (`bool`, *optional*, defaults to `False`):
             Whether to exchange the colour channels at random, for classes that colour does not tell apart.
         min_crop_area (`float`, *optional*):
-            Takes a random part of the picture, of this share of its area at least and an aspect ratio of 3/4 to 4/3 of
+            Takes a random part of the image, of this share of its area at least and an aspect ratio of 3/4 to 4/3 of
             its own, in place of the paper's resize and crop. In (0, 1].
         color_jitter (`float`, *optional*, defaults to 0.0):
             Brightness, contrast and saturation are each multiplied by a factor in [1 - `color_jitter`, 1 +
             `color_jitter`]. In [0, 1).
-        grayscale_probability (`float`, *optional*, defaults to 0.0): share of the pictures that lose their colours.
+        grayscale_probability (`float`, *optional*, defaults to 0.0): share of the images that lose their colours.
         max_rotation (`float`, *optional*, defaults to 0.0):
-            Pictures are turned by up to this many degrees in either direction, at most 45; the corners are filled with
+            Images are turned by up to this many degrees in either direction, at most 45; the corners are filled with
             ImageNet's mean colour.
         erasing_probability (`float`, *optional*, defaults to 0.0):
-            Share of the pictures of which a rectangle of 2 to 20 % is filled with ImageNet's mean colour.
+            Share of the images of which a rectangle of 2 to 20 % is filled with ImageNet's mean colour.
 
     Raises:
         `ValueError`: if an argument is out of its range.
@@ -154,32 +154,32 @@ class TrainingAugmentation:
 
     @property
     def needed_side(self) -> int:
-        """Shorter side in pixels that a picture needs for no part of it to be enlarged, if it is so large."""
+        """Shorter side in pixels that an image needs for no part of it to be enlarged, if it is so large."""
         return self.resized if self.min_crop_area is None else math.ceil(self.image_size / self._min_crop_side)
 
     @property
     def _min_crop_side(self) -> float:
-        """The shortest side of a random part, as a share of the picture's."""
+        """The shortest side of a random part, as a share of the image's."""
         return math.sqrt(self.min_crop_area * CROP_RATIOS[0])
 
     def __call__(self, image: PIL.Image.Image | torch.Tensor, random: np.random.Generator):
         """
-        Augments a picture.
+        Augments an image.
 
         Args:
             image (`PIL.Image.Image` in mode RGB, or `torch.Tensor` of shape `(3, height, width)` and type uint8):
-                The picture. Tensors are processed by torchvision.
+                The image. Tensors are processed by torchvision.
             random (`np.random.Generator`): where the random numbers are from.
 
         Returns:
-            The picture as it was given, of `image_size` x `image_size`.
+            The image as it was given, of `image_size` x `image_size`.
         """
         is_pil = isinstance(image, PIL.Image.Image)
         width, height = image.size if is_pil else (image.shape[-1], image.shape[-2])
         return apply_draw(image, self.draw(random, width, height))
 
     def draw(self, random: np.random.Generator, width: int, height: int) -> AugmentationDraw:
-        """Draws what will be done to a picture of `width` x `height` pixels, for [`apply_draw`] and its like."""
+        """Draws what will be done to an image of `width` x `height` pixels, for [`apply_draw`] and its like."""
         # the paper's first, in the order of old, so that a seed goes on giving the same crops
         if self.min_crop_area is None:
             top, left = random.integers(0, self.resized - self.image_size + 1, size=2).tolist()
@@ -214,7 +214,7 @@ class TrainingAugmentation:
 
     def _draw_part(self, random: np.random.Generator, width: int, height: int) -> tuple[int, int, int, int]:
         area = random.uniform(self.min_crop_area, 1.0)
-        # within what fits: a part of most of the area cannot be much narrower than the picture
+        # within what fits: a part of most of the area cannot be much narrower than the image
         lowest, highest = max(CROP_RATIOS[0], area), min(CROP_RATIOS[1], 1 / area)
         ratio = math.exp(random.uniform(math.log(lowest), math.log(highest)))
         part_width = min(max(round(width * math.sqrt(area * ratio)), 1), width)
@@ -235,27 +235,27 @@ class TrainingAugmentation:
 
 def apply_draw(image: PIL.Image.Image | torch.Tensor, draw: AugmentationDraw):
     """
-    Does to a picture what was drawn.
+    Does to an image what was drawn.
 
     Args:
         image (`PIL.Image.Image` in mode RGB, or `torch.Tensor` of shape `(3, height, width)` and type uint8):
-            The picture. Tensors are processed by torchvision.
+            The image. Tensors are processed by torchvision.
         draw ([`AugmentationDraw`]): what to do.
 
     Returns:
-        The picture as it was given, of `draw.image_size` x `draw.image_size`.
+        The image as it was given, of `draw.image_size` x `draw.image_size`.
     """
     return _apply_to_pil(image, draw) if isinstance(image, PIL.Image.Image) else _apply_to_tensor(image, draw)
 
 
 def apply_draw_to_mask(mask: PIL.Image.Image, draw: AugmentationDraw) -> PIL.Image.Image:
     """
-    Moves a mask with its picture, by nearest pixel. What comes from outside the picture is 0; erasing hides the object
+    Moves a mask with its image, by nearest pixel. What comes from outside the image is 0; erasing hides the object
     but does not remove it from the mask.
 
     Args:
-        mask (`PIL.Image.Image` in mode L): mask of the size that the picture had before.
-        draw ([`AugmentationDraw`]): what was done to the picture.
+        mask (`PIL.Image.Image` in mode L): mask of the size that the image had before.
+        draw ([`AugmentationDraw`]): what was done to the image.
 
     Returns:
         `PIL.Image.Image` in mode L, of `draw.image_size` x `draw.image_size`.
@@ -265,11 +265,11 @@ def apply_draw_to_mask(mask: PIL.Image.Image, draw: AugmentationDraw) -> PIL.Ima
 
 def apply_draw_to_boxes(bbox: np.ndarray, draw: AugmentationDraw) -> np.ndarray:
     """
-    Moves boxes with their picture. A turned box becomes the smallest upright one around it; all are cut to the frame.
+    Moves boxes with their image. A turned box becomes the smallest upright one around it; all are cut to the frame.
 
     Args:
-        bbox (`np.ndarray` of shape `(num_boxes, 4)`): COCO boxes `(x, y, width, height)` in pixels of the picture.
-        draw ([`AugmentationDraw`]): what was done to the picture.
+        bbox (`np.ndarray` of shape `(num_boxes, 4)`): COCO boxes `(x, y, width, height)` in pixels of the image.
+        draw ([`AugmentationDraw`]): what was done to the image.
 
     Returns:
         `np.ndarray` of shape `(num_boxes, 4)`, float64: corners `(x0, y0, x1, y1)` in pixels of the result, far end
@@ -279,7 +279,7 @@ def apply_draw_to_boxes(bbox: np.ndarray, draw: AugmentationDraw) -> np.ndarray:
     size, (left, top, width, height) = draw.image_size, draw.source
     horizontal = (bbox[:, [0, 0, 0, 0]] + bbox[:, [2]] * [0, 1, 1, 0] - left) * draw.resized / width - draw.offset[0]
     vertical = (bbox[:, [1, 1, 1, 1]] + bbox[:, [3]] * [0, 0, 1, 1] - top) * draw.resized / height - draw.offset[1]
-    # the picture is cut before it is turned
+    # the image is cut before it is turned
     horizontal, vertical = horizontal.clip(0, size), vertical.clip(0, size)
     if draw.flip:
         horizontal = size - horizontal
@@ -300,7 +300,7 @@ def _move(image: PIL.Image.Image, draw: AugmentationDraw, resample: int, fill) -
         image = image.crop((left, top, left + width, top + height))
     across, down = width / draw.resized, height / draw.resized
     (x, y), size = draw.offset, draw.image_size
-    # rounding must not push the far end out of the picture
+    # rounding must not push the far end out of the image
     far = min((x + size) * across, width), min((y + size) * down, height)
     image = image.resize((size, size), resample, box=(x * across, y * down, *far))
     if draw.flip:

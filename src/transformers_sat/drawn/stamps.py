@@ -16,7 +16,7 @@ The stamps: photographs made of photographs, with exact boxes and masks.
 
 Cut-outs of real things from Debian's `tuxpaint-stamps-default` lie on photographs from four other Debian packages, that
 show no thing of their own. `stamps_catalog.json` says which files are used and for which split: no photograph of the test
-split's backgrounds, and with group classes none of its cut-outs, is in any picture of the others.
+split's backgrounds, and with group classes none of its cut-outs, is in any image of the others.
 """
 
 from dataclasses import dataclass
@@ -32,33 +32,33 @@ from .stamps_files import catalog_paths, read_catalog
 SPLITS = ("train", "validation", "test")
 VARIANTS = ("group", "species")
 
-# Of the pictures, width and height.
-PICTURE_SIZES = ((320, 240), (240, 320), (320, 256), (288, 288))
-# Long side of the thing against the short side of the picture.
+# Of the images, width and height.
+IMAGE_SIZES = ((320, 240), (240, 320), (320, 256), (288, 288))
+# Long side of the thing against the short side of the image.
 OBJECT_SCALE = (0.45, 0.95)
 # Most cut-outs are small (median 175 pixels): more would show their pixels.
 LARGEST_UPSCALING = 2.2
 LARGEST_ROTATION = 12.0
-# Other things in a cluttered picture: how many, and their long side against that of the thing itself.
+# Other things in a cluttered image: how many, and their long side against that of the thing itself.
 NUM_DISTRACTORS = (1, 3)
 DISTRACTOR_SCALE = (0.3, 0.6)
 # Share of a distractor's box that the thing may cover.
 LARGEST_COVERING = 0.2
-# Share of a background's largest crop of the picture's shape, by side.
+# Share of a background's largest crop of the image's shape, by side.
 CROP_SCALE = (0.45, 1.0)
 # A pixel is the thing's if at least half of it is covered.
 ALPHA_OF_MASK = 127
-# Photographs are kept at this long side while pictures are drawn, about four times the pictures'.
+# Photographs are kept at this long side while images are drawn, about four times the images'.
 PHOTOGRAPH_SIDE = 1280
 
 
 @dataclass
-class StampPicture:
+class StampImage:
     """
-    A drawn picture.
+    A drawn image.
 
     Attributes:
-        image (`PIL.Image.Image`): the picture.
+        image (`PIL.Image.Image`): the image.
         mask (`np.ndarray` of shape `(height, width)`, boolean): where the thing is seen.
         bbox (`(x, y, width, height)`): the mask's box in pixels.
         label (`int`): its class.
@@ -74,7 +74,7 @@ class StampPicture:
 
 class StampCollection:
     """
-    The cut-outs and backgrounds of a variant, and the pictures drawn with them.
+    The cut-outs and backgrounds of a variant, and the images drawn with them.
 
     Args:
         files (`dict[str, bytes]`): what [`read_stamp_files`] returns.
@@ -119,19 +119,19 @@ class StampCollection:
     def background_paths(self, split: str) -> list[str]:
         return self._catalog["backgrounds"][split]
 
-    def draw(self, split: str, index: int, cluttered_fraction: float = 0.5, seed: int = 0) -> StampPicture:
+    def draw(self, split: str, index: int, cluttered_fraction: float = 0.5, seed: int = 0) -> StampImage:
         """
-        Draws a picture, which depends on the arguments alone (and on the version of Pillow, in the last bit).
+        Draws an image, which depends on the arguments alone (and on the version of Pillow, in the last bit).
 
         Args:
             split (`str`): `train`, `validation` or `test`.
             index (`int`): its number; classes take turns.
-            cluttered_fraction (`float`, *optional*, defaults to 0.5): share of the pictures with other things in them.
+            cluttered_fraction (`float`, *optional*, defaults to 0.5): share of the images with other things in them.
             seed (`int`, *optional*, defaults to 0): seed of the set.
         """
         random = np.random.default_rng((seed, SPLITS.index(split), index))
         label, turn = index % len(self.class_names), index // len(self.class_names)
-        size = PICTURE_SIZES[random.integers(len(PICTURE_SIZES))]
+        size = IMAGE_SIZES[random.integers(len(IMAGE_SIZES))]
         canvas = self._background(random, split, size)
         paths = self.cutout_paths(split)[label]
         thing = self._cutout(paths[random.integers(len(paths))])
@@ -145,7 +145,7 @@ class StampCollection:
         mask = np.zeros(canvas.size[::-1], dtype=bool)
         alpha = np.asarray(cutout)[..., 3] > ALPHA_OF_MASK
         mask[corner[1] : corner[1] + alpha.shape[0], corner[0] : corner[0] + alpha.shape[1]] = alpha
-        return StampPicture(canvas, mask, box_of(mask), label, cluttered)
+        return StampImage(canvas, mask, box_of(mask), label, cluttered)
 
     def _background(self, random: np.random.Generator, split: str, size: tuple[int, int]) -> PIL.Image.Image:
         paths = self.background_paths(split)
@@ -190,7 +190,7 @@ class StampCollection:
 
 
 def is_cluttered(turn: int, fraction: float) -> bool:
-    """Whether the pictures of that turn of the classes are cluttered, so that of all turns so far the fraction is."""
+    """Whether the images of that turn of the classes are cluttered, so that of all turns so far the fraction is."""
     return int((turn + 1) * fraction) > int(turn * fraction)
 
 
@@ -242,4 +242,4 @@ def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
     )
 
 
-__all__ = ["SPLITS", "VARIANTS", "StampCollection", "StampPicture", "is_cluttered"]
+__all__ = ["SPLITS", "VARIANTS", "StampCollection", "StampImage", "is_cluttered"]

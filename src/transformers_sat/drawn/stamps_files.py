@@ -85,7 +85,7 @@ def read_stamp_files(source: str | Path | None = None) -> dict[str, bytes]:
         )
     if digest_of(files) != catalog["sha256"]:
         logger.warning(
-            "The files are not those of the packages' versions in the catalog: the pictures differ from the ones that figures "
+            "The files are not those of the packages' versions in the catalog: the images differ from the ones that figures "
             "in the documentation are from."
         )
     return files

@@ -33,7 +33,7 @@ from ..metrics import (
     ten_crop_probabilities,
 )
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
-from .pictures import CENTER_CROP, EvaluationPictures, class_numbers_of, collate_pictures
+from .images import CENTER_CROP, EvaluationImages, class_numbers_of, collate_images
 from .processes import gather_lists, process_count, share_of_process
 
 
@@ -48,13 +48,13 @@ class LocalizationEvaluation:
     Attributes:
         result (`dict`):
             Figures of [`~transformers_sat.metrics.BoxAccuracy.compute`], with `mean_iou_levels`, the mean of `iou30`,
-            `iou50` and `iou70`; `ten_crop`; `non_finite_image_ids`, whose maps `num_non_finite_maps` counts; for a threshold from other pictures `calibration`, how it did there; and with
+            `iou50` and `iou70`; `ten_crop`; `non_finite_image_ids`, whose maps `num_non_finite_maps` counts; for a threshold from other images `calibration`, how it did there; and with
             masks `pixel_average_precision`, the `pxap` of the maps and, in `whole_image` and `center`, of the baselines.
         curves (`dict`): accuracies at every threshold, see [`~transformers_sat.metrics.BoxAccuracy.curves`].
         precision_recall (`dict`, *optional*):
             The pixels' curve, see [`~transformers_sat.metrics.PixelAveragePrecision.curve`].
         images (`list[dict]`):
-            For each picture in order `row`, `image_id` (the row where the data set has none), `label`,
+            For each image in order `row`, `image_id` (the row where the data set has none), `label`,
             `predicted_label`, `probability` of the latter, `iou` at the result's threshold (under `"wsoleval"` of the
             largest contour), `predicted_box` and `true_boxes`, corners in the protocol's frame, and `object_share`, the
             share of the frame that the largest true box covers.
@@ -85,13 +85,13 @@ def evaluate_localization(
     Measures classification and localization of a model on a split.
 
     Where a process group of `torch.distributed` exists, each process measures every so many batches, and the counts are
-    added up: no picture is repeated or left out, and the batches are those of a single process. All processes must call this, with the same arguments.
+    added up: no image is repeated or left out, and the batches are those of a single process. All processes must call this, with the same arguments.
 
     Args:
         model ([`SATForWeaklySupervisedLocalization`]):
             The model, on the device to use. Not wrapped for data parallelism: shares need not be even.
         image_processor ([`SATImageProcessor`] or [`SATImageProcessorPil`]):
-            Normalizes the pictures. Resize and crop are the protocol's.
+            Normalizes the images. Resize and crop are the protocol's.
         dataset (`datasets.Dataset`):
             Rows with `image`, `label` and `objects` (`bbox`: COCO boxes in pixels), and for the average precision of
             pixels `mask` and, if there are regions to leave out, `ignore_mask`.
@@ -101,15 +101,15 @@ def evaluate_localization(
             Where the maps are cut: `"validation"` for the best on `validation_dataset`, `"oracle"` for the best on
             `dataset` itself, which is what papers print, or a number from 0 to 1.
         validation_dataset (`datasets.Dataset`, *optional*):
-            Other pictures with boxes, for the threshold `"validation"`.
+            Other images with boxes, for the threshold `"validation"`.
         thresholds (`Sequence[float]`, *optional*):
             What is chosen from: 0.05, 0.10, ..., 0.95 for `"sat"` and 0, 0.001, ..., 0.999 for `"wsoleval"` by default.
         ten_crop (`bool`, *optional*, defaults to `False`):
             Under `"sat"`, whether the class is that of ten crops, whose probabilities are averaged. The map is always
             the centre crop's.
-        batch_size (`int`, *optional*, defaults to 32): number of pictures at a time, on each process.
-        num_workers (`int`, *optional*, defaults to 0): number of further processes that load pictures.
-        with_images (`bool`, *optional*, defaults to `True`): whether to keep what was found in each picture.
+        batch_size (`int`, *optional*, defaults to 32): number of images at a time, on each process.
+        num_workers (`int`, *optional*, defaults to 0): number of further processes that load images.
+        with_images (`bool`, *optional*, defaults to `True`): whether to keep what was found in each image.
         show_progress (`bool`, *optional*, defaults to `False`): whether the first process shows a bar.
         on_calibration (`Callable`, *optional*):
             Called with the threshold of `"validation"` when it is chosen, before `dataset` is measured.
@@ -118,7 +118,7 @@ def evaluate_localization(
         [`LocalizationEvaluation`]
 
     Raises:
-        `ValueError`: if a split has no boxes or no pictures, the model lacks classes of it, or an argument has none of the
+        `ValueError`: if a split has no boxes or no images, the model lacks classes of it, or an argument has none of the
             described values.
     """
     protocol = get_protocol(protocol)
@@ -126,13 +126,13 @@ def evaluate_localization(
     thresholds = protocol.thresholds_to_count(threshold, thresholds)
     image_size = model.config.image_size
     if not isinstance(image_size, int):
-        raise ValueError(f"The protocols compare boxes in a square frame; the model's pictures are {image_size}.")
+        raise ValueError(f"The protocols compare boxes in a square frame; the model's images are {image_size}.")
 
     def measure(split: datasets.Dataset, name: str, keep_images: bool) -> "_Measurement":
-        split = with_undecoded_pictures(check_boxes(split, name))
+        split = with_undecoded_images(check_boxes(split, name))
         class_numbers = class_numbers_of(split, model.config)
-        pictures = EvaluationPictures(split, image_processor, protocol, image_size, class_numbers, ten_crop)
-        measurement = _Measurement(pictures, thresholds, keep_images)
+        photos = EvaluationImages(split, image_processor, protocol, image_size, class_numbers, ten_crop)
+        measurement = _Measurement(photos, thresholds, keep_images)
         measurement.run(model, batch_size, num_workers, f"{name}, {protocol.name}" if show_progress else None)
         return measurement
 
@@ -152,7 +152,7 @@ def evaluate_localization(
     for row in (result, result["whole_image"], result["center_box"]):
         row["mean_iou_levels"] = sum(row[name] for name in ("iou30", "iou50", "iou70")) / 3
     result |= {"ten_crop": ten_crop, **calibration}
-    result["non_finite_image_ids"] = ids_not_finite(measurement.non_finite_rows, measurement.pictures.dataset)
+    result["non_finite_image_ids"] = ids_not_finite(measurement.non_finite_rows, measurement.photos.dataset)
     precision_recall = None
     if measurement.pixels is not None:
         figures = measurement.pixels.compute()
@@ -163,22 +163,22 @@ def evaluate_localization(
 
 
 class _Measurement:
-    """The counts of one split and, if they are to be kept, what each picture of this process's share gave."""
+    """The counts of one split and, if they are to be kept, what each image of this process's share gave."""
 
-    def __init__(self, pictures: EvaluationPictures, thresholds: Sequence[float] | None, keep_images: bool):
-        self.pictures = pictures
-        self.boxes = BoxAccuracy(pictures.protocol, thresholds, image_size=pictures.image_size)
-        has_masks = pictures.masks is not None
-        self.pixels = PixelAveragePrecision(image_size=pictures.image_size) if has_masks else None
+    def __init__(self, photos: EvaluationImages, thresholds: Sequence[float] | None, keep_images: bool):
+        self.photos = photos
+        self.boxes = BoxAccuracy(photos.protocol, thresholds, image_size=photos.image_size)
+        has_masks = photos.masks is not None
+        self.pixels = PixelAveragePrecision(image_size=photos.image_size) if has_masks else None
         self.keep_images = keep_images
         self.images = []
         self.non_finite_rows = []
 
     @torch.inference_mode()
     def run(self, model: SATForWeaklySupervisedLocalization, batch_size: int, num_workers: int, title: str | None):
-        share = torch.utils.data.Subset(self.pictures, share_of_process(len(self.pictures), batch_size))
+        share = torch.utils.data.Subset(self.photos, share_of_process(len(self.photos), batch_size))
         loader = torch.utils.data.DataLoader(
-            share, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_pictures
+            share, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_images
         )
         is_hidden = title is None or process_count()[0] > 0
         was_training = model.training
@@ -186,7 +186,7 @@ class _Measurement:
         for batch in tqdm(loader, desc=title, unit="batch", file=sys.stderr, disable=is_hidden):
             maps, scores, probabilities = predict(model, batch["pixel_values"])
             self.boxes.update(maps, batch["boxes"], scores, batch["labels"])
-            finite = self.pictures.protocol.finite_maps(maps, self.pictures.image_size)
+            finite = self.photos.protocol.finite_maps(maps, self.photos.image_size)
             self.non_finite_rows += [
                 row for row, is_finite in zip(batch["rows"], finite, strict=True) if not is_finite
             ]
@@ -200,7 +200,7 @@ class _Measurement:
             self.pixels.all_reduce_()
 
     def _keep(self, batch: dict, maps: torch.Tensor, probabilities: np.ndarray):
-        # Maps at the grid are small. The box cannot be cut from them yet: the threshold follows from all pictures.
+        # Maps at the grid are small. The box cannot be cut from them yet: the threshold follows from all images.
         predicted = probabilities.argmax(axis=1)
         for index, row in enumerate(batch["rows"]):
             self.images.append(
@@ -215,9 +215,9 @@ class _Measurement:
             )
 
     def images_at(self, threshold: float) -> list[dict]:
-        """The pictures of all processes, in order."""
-        protocol, frame = self.pictures.protocol, self.pictures.image_size
-        ids = image_ids(self.pictures.dataset)
+        """The images of all processes, in order."""
+        protocol, frame = self.photos.protocol, self.photos.image_size
+        ids = image_ids(self.photos.dataset)
         records = []
         for image in self.images:
             box = boxes_from_map(image["localization_map"], [threshold], protocol, frame)[0]
@@ -251,12 +251,12 @@ def predict(
     model: SATForWeaklySupervisedLocalization, pixel_values: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
     """
-    Maps, scores of the classes and their probabilities for a batch of pictures.
+    Maps, scores of the classes and their probabilities for a batch of images.
 
     Args:
         model ([`SATForWeaklySupervisedLocalization`]): the model.
         pixel_values (`torch.Tensor` of shape `(batch_size, num_channels, height, width)`):
-            Pictures, or with one more dimension before the channels ten crops of each, as `ten_crops` cuts them.
+            Images, or with one more dimension before the channels ten crops of each, as `ten_crops` cuts them.
 
     Returns:
         `tuple`, on the CPU, of the maps `(batch_size, grid_height, grid_width)`, float32, what classes are ranked by
@@ -279,8 +279,8 @@ def check_threshold(threshold: str | float, validation_dataset: datasets.Dataset
             raise ValueError(f"`threshold` must be one of {THRESHOLD_CHOICES} or a number, got {threshold!r}.")
         if threshold == "validation" and validation_dataset is None:
             raise ValueError(
-                '`threshold="validation"` needs `validation_dataset`, other pictures with boxes to choose it on. Without '
-                'such, give a number, or "oracle" for the best on the evaluated pictures themselves.'
+                '`threshold="validation"` needs `validation_dataset`, other images with boxes to choose it on. Without '
+                'such, give a number, or "oracle" for the best on the evaluated images themselves.'
             )
     elif not 0 <= threshold <= 1:
         raise ValueError(f"`threshold` must be from 0 to 1, got {threshold}.")
@@ -288,18 +288,18 @@ def check_threshold(threshold: str | float, validation_dataset: datasets.Dataset
 
 def check_boxes(dataset: datasets.Dataset, name: str) -> datasets.Dataset:
     if len(dataset) == 0:
-        raise ValueError(f"The {name} split has no pictures.")
+        raise ValueError(f"The {name} split has no images.")
     if not has_boxes(dataset):
         raise ValueError(
-            f"Localization cannot be measured on the {name} split, because not all of its pictures have boxes: it needs "
-            "a column `objects` with `bbox`, for each picture at least one COCO box (x, y, width, height) in pixels. Its "
+            f"Localization cannot be measured on the {name} split, because not all of its images have boxes: it needs "
+            "a column `objects` with `bbox`, for each image at least one COCO box (x, y, width, height) in pixels. Its "
             f"columns are {dataset.column_names}."
         )
     return dataset
 
 
-def with_undecoded_pictures(dataset: datasets.Dataset) -> datasets.Dataset:
-    """The split with pictures as files, which `EvaluationPictures` decodes itself."""
+def with_undecoded_images(dataset: datasets.Dataset) -> datasets.Dataset:
+    """The split with images as files, which `EvaluationImages` decodes itself."""
     for column in ("image", *MASK_COLUMNS):
         if column in dataset.column_names:
             dataset = dataset.cast_column(column, datasets.Image(decode=False))

@@ -76,7 +76,7 @@ def evaluate_model(
             `ten_crop` is of `"sat"`.
         save_threshold (`bool`, *optional*, defaults to `False`):
             Whether to store the threshold of `"sat"`, calibrated on the validation split, in the model's folder.
-        max_samples (`int`, *optional*): measure only that many pictures of each split, drawn at random.
+        max_samples (`int`, *optional*): measure only that many images of each split, drawn at random.
         output (`Path`, *optional*): folder to write.
 
     Returns:
@@ -175,7 +175,7 @@ def evaluate_model(
             print_not_finite(evaluation.result)
         if output is not None:
             write_reports(evaluations.values(), network, image_processor, splits[split], output)
-            print(f"results, pictures and plots: {on_console(str(output))}")
+            print(f"results, images and plots: {on_console(str(output))}")
     return record
 
 
@@ -190,11 +190,11 @@ def report_pixels(evaluations: dict[str, PixelEvaluation], record: dict, output:
         print(
             f"PxAP {pixels['pxap']:.2f} percent; constant map {pixels['whole_image']['pxap']:.2f}, centred map "
             f"{pixels['center']['pxap']:.2f}; Top-1 Cls {result['top1_cls']:.1f}; frame of {protocol}; "
-            f"{result['num_images']} pictures with masks and without boxes"
+            f"{result['num_images']} images with masks and without boxes"
         )
         print_not_finite(result)
         if output is not None:
-            title = f"protocol {protocol}, {result['num_images']} pictures"
+            title = f"protocol {protocol}, {result['num_images']} images"
             plot = partial(plot_precision_recall, evaluation.precision_recall, pixels["pxap"], title)
             drawings[output / f"precision_recall_{protocol}.png"] = plot
     if output is not None:
@@ -240,11 +240,11 @@ def evaluate_maps(
     }
     if not state.is_main_process:
         return record
-    title = f"protocol {protocol}, {result['num_images']} pictures"
+    title = f"protocol {protocol}, {result['num_images']} images"
     if known.masks:
         print(
             f"PxAP {result['pxap']:.2f} percent; constant map {result['whole_image']['pxap']:.2f}, centred map "
-            f"{result['center']['pxap']:.2f}; frame of {protocol}; {result['num_images']} pictures"
+            f"{result['center']['pxap']:.2f}; frame of {protocol}; {result['num_images']} images"
         )
     else:
         baselines = {"whole image": result["whole_image"], "best centre box": result["center_box"]}
@@ -291,7 +291,7 @@ def start_processes() -> PartialState:
 
 
 def with_row_numbers(dataset: datasets.Dataset, max_samples: int | None) -> datasets.Dataset:
-    """The split or some of it, whose pictures have an `image_id`: without one of their own, their number."""
+    """The split or some of it, whose images have an `image_id`: without one of their own, their number."""
     if "image_id" not in dataset.column_names:
         dataset = dataset.add_column("image_id", list(range(len(dataset))))
     if max_samples is not None and max_samples < len(dataset):

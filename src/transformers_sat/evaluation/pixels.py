@@ -25,8 +25,8 @@ from transformers import BaseImageProcessor
 from ..metrics import PixelAveragePrecision, Protocol, get_protocol
 from ..metrics.classification import ranks_of_labels
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
-from .engine import ids_not_finite, predict, with_undecoded_pictures
-from .pictures import EvaluationPictures, class_numbers_of, collate_pictures
+from .engine import ids_not_finite, predict, with_undecoded_images
+from .images import EvaluationImages, class_numbers_of, collate_images
 from .processes import gather_lists, process_count, share_of_process
 
 
@@ -56,39 +56,39 @@ def evaluate_pixels(
     show_progress: bool = False,
 ) -> PixelEvaluation:
     """
-    Measures classification and the average precision of pixels (PxAP, Choe et al., CVPR 2020) on a split whose pictures
+    Measures classification and the average precision of pixels (PxAP, Choe et al., CVPR 2020) on a split whose images
     all have a mask. It needs no boxes and no threshold.
 
-    Where a process group of `torch.distributed` exists, the processes share the pictures.
+    Where a process group of `torch.distributed` exists, the processes share the images.
 
     Args:
         model ([`SATForWeaklySupervisedLocalization`]): the model, on the device to use.
-        image_processor ([`SATImageProcessor`] or [`SATImageProcessorPil`]): normalizes the pictures.
+        image_processor ([`SATImageProcessor`] or [`SATImageProcessorPil`]): normalizes the images.
         dataset (`datasets.Dataset`): rows with `image`, `label`, `mask` and perhaps `ignore_mask`.
         protocol (`str` or [`~transformers_sat.metrics.Protocol`], *optional*, defaults to `"wsoleval"`):
             Whose resize and crop; `"wsoleval"` is the published one.
-        batch_size (`int`, *optional*, defaults to 32): number of pictures at a time, on each process.
-        num_workers (`int`, *optional*, defaults to 0): number of further processes that load pictures.
+        batch_size (`int`, *optional*, defaults to 32): number of images at a time, on each process.
+        num_workers (`int`, *optional*, defaults to 0): number of further processes that load images.
         show_progress (`bool`, *optional*, defaults to `False`): whether the first process shows a bar.
 
     Returns:
         [`PixelEvaluation`]
 
     Raises:
-        `ValueError`: if not all of the pictures have a mask, or the model lacks classes of the data set.
+        `ValueError`: if not all of the images have a mask, or the model lacks classes of the data set.
     """
     protocol = get_protocol(protocol)
-    dataset = with_undecoded_pictures(dataset)
+    dataset = with_undecoded_images(dataset)
     numbers = class_numbers_of(dataset, model.config)
     image_size = model.config.image_size
-    pictures = EvaluationPictures(dataset, image_processor, protocol, image_size, numbers, with_boxes=False)
-    if pictures.masks is None:
+    images = EvaluationImages(dataset, image_processor, protocol, image_size, numbers, with_boxes=False)
+    if images.masks is None:
         raise ValueError(
-            f"Pixels cannot be measured: not all pictures have a `mask`. The columns are {dataset.column_names}."
+            f"Pixels cannot be measured: not all images have a `mask`. The columns are {dataset.column_names}."
         )
-    share = torch.utils.data.Subset(pictures, share_of_process(len(pictures), batch_size))
+    share = torch.utils.data.Subset(images, share_of_process(len(images), batch_size))
     loader = torch.utils.data.DataLoader(
-        share, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_pictures
+        share, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_images
     )
     pixels, ranks, non_finite_rows = PixelAveragePrecision(image_size=image_size), [], []
     is_hidden = not show_progress or process_count()[0] > 0

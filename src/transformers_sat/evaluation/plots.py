@@ -25,7 +25,7 @@ from ..escaping import on_plot
 from ..visualization import save_figure
 
 
-# Shares of the picture at which objects are divided by size.
+# Shares of the image at which objects are divided by size.
 SIZE_EDGES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 
 # More classes than this are drawn without their names.
@@ -73,7 +73,7 @@ def plot_precision_recall(curve: dict, average_precision: float, title: str, pat
 
 def plot_by_size(images: Sequence[dict], title: str, path: Path):
     """
-    GT-known Loc by the share of the frame that the object covers, with the number of pictures on each bar.
+    GT-known Loc by the share of the frame that the object covers, with the number of images on each bar.
 
     Args:
         images (`Sequence[dict]`): see [`LocalizationEvaluation`].
@@ -91,7 +91,7 @@ def plot_by_size(images: Sequence[dict], title: str, path: Path):
         accuracy = 100.0 * right[bins == number].mean() if count else 0.0
         axis.bar(name, accuracy, color="tab:blue")
         axis.annotate(str(count), (number, accuracy), ha="center", va="bottom", fontsize=8)
-    axis.set(xlabel="share of the picture that the object covers, percent", ylabel="GT-known Loc", ylim=(0, 110))
+    axis.set(xlabel="share of the image that the object covers, percent", ylabel="GT-known Loc", ylim=(0, 110))
     save_figure(figure, path)
 
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What an evaluation leaves behind: figures as JSON, one row a picture as Parquet, plots and drawings."""
+"""What an evaluation leaves behind: figures as JSON, one row an image as Parquet, plots and drawings."""
 
 import importlib.metadata
 import platform
@@ -29,8 +29,8 @@ from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from ..training.metrics import format_table, remark_on_maps
 from ..visualization import Localization, contact_sheet
 from ..writing import replacing_file
-from .engine import LocalizationEvaluation, predict, with_undecoded_pictures
-from .pictures import EvaluationPictures
+from .engine import LocalizationEvaluation, predict, with_undecoded_images
+from .images import EvaluationImages
 from .plots import plot_by_class, plot_by_size, plot_precision_recall, plot_thresholds
 
 
@@ -38,12 +38,12 @@ from .plots import plot_by_class, plot_by_size, plot_precision_recall, plot_thre
 VERSIONS_OF = ("torchvision", "transformers", "datasets", "numpy", "scipy", "pillow", "opencv-python-headless")
 
 CHOICES = {
-    "oracle": "the best on these very pictures",
+    "oracle": "the best on these very images",
     "validation": "the best on the validation split",
     "fixed": "given",
 }
 
-# Pictures on each of the two contact sheets.
+# Images on each of the two contact sheets.
 NUM_CASES = 12
 
 
@@ -84,7 +84,7 @@ def caption(result: dict) -> str:
     parts = [
         f"percent; protocol {result['protocol']} at {result['image_size']} px",
         f"threshold {result['threshold']:g}, {CHOICES[result['threshold_choice']]}",
-        f"{result['num_images']} pictures",
+        f"{result['num_images']} images",
     ]
     named = {
         "max_box_acc": "MaxBoxAcc",
@@ -103,7 +103,7 @@ def caption(result: dict) -> str:
 
 def write_images(images: list[dict], class_names: dict[int, str], path: Path):
     """
-    Writes one row a picture as Parquet.
+    Writes one row an image as Parquet.
 
     Args:
         images (`list[dict]`): see [`LocalizationEvaluation`].
@@ -169,7 +169,7 @@ def plots_of(
     """The plots of one protocol, `<what>_<protocol>.png`, for [`draw_all`]."""
     result = evaluation.result
     protocol = result["protocol"]
-    title = f"protocol {protocol}, {result['num_images']} pictures"
+    title = f"protocol {protocol}, {result['num_images']} images"
     plots = {
         "thresholds": partial(plot_thresholds, evaluation.curves, result["threshold"], title),
         "by_size": partial(plot_by_size, evaluation.images, title),
@@ -191,7 +191,7 @@ def write_report(
     folder: Path,
 ):
     """
-    Writes one row a picture, then the plots, and drawings of the worst and best cases.
+    Writes one row an image, then the plots, and drawings of the worst and best cases.
 
     Args:
         evaluation ([`LocalizationEvaluation`]): with its images.
@@ -235,14 +235,14 @@ def draw_cases(
     dataset: datasets.Dataset,
     path: Path,
 ):
-    """Draws some pictures as the protocol shows and cuts them; `kind` says in the heading which."""
+    """Draws some images as the protocol shows and cuts them; `kind` says in the heading which."""
     protocol, image_size = get_protocol(result["protocol"]), result["image_size"]
-    pictures = EvaluationPictures(with_undecoded_pictures(dataset), image_processor, protocol, image_size)
+    photos = EvaluationImages(with_undecoded_images(dataset), image_processor, protocol, image_size)
     names = model.config.id2label
     tiles = []
     for image in images:
-        row = pictures.dataset[image["row"]]
-        localization_map = predict(model, pictures[image["row"]]["pixel_values"][None])[0][0]
+        row = photos.dataset[image["row"]]
+        localization_map = predict(model, photos[image["row"]]["pixel_values"][None])[0][0]
         is_right = "" if image["predicted_label"] == image["label"] else f" (is {names[image['label']]})"
         tiles.append(
             Localization(

@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 from ..fields import as_number, shown
 from ..metrics import BoxAccuracy, PixelAveragePrecision, Protocol, get_protocol
 from ..model.images_sat import read_image
-from .pictures import read_mask
+from .images import read_mask
 from .processes import gather_lists, process_count, share_of_process
 
 
@@ -119,10 +119,10 @@ def evaluate_score_maps(
     Args:
         folder (`str` or `os.PathLike`):
             Where the maps are: arrays of shape `(height, width)`, any size and range of values, in
-            `<image id>.npy` or, without the picture's extension, `<stem>.npy`.
+            `<image id>.npy` or, without the image's extension, `<stem>.npy`.
         metadata ([`WsolMetadata`]): what is true about the images.
         protocol (`str` or [`~transformers_sat.metrics.Protocol`], *optional*, defaults to `"wsoleval"`):
-            `"wsoleval"`: the maps show the whole pictures. `"sat"`: they show the centre crop of that protocol.
+            `"wsoleval"`: the maps show the whole images. `"sat"`: they show the centre crop of that protocol.
         threshold (`str` or `float`, *optional*, defaults to `"oracle"`):
             `"oracle"` for the best on these maps, or a number from 0 to 1. For boxes only.
         mask_root (`str` or `os.PathLike`, *optional*): folder that the mask files of the metadata are relative to.
@@ -321,7 +321,7 @@ def read_lines(path: Path, num_fields: Sequence[int]):
 def as_size(text: str, line: str, name: str) -> int:
     size = as_number(text, line, name)
     if size < 1:
-        raise ValueError(f"{line}, `{name}`: a picture has at least one pixel, got {size}.")
+        raise ValueError(f"{line}, `{name}`: an image has at least one pixel, got {size}.")
     return size
 
 

@@ -84,7 +84,7 @@ def export_model(
         model_name_or_path (`str`): repository or folder of a SAT model.
         output (`str` or `os.PathLike`): folder to write.
         opset (`int`, *optional*, defaults to 18): see [`export_onnx`].
-        image_size (`list[int]`, *optional*): side, or height and width, of the pictures; see [`export_onnx`].
+        image_size (`list[int]`, *optional*): side, or height and width, of the images; see [`export_onnx`].
         dynamic_size (`bool`, *optional*, defaults to `False`): see [`export_onnx`].
         quantize (`bool`, *optional*, defaults to `False`): see [`export_onnx`].
 
@@ -116,7 +116,7 @@ def export_onnx(
 
     The model takes `pixel_values` of shape `(batch_size, num_channels, height, width)` and gives `logits` of shape
     `(batch_size, num_labels)` and `localization_map` of shape `(batch_size, grid_height, grid_width)`, any number of
-    pictures at a time. Weights are in the same file, as a browser cannot open a second one by its path. The file has no
+    images at a time. Weights are in the same file, as a browser cannot open a second one by its path. The file has no
     paths or times in it: exported again with the same versions it is the same, byte for byte. Its outputs are compared
     with PyTorch's before anything is written.
 
@@ -124,16 +124,16 @@ def export_onnx(
         model ([`SATForWeaklySupervisedLocalization`]):
             The model, in float32.
         image_processor ([`SATImageProcessor`]):
-            What prepares the model's pictures; written beside the model, with `image_size` if that is given.
+            What prepares the model's images; written beside the model, with `image_size` if that is given.
         output (`str` or `os.PathLike`):
             Folder to write; what an earlier export wrote there is replaced, or removed.
         opset (`int`, *optional*, defaults to 18):
             Version of ONNX's operators, from 18 to 23.
         image_size (`tuple[int, int]`, *optional*):
-            Height and width of the pictures, multiples of the patch; those that the image processor makes by default.
+            Height and width of the images, multiples of the patch; those that the image processor makes by default.
             For other ones than the model's own the position embeddings are resized.
         dynamic_size (`bool`, *optional*, defaults to `False`):
-            Whether the exported model takes pictures of any height and width that the patch divides.
+            Whether the exported model takes images of any height and width that the patch divides.
         quantize (`bool`, *optional*, defaults to `False`):
             Whether to write `onnx/model_quantized.onnx` too, whose linear layers have weights of 8 bits.
 
@@ -211,7 +211,7 @@ def _check_model(model: SATForWeaklySupervisedLocalization):
 
 
 def _with_image_size(image_processor: BaseImageProcessor, image_size: tuple[int, int]) -> BaseImageProcessor:
-    """A copy whose pictures have `image_size`; a resize before a crop keeps its proportion to the crop."""
+    """A copy whose images have `image_size`; a resize before a crop keeps its proportion to the crop."""
     height, width = image_size
     settings = image_processor.to_dict()
     if image_processor.do_center_crop:
@@ -235,14 +235,14 @@ def _with_image_size(image_processor: BaseImageProcessor, image_size: tuple[int,
 def _traced_size(
     model: SATForWeaklySupervisedLocalization, image_processor: BaseImageProcessor, dynamic_size: bool
 ) -> tuple[int, int]:
-    """Height and width of the pictures to trace the model with: those that the image processor makes."""
+    """Height and width of the images to trace the model with: those that the image processor makes."""
     embeddings = model.vit.embeddings
     try:
         height, width = image_processor.model_input_size()
     except ValueError as error:
         if not dynamic_size:
             raise ValueError(
-                "The image processor's pictures have no fixed size; pass `image_size`, or `dynamic_size=True` for a "
+                "The image processor's images have no fixed size; pass `image_size`, or `dynamic_size=True` for a "
                 "model that takes any."
             ) from error
         height, width = embeddings.image_size
@@ -273,7 +273,7 @@ def _trace(
         )
         height = own_height + 2 * patch_embeddings.patch_size[0]
         width = own_width + 3 * patch_embeddings.patch_size[1]
-    inputs = {"pixel_values": _pictures(model, BATCH_SIZES[0], height, width)}
+    inputs = {"pixel_values": _images(model, BATCH_SIZES[0], height, width)}
     free = {0: torch.export.Dim.DYNAMIC}
     if dynamic_size:
         free |= {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
@@ -330,8 +330,8 @@ def _clean(model_proto, dynamic_size: bool) -> bytes:
     return model_proto.SerializeToString(deterministic=True)
 
 
-def _pictures(model: SATForWeaklySupervisedLocalization, batch_size: int, height: int, width: int) -> torch.Tensor:
-    """Numbers with the range of normalised pictures, the same each time."""
+def _images(model: SATForWeaklySupervisedLocalization, batch_size: int, height: int, width: int) -> torch.Tensor:
+    """Numbers with the range of normalised images, the same each time."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(batch_size, model.config.num_channels, height, width, generator=generator)
 
@@ -342,7 +342,7 @@ def _largest_difference(model: SATForWeaklySupervisedLocalization, data: bytes, 
     differences = []
     for batch_size in BATCH_SIZES:
         for height, width in sizes:
-            pixel_values = _pictures(model, batch_size, height, width)
+            pixel_values = _images(model, batch_size, height, width)
             found = session.run(OUTPUT_NAMES, {"pixel_values": pixel_values.numpy()})
             with torch.no_grad():
                 expected = model(pixel_values, interpolate_pos_encoding=True)

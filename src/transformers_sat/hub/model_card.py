@@ -53,7 +53,7 @@ METRICS = {
 BASELINES = {"whole_image": "whole image", "center_box": "best centre box"}
 THRESHOLD_CHOICES = {
     "validation": "chosen on the validation split",
-    "oracle": "the best on these very pictures",
+    "oracle": "the best on these very images",
     "fixed": "given",
 }
 # What of Trainer's arguments makes the result, in the words of a reader.
@@ -135,7 +135,7 @@ def model_card(
         license (`str`, *optional*):
             The Hub's identifier of the licence of the weights. The card says so where none is known.
         example_image (`str`, *optional*):
-            File name of a picture in the repository, for the widget.
+            File name of an image in the repository, for the widget.
 
     Returns:
         [`~huggingface_hub.ModelCard`]: not yet checked by the Hub.

@@ -73,7 +73,7 @@ REQUIREMENTS = (
 )
 EXAMPLE_SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
 MODEL_FILES = ("config.json", "preprocessor_config.json", *WEIGHT_FILES)
-# All that a repository holds. A folder may hold much more: logs, checkpoints, pictures of the data, what its owner keeps there.
+# All that a repository holds. A folder may hold much more: logs, checkpoints, images of the data, what its owner keeps there.
 PUBLISHED_FILES = (
     *MODEL_FILES,
     *CODE_FILES,
@@ -113,14 +113,14 @@ def save_with_remote_code(
         license (`str`, *optional*):
             The Hub's identifier of the licence of the weights, such as `"apache-2.0"`.
         example_image (`str`, `os.PathLike` or `PIL.Image.Image`, *optional*):
-            Picture for the widget, saved beside the weights: a JPEG, PNG or WebP file as it is, a PIL image as PNG.
+            Image for the widget, saved beside the weights: a JPEG, PNG or WebP file as it is, a PIL image as PNG.
         repo_id (`str`, *optional*):
             Repository that the folder will be pushed to, which the card names.
         max_shard_size (`str` or `int`, *optional*, defaults to `"5GB"`):
             Weights larger than this are split into several files.
 
     Raises:
-        `ValueError`: if the model is not a SAT model, weights are NaN or infinite, or the picture is of another kind.
+        `ValueError`: if the model is not a SAT model, weights are NaN or infinite, or the image is of another kind.
     """
     check_is_sat(model.config.model_type)
     folder = Path(folder)
@@ -139,7 +139,7 @@ def add_hub_files(
 
     Args:
         folder (`str` or `os.PathLike`):
-            The folder, with `config.json` and `preprocessor_config.json`; a picture called `example.png` (or `.jpg`, `.webp`)
+            The folder, with `config.json` and `preprocessor_config.json`; an image called `example.png` (or `.jpg`, `.webp`)
             becomes the widget's.
         results, license, repo_id:
             See [`save_with_remote_code`].

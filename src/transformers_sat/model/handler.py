@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-What an Inference Endpoint of the Hub runs: pictures and parameters in, JSON out, for three tasks of the Hub's API.
+What an Inference Endpoint of the Hub runs: images and parameters in, JSON out, for three tasks of the Hub's API.
 
 The file lies beside the weights and is imported on its own, so it imports nothing from the package.
 """
@@ -30,9 +30,9 @@ import torch
 from transformers import Pipeline, pipeline
 
 
-# Pillow reads many more; some of its readers run other programs, which strangers' pictures should not reach.
-PICTURE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-MAX_PICTURES = 32
+# Pillow reads many more; some of its readers run other programs, which strangers' images should not reach.
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+MAX_IMAGES = 32
 BATCH_SIZE = 8
 # Each class of an answer has all masks of the image again.
 MAX_MASK_BYTES = 4_000_000
@@ -73,7 +73,7 @@ class EndpointHandler:
         localizer ([`WeaklySupervisedLocalizationPipeline`], *optional*):
             The pipeline to use instead of loading one.
         max_pixels (`int`, *optional*):
-            Largest width times height of a picture; the image processor's limit by default.
+            Largest width times height of an image; the image processor's limit by default.
 
     Raises:
         `ValueError`: if the model does not answer for a first image, or with values that are not finite.
@@ -82,7 +82,7 @@ class EndpointHandler:
 
     ```python
     >>> handler = EndpointHandler("sat-deit-s-cub")
-    >>> handler({"inputs": picture, "parameters": {"localization_threshold": 0.5}})
+    >>> handler({"inputs": image, "parameters": {"localization_threshold": 0.5}})
     [{'score': 0.93, 'label': 'Sooty Albatross', 'box': {'xmin': 17, 'ymin': 40, 'xmax': 203, 'ymax': 188}}]
     ```"""
 
@@ -101,7 +101,7 @@ class EndpointHandler:
         Args:
             data (`dict`): its entries are
 
-                - **inputs** (`PIL.Image.Image`, `bytes`, `str`, or a list of at most 32): pictures, decoded, as the bytes
+                - **inputs** (`PIL.Image.Image`, `bytes`, `str`, or a list of at most 32): images, decoded, as the bytes
                   of a file (BMP, GIF, JPEG, PNG, TIFF, WebP), or those as base64 with or without a `data:` header. Nothing
                   is fetched: addresses are refused.
                 - **parameters** (`dict`, *optional*), all optional:
@@ -120,11 +120,11 @@ class EndpointHandler:
                     - **function_to_apply** (`str`): `"softmax"` (default), `"sigmoid"` or `"none"`, for classification.
 
         Returns:
-            `list[dict]` for one picture, a list of them for a list; the most probable class comes first, then the
+            `list[dict]` for one image, a list of them for a list; the most probable class comes first, then the
             largest component:
 
             - detection: **score** (`float`), **label** (`str`), **box** (`dict[str, int]`: `xmin`, `ymin`, `xmax`, `ymax`
-              in pixels of the upright picture, far ends exclusive).
+              in pixels of the upright image, far ends exclusive).
             - segmentation: **score**, **label**, **mask** (`str`: a PNG as base64, foreground 255, background 0).
             - classification: **score**, **label**.
 
@@ -133,27 +133,27 @@ class EndpointHandler:
                 part.
             `RuntimeError`: if the model's values are not finite.
         """
-        pictures, parameters = self.read(data)
+        images, parameters = self.read(data)
         answers = []
-        for start in range(0, len(pictures), BATCH_SIZE):
-            prepared = [self.prepare(picture) for picture in pictures[start : start + BATCH_SIZE]]
+        for start in range(0, len(images), BATCH_SIZE):
+            prepared = [self.prepare(image) for image in images[start : start + BATCH_SIZE]]
             answers += [self.answer(output, parameters) for output in self.forward(prepared)]
         return answers if isinstance(data["inputs"], (list, tuple)) else answers[0]
 
     def read(self, data: dict) -> tuple[list, dict]:
-        """The pictures of a request, not decoded yet, and its parameters, checked and completed."""
+        """The images of a request, not decoded yet, and its parameters, checked and completed."""
         if not isinstance(data, dict) or "inputs" not in data:
-            raise RequestError("A request must be an object with `inputs` (a picture) and, if wanted, `parameters`.")
+            raise RequestError("A request must be an object with `inputs` (an image) and, if wanted, `parameters`.")
         unknown = set(data) - {"inputs", "parameters"}
         if unknown:
             raise RequestError(
                 f"Unknown entries in the request: {_names(unknown)}; expected `inputs` and `parameters`."
             )
         inputs = data["inputs"]
-        pictures = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-        if not 1 <= len(pictures) <= MAX_PICTURES:
-            raise RequestError(f"`inputs` must hold between 1 and {MAX_PICTURES} pictures, got {len(pictures)}.")
-        return pictures, check_parameters(data.get("parameters"))
+        images = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        if not 1 <= len(images) <= MAX_IMAGES:
+            raise RequestError(f"`inputs` must hold between 1 and {MAX_IMAGES} images, got {len(images)}.")
+        return images, check_parameters(data.get("parameters"))
 
     def check_model(self):
         """
@@ -179,31 +179,30 @@ class EndpointHandler:
         """An image to try the model with; not square, as some image processors leave images their shape."""
         return PIL.Image.linear_gradient("L").resize((320, 240)).convert("RGB")
 
-    def prepare(self, picture) -> dict:
-        """Decodes one picture: its size and the model's input."""
-        if isinstance(picture, str):
-            picture = decode_base64(picture)
-        if isinstance(picture, (bytes, bytearray)):
-            if not picture:
-                raise RequestError("The picture in `inputs` is empty (0 bytes).")
+    def prepare(self, image) -> dict:
+        """Decodes one image: its size and the model's input."""
+        if isinstance(image, str):
+            image = decode_base64(image)
+        if isinstance(image, (bytes, bytearray)):
+            if not image:
+                raise RequestError("The image in `inputs` is empty (0 bytes).")
             try:
-                picture = self.localizer.image_processor.decode_picture(
-                    io.BytesIO(picture), "in `inputs`", formats=PICTURE_FORMATS, **self.limits
+                image = self.localizer.image_processor.decode_image(
+                    io.BytesIO(image), "in `inputs`", formats=IMAGE_FORMATS, **self.limits
                 )
             except ValueError as error:
                 raise RequestError(str(error)) from error
-        elif not isinstance(picture, PIL.Image.Image):
+        elif not isinstance(image, PIL.Image.Image):
             raise RequestError(
-                "A picture in `inputs` must be base64, the bytes of a file or a PIL image, got "
-                f"{type(picture).__name__}."
+                f"An image in `inputs` must be base64, the bytes of a file or a PIL image, got {type(image).__name__}."
             )
         try:
-            return self.localizer.preprocess(picture)
+            return self.localizer.preprocess(image)
         except ValueError as error:
             raise RequestError(str(error)) from error
 
     def forward(self, prepared: list[dict]) -> list[dict]:
-        """Runs the model on what `prepare` made of some pictures, as one batch."""
+        """Runs the model on what `prepare` made of some images, as one batch."""
         outputs = self.localizer.forward(
             {
                 "target_size": [inputs["target_size"] for inputs in prepared],
@@ -220,7 +219,7 @@ class EndpointHandler:
         ]
 
     def answer(self, output: dict, parameters: dict) -> list[dict]:
-        """What one request is told of one picture."""
+        """What one request is told of one image."""
         if not all(output[name].isfinite().all() for name in ("logits", "localization_map")):
             raise RuntimeError("The model's values for an image are not finite (NaN or infinite).")
         task = parameters["task"]
@@ -320,20 +319,20 @@ def decode_base64(text: str) -> bytes:
     header, comma, content = text.partition(",")
     if comma and header.startswith("data:"):
         if not header.endswith(";base64"):
-            raise RequestError("A `data:` picture in `inputs` must be in base64 (`data:image/png;base64,...`).")
+            raise RequestError("A `data:` image in `inputs` must be in base64 (`data:image/png;base64,...`).")
         text = content
     elif "://" in text[:20]:
         raise RequestError(
-            f"`inputs` is an address ({_short(text)}), and nothing is fetched: send the picture itself, as base64."
+            f"`inputs` is an address ({_short(text)}), and nothing is fetched: send the image itself, as base64."
         )
     try:
         return base64.b64decode(text.encode("ascii").translate(None, WHITESPACE), validate=True)
     except UnicodeEncodeError as error:
         raise RequestError(
-            f"The picture in `inputs` is not valid base64: character {error.start} is none of ASCII."
+            f"The image in `inputs` is not valid base64: character {error.start} is none of ASCII."
         ) from error
     except binascii.Error as error:
-        raise RequestError(f"The picture in `inputs` is not valid base64: {error}.") from error
+        raise RequestError(f"The image in `inputs` is not valid base64: {error}.") from error
 
 
 def encode_mask(mask: PIL.Image.Image) -> str:
@@ -382,7 +381,7 @@ def _is_number(value) -> bool:
 
 
 __all__ = [
-    "MAX_PICTURES",
+    "MAX_IMAGES",
     "PARAMETERS",
     "TASKS",
     "EndpointHandler",

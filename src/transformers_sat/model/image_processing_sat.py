@@ -21,10 +21,10 @@ from .post_processing_sat import SATImageProcessorKwargs, SATPostProcessingMixin
 
 class SATImageProcessor(SATPostProcessingMixin, TorchvisionBackend):
     """
-    Prepares pictures for SAT (resize, optional centre crop, normalisation with ImageNet's mean and deviation) and turns
-    the model's output into boxes and masks in the pictures' own pixels, undoing resize and crop.
+    Prepares images for SAT (resize, optional centre crop, normalisation with ImageNet's mean and deviation) and turns
+    the model's output into boxes and masks in the images' own pixels, undoing resize and crop.
 
-    The defaults resize to 224 x 224, so that the model sees the whole picture. The paper's evaluation is
+    The defaults resize to 224 x 224, so that the model sees the whole image. The paper's evaluation is
     `size={"height": 256, "width": 256}, do_center_crop=True`.
     """
 

@@ -112,20 +112,20 @@ class SATEmbeddings(ViTEmbeddings):
         self.spatial_position_embedding = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
 
     def patch_grid(self, pixel_values: torch.Tensor) -> tuple[int, int]:
-        """(height, width) of the patch grid of a batch of pictures."""
+        """(height, width) of the patch grid of a batch of images."""
         patch_height, patch_width = self.patch_embeddings.patch_size
         height, width = pixel_values.shape[-2:]
         if height % patch_height != 0 or width % patch_width != 0:
             raise ValueError(
                 f"`pixel_values` must have a height and width that are multiples of the patch size "
-                f"({patch_height}x{patch_width}), got {height}x{width}. Resize the pictures first, for instance with "
+                f"({patch_height}x{patch_width}), got {height}x{width}. Resize the images first, for instance with "
                 "the image processor's `size`."
             )
         return height // patch_height, width // patch_width
 
     def interpolate_pos_encoding(self, embeddings: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """
-        Position embeddings `[cls, patches]` for pictures of `height` x `width` pixels, square or not: those of the
+        Position embeddings `[cls, patches]` for images of `height` x `width` pixels, square or not: those of the
         patches are resized (bicubic) from the configuration's grid, which need not be square either.
         """
         patch_height, patch_width = self.patch_embeddings.patch_size
@@ -148,7 +148,7 @@ class SATEmbeddings(ViTEmbeddings):
         if not interpolate_pos_encoding and (height, width) != tuple(self.image_size):
             raise ValueError(
                 f"`pixel_values` of {height}x{width} pixels do not fit the model's `image_size` of "
-                f"{self.image_size[0]}x{self.image_size[1]}. Resize the pictures, or pass "
+                f"{self.image_size[0]}x{self.image_size[1]}. Resize the images, or pass "
                 "`interpolate_pos_encoding=True` to resize the position embeddings instead."
             )
         embeddings = super().forward(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
@@ -415,9 +415,9 @@ class SATModel(SATPreTrainedModel):
         r"""
         Args:
             pixel_values (`torch.Tensor` of shape `(batch_size, num_channels, height, width)`):
-                Pictures, resized and normalised by the image processor.
+                Images, resized and normalised by the image processor.
             interpolate_pos_encoding (`bool`, *optional*):
-                Whether to resize the position embeddings to pictures of another size than `config.image_size`; any
+                Whether to resize the position embeddings to images of another size than `config.image_size`; any
                 height and width that the patch size divides will do.
             attention_mask (`torch.Tensor` of shape `(batch_size, 1 + num_patches + 1)`, *optional*):
                 1 for tokens that may be attended to, 0 for the others.
@@ -428,7 +428,7 @@ class SATModel(SATPreTrainedModel):
             [`SATModelOutput`]
 
         Raises:
-            `ValueError`: if the pictures have another number of channels than `config.num_channels`, a size that the
+            `ValueError`: if the images have another number of channels than `config.num_channels`, a size that the
                 patch does not divide, or another size than `config.image_size` without `interpolate_pos_encoding`.
         """
         grid = self.embeddings.patch_grid(pixel_values)
@@ -453,7 +453,7 @@ class SATModel(SATPreTrainedModel):
 
 class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
     """
-    SAT with its classifier: from image labels alone it learns what a picture shows (`logits`) and where
+    SAT with its classifier: from image labels alone it learns what an image shows (`logits`) and where
     (`localization_map`). The image processor's `post_process_localization` turns its output into boxes and masks.
 
     Args:
@@ -498,9 +498,9 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         r"""
         Args:
             pixel_values (`torch.Tensor` of shape `(batch_size, num_channels, height, width)`):
-                Pictures, resized and normalised by the image processor.
+                Images, resized and normalised by the image processor.
             labels (`torch.Tensor` of shape `(batch_size,)`, *optional*):
-                Class of each picture, in `[0, config.num_labels - 1]`. As floats of shape
+                Class of each image, in `[0, config.num_labels - 1]`. As floats of shape
                 `(batch_size, config.num_labels)` they are the 0 or 1 of every class (multi-label), with binary cross
                 entropy in the place of cross entropy; see `config.problem_type`.
             interpolate_pos_encoding (`bool`, *optional*):
@@ -584,12 +584,12 @@ def check_labels(labels: torch.Tensor, logits: torch.Tensor):
         if labels.shape != logits.shape and not (num_labels == 1 and labels.shape == (batch_size,)):
             raise ValueError(
                 f"Floating-point `labels` must have the shape ({batch_size}, {num_labels}), a 0 or 1 for each class "
-                f"(multi-label), got {tuple(labels.shape)}. For one class per picture pass integers."
+                f"(multi-label), got {tuple(labels.shape)}. For one class per image pass integers."
             )
         return
     if labels.shape != (batch_size,):
         raise ValueError(
-            f"Integer `labels` must have the shape ({batch_size},), one class per picture, got {tuple(labels.shape)}."
+            f"Integer `labels` must have the shape ({batch_size},), one class per image, got {tuple(labels.shape)}."
         )
     # Reading values would make an accelerator wait at each step, and cannot be compiled; the loss checks them there.
     if labels.device.type == "cpu" and not torch.compiler.is_compiling():

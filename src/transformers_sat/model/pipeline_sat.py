@@ -22,7 +22,7 @@ from .images_sat import upright
 
 class WeaklySupervisedLocalizationPipeline(Pipeline):
     """
-    What is in a picture and where: class, box, mask and localization map in the picture's own pixels.
+    What is in an image and where: class, box, mask and localization map in the image's own pixels.
 
     Example:
 
@@ -42,11 +42,11 @@ class WeaklySupervisedLocalizationPipeline(Pipeline):
 
     def __call__(self, inputs, **kwargs):
         """
-        Localizes what is in the pictures.
+        Localizes what is in the images.
 
         Args:
             inputs (`str`, `PIL.Image`, or a list, generator or dataset of them):
-                Path, URL or picture.
+                Path, URL or image.
             threshold (`float`, *optional*):
                 Cut of the normalized map, in [0, 1]; the one saved with the model by default.
             top_k (`int`, *optional*, defaults to 1):
@@ -55,12 +55,12 @@ class WeaklySupervisedLocalizationPipeline(Pipeline):
                 Whether to return every connected component, instead of the largest alone.
 
         Returns:
-            `list[dict]` for one picture, a list of them for several: per class (and component)
+            `list[dict]` for one image, a list of them for several: per class (and component)
 
             - **label** (`str`): name of the class.
             - **score** (`float`): its probability (see `SATImageProcessor.post_process_localization`).
             - **box** (`dict[str, int]`): `xmin`, `ymin`, `xmax`, `ymax` in pixels, far ends exclusive.
-            - **mask** (`PIL.Image`): foreground 255, background 0, of the picture's size.
+            - **mask** (`PIL.Image`): foreground 255, background 0, of the image's size.
             - **localization_map** (`np.ndarray` of shape `(height, width)`): normalized map, in [0, 1].
         """
         return super().__call__(inputs, **kwargs)
@@ -70,7 +70,7 @@ class WeaklySupervisedLocalizationPipeline(Pipeline):
         return {}, {}, {name: value for name, value in given.items() if value is not None}
 
     def preprocess(self, image):
-        # upright, as the stock pipelines do; the boxes are in the upright picture's pixels
+        # upright, as the stock pipelines do; the boxes are in the upright image's pixels
         image = upright(self.image_processor.fetch_images(image))
         inputs = self.image_processor(image, return_tensors="pt").to(self.dtype)
         return {"target_size": (image.height, image.width), **inputs}

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What SAT's image processors share, whatever their back end: reading pictures, and boxes and masks in their pixels."""
+"""What SAT's image processors share, whatever their back end: reading images, and boxes and masks in their pixels."""
 
 import enum
 import math
@@ -51,12 +51,12 @@ class SATImageProcessorKwargs(ImagesKwargs, total=False):
 
 class SATPostProcessingMixin:
     """
-    Reading of pictures and post-processing for SAT's image processors.
+    Reading of images and post-processing for SAT's image processors.
 
     All post-processing follows the paper's evaluation: the map is min-max normalized at the model's grid, laid over the
-    picture (bilinear), cut at the threshold (strictly greater), and the largest 8-connected component gives the mask
+    image (bilinear), cut at the threshold (strictly greater), and the largest 8-connected component gives the mask
     and the box. A map that is constant, or nowhere above the threshold, says nothing about the place: box and mask are
-    then all that the model saw of the picture. So they are for a map with NaN or infinite values, with a warning.
+    then all that the model saw of the image. So they are for a map with NaN or infinite values, with a warning.
 
     Raises:
         `ValueError`: if a setting has another type or is out of its range; sizes are at most 4096 px a side.
@@ -106,12 +106,12 @@ class SATPostProcessingMixin:
             return [self.fetch_images(image) for image in image_url_or_urls]
         if isinstance(image_url_or_urls, str):
             is_file = os.path.isfile(image_url_or_urls)
-            return self.decode_picture(
+            return self.decode_image(
                 image_url_or_urls if is_file else fetch_file(image_url_or_urls), image_url_or_urls
             )
         return super().fetch_images(image_url_or_urls)
 
-    def decode_picture(
+    def decode_image(
         self,
         file: str | os.PathLike | bytes | BinaryIO,
         name: str,
@@ -134,7 +134,7 @@ class SATPostProcessingMixin:
         return read_image(file, name, max_pixels, IMAGE_FORMATS if formats is None else formats)
 
     def process_image(self, image, **kwargs):
-        """As the back end does it, after bringing pictures of 16 bits to the 8 bits that `rescale_factor` is for."""
+        """As the back end does it, after bringing images of 16 bits to the 8 bits that `rescale_factor` is for."""
         return super().process_image(_to_eight_bits(image), **kwargs)
 
     def resize(self, image, size, **kwargs):
@@ -162,9 +162,9 @@ class SATPostProcessingMixin:
 
         Args:
             outputs ([`SATForWeaklySupervisedLocalizationOutput`]):
-                Output of the model for pictures that this processor prepared with its own settings.
+                Output of the model for images that this processor prepared with its own settings.
             target_sizes (`torch.Tensor` of shape `(batch_size, 2)` or list of `tuple[int, int]`, *optional*):
-                Height and width of each original picture. The size that the model was given by default.
+                Height and width of each original image. The size that the model was given by default.
             threshold (`float`, *optional*):
                 Cut of the normalized map, in [0, 1]; `self.localization_threshold` by default.
             top_k (`int`, *optional*, defaults to 1):
@@ -173,7 +173,7 @@ class SATPostProcessingMixin:
                 Whether to return every connected component, instead of the largest alone.
 
         Returns:
-            `list[dict]`: one dictionary per picture, whose first four entries have one row per class and component, the
+            `list[dict]`: one dictionary per image, whose first four entries have one row per class and component, the
             most probable class first, then the largest component:
 
             - **scores** (`torch.FloatTensor` of shape `(n,)`): probability of the class; with `multiple_boxes` times the
@@ -182,23 +182,23 @@ class SATPostProcessingMixin:
             - **boxes** (`torch.FloatTensor` of shape `(n, 4)`): corners `(x0, y0, x1, y1)` in pixels, far ends exclusive.
             - **masks** (`torch.BoolTensor` of shape `(n, height, width)`): foreground.
             - **localization_map** (`torch.FloatTensor` of shape `(height, width)`): normalized map, in [0, 1]; 0 where
-              the model did not see the picture.
+              the model did not see the image.
 
         Raises:
-            `ValueError`: if `outputs` are of another model, `target_sizes` are not one per picture, `threshold` is not in
+            `ValueError`: if `outputs` are of another model, `target_sizes` are not one per image, `threshold` is not in
                 [0, 1] or `top_k` not in [1, number of classes].
         """
         threshold = self.localization_threshold if threshold is None else threshold
         if not 0.0 <= threshold <= 1.0:
             raise ValueError(f"`threshold` must be between 0 and 1, got {threshold}.")
-        probabilities, maps, pictures = self._check_outputs(outputs, target_sizes)
+        probabilities, maps, images = self._check_outputs(outputs, target_sizes)
         if not 1 <= top_k <= probabilities.shape[1]:
             raise ValueError(f"`top_k` must be between 1 and {probabilities.shape[1]}, got {top_k}.")
 
         top_scores, top_labels = probabilities.topk(top_k, dim=1)
         results = []
-        for localization_map, picture, scores, labels in zip(maps, pictures, top_scores, top_labels):
-            in_pixels, boxes, masks = self._locate(localization_map, *picture, threshold, multiple_boxes)
+        for localization_map, image, scores, labels in zip(maps, images, top_scores, top_labels):
+            in_pixels, boxes, masks = self._locate(localization_map, *image, threshold, multiple_boxes)
             peaks = torch.ones(len(boxes))
             if multiple_boxes:
                 peaks = torch.stack([in_pixels[mask].max() for mask in masks])
@@ -228,11 +228,11 @@ class SATPostProcessingMixin:
             threshold (`float`, *optional*, defaults to 0.5):
                 Detections with a smaller score are left out. (The map is cut at `self.localization_threshold`.)
             target_sizes (`torch.Tensor` or list of `tuple[int, int]`, *optional*):
-                Height and width of each original picture. The size that the model was given by default.
+                Height and width of each original image. The size that the model was given by default.
             multiple_boxes (`bool`, *optional*, defaults to `False`): see `post_process_localization`.
 
         Returns:
-            `list[dict]`: per picture `scores`, `labels` and `boxes` as in `post_process_localization`.
+            `list[dict]`: per image `scores`, `labels` and `boxes` as in `post_process_localization`.
         """
         detections = []
         for result in self.post_process_localization(outputs, target_sizes, multiple_boxes=multiple_boxes):
@@ -258,13 +258,13 @@ class SATPostProcessingMixin:
             mask_threshold (`float`, *optional*):
                 Not used: the map is cut at `self.localization_threshold`. The pipeline passes it.
             overlap_mask_area_threshold (`float`, *optional*):
-                Not used: the masks of a picture do not overlap. The pipeline passes it.
+                Not used: the masks of an image do not overlap. The pipeline passes it.
             target_sizes (`torch.Tensor` or list of `tuple[int, int]`, *optional*):
-                Height and width of each original picture. The size that the model was given by default.
+                Height and width of each original image. The size that the model was given by default.
             multiple_boxes (`bool`, *optional*, defaults to `False`): see `post_process_localization`.
 
         Returns:
-            `list[dict]`: per picture `segmentation`, a tensor of shape `(height, width)` with the id of each pixel's
+            `list[dict]`: per image `segmentation`, a tensor of shape `(height, width)` with the id of each pixel's
             segment or -1, and `segments_info`, a list of `{"id", "label_id", "was_fused", "score"}`.
         """
         segmentations = []
@@ -291,12 +291,12 @@ class SATPostProcessingMixin:
     ) -> list[torch.Tensor] | list[SemanticSegmentationPostProcessorOutput]:
         """
         The class of each pixel. SAT has no background class, and the stock pipeline knows none: by default every pixel
-        has the picture's class, and `background_id` marks the pixels outside the mask.
+        has the image's class, and `background_id` marks the pixels outside the mask.
 
         Args:
             outputs ([`SATForWeaklySupervisedLocalizationOutput`]): output of the model.
             target_sizes (`torch.Tensor` or list of `tuple[int, int]`, *optional*):
-                Height and width of each original picture. The size of the patch grid by default.
+                Height and width of each original image. The size of the patch grid by default.
             return_segmentation_scores (`bool`, *optional*, defaults to `False`):
                 Whether to return the scores of all classes too.
             background_id (`int`, *optional*):
@@ -307,11 +307,11 @@ class SATPostProcessingMixin:
             [`~transformers.image_processing_outputs.SemanticSegmentationPostProcessorOutput`], whose
             `segmentation_scores` of shape `(num_labels, height, width)` are probability times normalized map.
         """
-        # no picture to lay the map on: its own grid
+        # no image to lay the map on: its own grid
         grid = tuple(outputs["localization_map"].shape[1:]) if target_sizes is None else None
-        probabilities, maps, pictures = self._check_outputs(outputs, target_sizes, default_size=grid)
+        probabilities, maps, images = self._check_outputs(outputs, target_sizes, default_size=grid)
         results = []
-        for localization_map, (size, seen), scores in zip(maps, pictures, probabilities):
+        for localization_map, (size, seen), scores in zip(maps, images, probabilities):
             in_pixels, _, masks = self._locate(localization_map, size, seen, self.localization_threshold)
             segmentation = torch.full(size, scores.argmax().item())
             if background_id is not None:
@@ -325,21 +325,21 @@ class SATPostProcessingMixin:
 
     def model_input_size(self) -> tuple[int, int]:
         """
-        Size of the pictures that the model is given.
+        Size of the images that the model is given.
 
         Returns:
             `tuple[int, int]`: height and width, in pixels.
 
         Raises:
-            `ValueError`: if it depends on the picture, as after a resize to `shortest_edge` without a crop.
+            `ValueError`: if it depends on the image, as after a resize to `shortest_edge` without a crop.
         """
         if self.do_center_crop:
             return self.crop_size["height"], self.crop_size["width"]
         if self.do_resize and self.size.height and self.size.width:
             return self.size.height, self.size.width
         raise ValueError(
-            "The size of the model's pictures depends on each picture with this processor's settings; pass `target_sizes`, the "
-            "(height, width) of each original picture."
+            "The size of the model's images depends on each image with this processor's settings; pass `target_sizes`, the "
+            "(height, width) of each original image."
         )
 
     def _check_outputs(
@@ -349,7 +349,7 @@ class SATPostProcessingMixin:
         default_size: tuple[int, int] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, list[tuple]]:
         """
-        Class probabilities and raw maps, on the CPU in float32, and for each picture its (height, width) and the part
+        Class probabilities and raw maps, on the CPU in float32, and for each image its (height, width) and the part
         of it that the model saw. Without `target_sizes` that is all of what the model was given.
         """
         logits, maps = outputs.get("logits"), outputs.get("localization_map")
@@ -360,15 +360,15 @@ class SATPostProcessingMixin:
             )
         if target_sizes is None:
             height, width = default_size or self.model_input_size()
-            pictures = [((height, width), (0.0, 0.0, float(width), float(height)))] * len(maps)
+            images = [((height, width), (0.0, 0.0, float(width), float(height)))] * len(maps)
         else:
             sizes = [(int(height), int(width)) for height, width in target_sizes]
-            pictures = [(size, self._seen_part(size)) for size in sizes]
-        if len(pictures) != len(maps):
+            images = [(size, self._seen_part(size)) for size in sizes]
+        if len(images) != len(maps):
             raise ValueError(
-                f"`target_sizes` must hold one (height, width) per picture: {len(maps)} expected, got {len(pictures)}."
+                f"`target_sizes` must hold one (height, width) per image: {len(maps)} expected, got {len(images)}."
             )
-        return logits.detach().cpu().float().softmax(-1), maps.detach().cpu().float(), pictures
+        return logits.detach().cpu().float().softmax(-1), maps.detach().cpu().float(), images
 
     def _locate(
         self,
@@ -378,9 +378,9 @@ class SATPostProcessingMixin:
         threshold: float,
         multiple: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Normalized map `(height, width)`, boxes `(n, 4)` and masks `(n, height, width)` of one picture."""
+        """Normalized map `(height, width)`, boxes `(n, 4)` and masks `(n, height, width)` of one image."""
         if not localization_map.isfinite().all():
-            logger.warning("A localization map has NaN or infinite values; the whole picture is returned for it.")
+            logger.warning("A localization map has NaN or infinite values; the whole image is returned for it.")
         seen_map, (x0, y0, x1, y1) = map_in_image(normalize_map(localization_map), size, seen)
         seen_boxes, seen_masks = locate(seen_map, threshold, multiple=multiple)
         in_pixels = torch.zeros(size)
@@ -391,20 +391,20 @@ class SATPostProcessingMixin:
         return in_pixels, boxes, masks
 
     def _seen_part(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """The part `(x0, y0, x1, y1)` of a picture of `size` that reaches the model, in the picture's pixels."""
+        """The part `(x0, y0, x1, y1)` of an image of `size` that reaches the model, in the image's pixels."""
         height, width = size
         if not self.do_center_crop:
             return 0.0, 0.0, float(width), float(height)
         resized_height, resized_width = self._resized_size(size) if self.do_resize else size
         crop_height, crop_width = self.crop_size["height"], self.crop_size["width"]
-        # the back ends' own rounding: it differs where the crop is larger than the picture and padded
+        # the back ends' own rounding: it differs where the crop is larger than the image and padded
         rounded = math.trunc if self.backend == "torchvision" else math.floor
         top, left = rounded((resized_height - crop_height) / 2), rounded((resized_width - crop_width) / 2)
         scale_y, scale_x = height / resized_height, width / resized_width
         return left * scale_x, top * scale_y, (left + crop_width) * scale_x, (top + crop_height) * scale_y
 
     def _resized_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) of a picture of `size` after the resize."""
+        """(height, width) of an image of `size` after the resize."""
         if self.size.height and self.size.width:
             return self.size.height, self.size.width
         if self.size.shortest_edge and not self.size.longest_edge:
@@ -439,17 +439,15 @@ def _is_number(value) -> bool:
 
 
 def _to_eight_bits(image):
-    """Pictures of 16 bits per channel as 8 bits, others unchanged. Floating-point PIL images have no known range."""
+    """Images of 16 bits per channel as 8 bits, others unchanged. Floating-point PIL images have no known range."""
     if isinstance(image, PIL.Image.Image):
         if image.mode == "F":
-            raise ValueError(
-                "Floating-point pictures (PIL mode `F`) have no known range; convert them to 8 bits first."
-            )
+            raise ValueError("Floating-point images (PIL mode `F`) have no known range; convert them to 8 bits first.")
         if image.mode == "I" or image.mode.startswith("I;16"):
             values = np.asarray(image).astype(np.int64)
             if values.min() < 0 or values.max() > 65535:
                 raise ValueError(
-                    f"Pictures of PIL mode `{image.mode}` must have values between 0 and 65535, got {values.min()} to "
+                    f"Images of PIL mode `{image.mode}` must have values between 0 and 65535, got {values.min()} to "
                     f"{values.max()}; convert them to 8 bits first."
                 )
             return PIL.Image.fromarray(np.round(values / 257).astype(np.uint8))

@@ -11,18 +11,18 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Official data sets, and anybody's own pictures, brought to one schema."""
+"""Official data sets, and anybody's own images, brought to one schema."""
 
 from .archives import Source, open_source
 from .engine import PreparedDataset, prepare_dataset, verify_dataset
-from .records import Picture, Reader
+from .records import ImageRecord, Reader
 from .running import prepare, push_prepared
-from .validation import InvalidPicture, ProblemReport
+from .validation import InvalidImage, ProblemReport
 
 
 __all__ = [
-    "InvalidPicture",
-    "Picture",
+    "ImageRecord",
+    "InvalidImage",
     "PreparedDataset",
     "ProblemReport",
     "Reader",

@@ -46,10 +46,10 @@ SIZE_CATEGORIES = {
 }
 
 COLUMNS = {
-    "image": "the picture: the bytes of the owner's file",
+    "image": "the image: the bytes of the owner's file",
     "image_id": "its id, unique in the data set",
     "label": "its class",
-    "objects": "`bbox`: boxes `[x, y, width, height]` in pixels of the upright picture; `category`: their classes; or null",
+    "objects": "`bbox`: boxes `[x, y, width, height]` in pixels of the upright image; `category`: their classes; or null",
     "mask": "PNG, 255 where the object is, or null",
     "ignore_mask": "PNG, 255 where nothing is measured, or null",
 }
@@ -102,7 +102,7 @@ def _text(prepared: PreparedDataset, reader: Reader, command: str) -> str:
     columns = [f"| `{name}` | {COLUMNS[name]} |" for name in features_of(reader)]
     parts = [
         f"# {reader.title}",
-        "Pictures with their classes, for weakly supervised object localization."
+        "Images with their classes, for weakly supervised object localization."
         + (f" The data set's own page: {reader.homepage}" if reader.homepage else ""),
         "```python\n"
         "from datasets import load_dataset\n\n"
@@ -112,7 +112,7 @@ def _text(prepared: PreparedDataset, reader: Reader, command: str) -> str:
         "| column | |\n| --- | --- |\n" + "\n".join(columns),
         f"{len(reader.class_names)} classes.",
         "## Splits",
-        "| split | pictures | classes | pictures of a class | with boxes | boxes | with masks | files |\n"
+        "| split | images | classes | images of a class | with boxes | boxes | with masks | files |\n"
         "| --- | --- | --- | --- | --- | --- | --- | --- |\n"
         + "\n".join(_split_line(name, split) for name, split in prepared.splits.items()),
     ]
@@ -149,9 +149,9 @@ def _left_out(prepared: PreparedDataset) -> list[str]:
     lines = [f"- {kinds.count(kind)}: {meaning} (`{kind}`)" for kind, meaning in KINDS.items() if kind in kinds]
     parts = []
     if lines:
-        parts += [f"{len(kinds)} pictures, listed in `{SKIPPED_FILE}`:", "\n".join(lines)]
+        parts += [f"{len(kinds)} images, listed in `{SKIPPED_FILE}`:", "\n".join(lines)]
     if prepared.remarks:
-        parts.append(f"Without pictures: {len(prepared.remarks)} classes.")
+        parts.append(f"Without images: {len(prepared.remarks)} classes.")
     return parts
 
 

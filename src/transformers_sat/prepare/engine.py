@@ -25,10 +25,10 @@ from datasets.utils.py_utils import convert_file_size_to_int
 
 from ..one_run import only_run
 from ..writing import UNFINISHED, replacing_file, write_json
-from .plan import PictureList, Plan, make_plan, no_pictures
+from .plan import ImageList, Plan, make_plan, no_images
 from .records import Reader
 from .shards import ShardChecker, ShardResult, ShardWriter, do_shards
-from .validation import InvalidPicture, ProblemReport
+from .validation import InvalidImage, ProblemReport
 
 
 # Also of unfinished files: one that a killed run leaves is not taken for a part of the data set.
@@ -39,9 +39,9 @@ DEFAULT_SHARD_SIZE = "500MB"
 # What a process checks at a time, where nothing is written.
 CHECKED_BYTES = 2**26
 
-# Beside the pictures: row groups, indexes, card. And the list of the pictures, while it is needed.
+# Beside the images: row groups, indexes, card. And the list of the images, while it is needed.
 DISK_OVERHEAD = 1.02
-LIST_BYTES_PER_PICTURE = 500
+LIST_BYTES_PER_IMAGE = 500
 
 
 @dataclass
@@ -81,14 +81,14 @@ class PreparedDataset:
     Attributes:
         output (`Path`): the folder.
         splits (`dict[str, SplitSummary]`): what is in each split.
-        skipped (`list[InvalidPicture]`): pictures left out.
-        remarks (`list[InvalidPicture]`): problems that are not of one picture: classes without any.
+        skipped (`list[InvalidImage]`): images left out.
+        remarks (`list[InvalidImage]`): problems that are not of one image: classes without any.
     """
 
     output: Path
     splits: dict[str, SplitSummary]
-    skipped: list[InvalidPicture]
-    remarks: list[InvalidPicture]
+    skipped: list[InvalidImage]
+    remarks: list[InvalidImage]
 
 
 def prepare_dataset(
@@ -110,11 +110,11 @@ def prepare_dataset(
         max_shard_size (`int` or `str`, *optional*, defaults to `"500MB"`): size of a file, at most.
         num_proc (`int`, *optional*, defaults to 1): number of processes.
         skip_invalid (`bool`, *optional*, defaults to `False`):
-            Whether pictures with a problem are left out and listed in `OUTPUT/skipped.jsonl`; the first one raises an
+            Whether images with a problem are left out and listed in `OUTPUT/skipped.jsonl`; the first one raises an
             error otherwise.
 
     Raises:
-        [`InvalidPicture`]: the first problem, without `skip_invalid`.
+        [`InvalidImage`]: the first problem, without `skip_invalid`.
         `ValueError`: if an argument is out of range, the folder has something else in it, or the disk is too small.
     """
     output = Path(output)
@@ -129,20 +129,20 @@ def prepare_dataset(
             folder.mkdir(exist_ok=True)
         for left in state.glob(f"{UNFINISHED}*"):
             left.unlink()
-        listed: list[InvalidPicture] = []
-        pictures = PictureList(work_folder / "pictures.jsonl")
-        plan = make_plan(reader, pictures, max_shard_bytes, listed.append if skip_invalid else _raise)
-        if not plan.num_pictures:
-            raise no_pictures(reader)
+        listed: list[InvalidImage] = []
+        records = ImageList(work_folder / "images.jsonl")
+        plan = make_plan(reader, records, max_shard_bytes, listed.append if skip_invalid else _raise)
+        if not plan.num_images:
+            raise no_images(reader)
         _agree_with_earlier_plan(state / "plan.json", plan, reader, max_shard_bytes)
 
-        writer = ShardWriter(reader, pictures, skip_invalid, data_folder, results_folder, work_folder)
+        writer = ShardWriter(reader, records, skip_invalid, data_folder, results_folder, work_folder)
         results = {shard.name: writer.finished(shard) for shard in plan.shards}
         to_do = [shard for shard in plan.shards if results[shard.name] is None]
         for result in results.values():
             if result is not None and result.problems and not skip_invalid:
                 raise result.problems[0]
-        _check_disk(output, sum(shard.num_bytes for shard in to_do), plan.num_pictures)
+        _check_disk(output, sum(shard.num_bytes for shard in to_do), plan.num_images)
         for result in do_shards(writer, to_do, num_proc, f"Writing {reader.title}"):
             results[result.name] = result
 
@@ -157,29 +157,29 @@ def prepare_dataset(
 
 def verify_dataset(reader: Reader, num_proc: int = 1) -> tuple[ProblemReport, int, int]:
     """
-    Looks at all pictures of a data set, and writes nothing but a list of them in the temporary folder.
+    Looks at all images of a data set, and writes nothing but a list of them in the temporary folder.
 
     Args:
         reader ([`Reader`]): the data set.
         num_proc (`int`, *optional*, defaults to 1): number of processes.
 
     Returns:
-        [`ProblemReport`], the number of pictures looked at, and that of official boxes that reach past the edge.
+        [`ProblemReport`], the number of images looked at, and that of official boxes that reach past the edge.
     """
     _check_num_proc(num_proc)
     report, listed = ProblemReport(), []
     with tempfile.TemporaryDirectory() as folder:
-        pictures = PictureList(Path(folder) / "pictures.jsonl")
-        plan = make_plan(reader, pictures, CHECKED_BYTES, listed.append)
+        records = ImageList(Path(folder) / "images.jsonl")
+        plan = make_plan(reader, records, CHECKED_BYTES, listed.append)
         results = list(
-            do_shards(ShardChecker(reader, pictures, True), plan.shards, num_proc, f"Checking {reader.title}")
+            do_shards(ShardChecker(reader, records, True), plan.shards, num_proc, f"Checking {reader.title}")
         )
     order = {shard.name: number for number, shard in enumerate(plan.shards)}
     results.sort(key=lambda result: order[result.name])
     for problem in listed + [problem for result in results for problem in result.problems]:
         report.add(problem)
     num_listed = sum(problem.image_id is not None for problem in listed)
-    return report, plan.num_pictures + num_listed, sum(result.num_past_edge for result in results)
+    return report, plan.num_images + num_listed, sum(result.num_past_edge for result in results)
 
 
 def is_complete(output: str | Path) -> bool:
@@ -221,7 +221,7 @@ def _work_folder(folder: Path):
         shutil.rmtree(folder)
 
 
-def _raise(problem: InvalidPicture):
+def _raise(problem: InvalidImage):
     raise problem
 
 
@@ -247,10 +247,10 @@ def _as_text(made_of: dict) -> str:
     return f"{made_of['reader']} from {made_of['source']}, in files of up to {made_of['max_shard_size']} bytes"
 
 
-def _check_disk(output: Path, num_bytes: int, num_pictures: int):
+def _check_disk(output: Path, num_bytes: int, num_images: int):
     if num_bytes == 0:
         return
-    needed = int(num_bytes * DISK_OVERHEAD) + num_pictures * LIST_BYTES_PER_PICTURE
+    needed = int(num_bytes * DISK_OVERHEAD) + num_images * LIST_BYTES_PER_IMAGE
     free = shutil.disk_usage(output).free
     if needed > free:
         raise ValueError(
@@ -259,7 +259,7 @@ def _check_disk(output: Path, num_bytes: int, num_pictures: int):
         )
 
 
-def _write_skipped(file: Path, skipped: list[InvalidPicture]):
+def _write_skipped(file: Path, skipped: list[InvalidImage]):
     if skipped:
         lines = [json.dumps(problem.as_record()) + "\n" for problem in skipped]
         with replacing_file(file, file.parent / STATE_FOLDER) as unfinished:

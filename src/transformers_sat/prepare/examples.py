@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""One picture of the lists as a row in the schema: read, decoded to see that it can be, checked and turned upright."""
+"""One image of the lists as a row in the schema: read, decoded to see that it can be, checked and turned upright."""
 
 import io
 from dataclasses import dataclass, replace
@@ -22,11 +22,11 @@ import numpy as np
 import PIL.Image
 
 from ..model.images_sat import MAX_IMAGE_BYTES, opened_image, orientation_of, read_image
-from .records import Picture, Reader
-from .validation import InvalidPicture, check_boxes, check_classes
+from .records import ImageRecord, Reader
+from .validation import InvalidImage, check_boxes, check_classes
 
 
-# The orientations that exchange width and height, and what brings the picture upright.
+# The orientations that exchange width and height, and what brings the image upright.
 QUARTER_TURNS = {
     5: PIL.Image.Transpose.TRANSPOSE,
     6: PIL.Image.Transpose.ROTATE_270,
@@ -63,60 +63,60 @@ def features_of(reader: Reader) -> datasets.Features:
     return datasets.Features(columns)
 
 
-def read_example(picture: Picture, reader: Reader, class_numbers: dict[str, int]) -> Example:
+def read_example(record: ImageRecord, reader: Reader, class_numbers: dict[str, int]) -> Example:
     """
-    Reads a picture and all that belongs to it.
+    Reads an image and all that belongs to it.
 
-    The picture's bytes stay as they are. Its boxes and masks are brought to the upright picture: where its EXIF orientation
+    The image's bytes stay as they are. Its boxes and masks are brought to the upright image: where its EXIF orientation
     exchanges width and height, the size in the lists, or else that of the masks, tells which of the two they are drawn on;
     without either they are taken to be upright.
 
     Args:
-        picture ([`Picture`]): as the lists have it.
+        image ([`ImageRecord`]): as the lists have it.
         reader ([`Reader`]): knows the files.
         class_numbers (`dict[str, int]`): number of each class.
 
     Raises:
-        [`InvalidPicture`]: if anything is wrong with it.
+        [`InvalidImage`]: if anything is wrong with it.
     """
     try:
-        picture = reader.annotate(picture)
-    except InvalidPicture:
+        record = reader.annotate(record)
+    except InvalidImage:
         raise
     except ValueError as error:
-        raise InvalidPicture.of(picture, "unreadable_annotation", _without_place(error, reader)) from error
-    check_classes(picture, class_numbers)
-    content, stored_size, orientation = _read_picture(picture, reader)
-    masks = [_read_mask(picture, reader, file, reader.object_pixels) for file in picture.masks]
-    ignored = [_read_mask(picture, reader, file, reader.ignored_pixels) for file in picture.ignore_masks]
+        raise InvalidImage.of(record, "unreadable_annotation", _without_place(error, reader)) from error
+    check_classes(record, class_numbers)
+    content, stored_size, orientation = _read_image(record, reader)
+    masks = [_read_mask(record, reader, file, reader.object_pixels) for file in record.masks]
+    ignored = [_read_mask(record, reader, file, reader.ignored_pixels) for file in record.ignore_masks]
 
     upright_size = stored_size[::-1] if orientation in QUARTER_TURNS else stored_size
-    if picture.size is not None and tuple(picture.size) not in (stored_size, upright_size):
-        width, height = picture.size
-        raise InvalidPicture.of(
-            picture,
+    if record.size is not None and tuple(record.size) not in (stored_size, upright_size):
+        width, height = record.size
+        raise InvalidImage.of(
+            record,
             "size_mismatch",
-            f"{picture.image} has {stored_size[0]} x {stored_size[1]} pixels, and {width} x {height} in the list.",
+            f"{record.image} has {stored_size[0]} x {stored_size[1]} pixels, and {width} x {height} in the list.",
         )
-    is_stored = _is_stored(picture, masks or ignored, stored_size, upright_size)
+    is_stored = _is_stored(record, masks or ignored, stored_size, upright_size)
     size = stored_size if is_stored else upright_size
-    num_past_edge = check_boxes(picture, size, reader.keeps_official_boxes)
-    if is_stored and picture.boxes:
-        picture = replace(picture, boxes=[turn_box(box, stored_size, orientation) for box in picture.boxes])
-    mask, ignore_mask = _merge_masks(picture, masks, ignored, size)
+    num_past_edge = check_boxes(record, size, reader.keeps_official_boxes)
+    if is_stored and record.boxes:
+        record = replace(record, boxes=[turn_box(box, stored_size, orientation) for box in record.boxes])
+    mask, ignore_mask = _merge_masks(record, masks, ignored, size)
     turn = QUARTER_TURNS[orientation] if is_stored else None
 
     row = {
-        "image": {"bytes": content, "path": PurePosixPath(picture.image).name},
-        "image_id": picture.image_id,
-        "label": class_numbers[picture.label],
+        "image": {"bytes": content, "path": PurePosixPath(record.image).name},
+        "image_id": record.image_id,
+        "label": class_numbers[record.label],
     }
     if reader.has_boxes:
-        row["objects"] = _objects(picture, class_numbers)
+        row["objects"] = _objects(record, class_numbers)
     if reader.has_masks:
-        row["mask"] = _encode_mask(picture, mask, turn)
+        row["mask"] = _encode_mask(record, mask, turn)
     if reader.has_ignore_masks:
-        row["ignore_mask"] = _encode_mask(picture, ignore_mask, turn)
+        row["ignore_mask"] = _encode_mask(record, ignore_mask, turn)
     return Example(row, num_past_edge)
 
 
@@ -124,11 +124,11 @@ def turn_box(
     box: tuple[float, float, float, float], size: tuple[int, int], orientation: int
 ) -> tuple[float, float, float, float]:
     """
-    Brings a box of a picture as it is stored to the upright picture.
+    Brings a box of an image as it is stored to the upright image.
 
     Args:
-        box (`(x, y, width, height)`): in pixels of the stored picture.
-        size (`(width, height)`): of the stored picture.
+        box (`(x, y, width, height)`): in pixels of the stored image.
+        size (`(width, height)`): of the stored image.
         orientation (`int`): EXIF orientation, 5 to 8: those that exchange width and height.
     """
     x, y, width, height = box
@@ -137,34 +137,34 @@ def turn_box(
     return *corner, height, width
 
 
-def _read_picture(picture: Picture, reader: Reader) -> tuple[bytes, tuple[int, int], int]:
-    """Bytes, size as stored and EXIF orientation of a picture that can be decoded to its end."""
-    content = _read_file(picture, reader, picture.image)
+def _read_image(record: ImageRecord, reader: Reader) -> tuple[bytes, tuple[int, int], int]:
+    """Bytes, size as stored and EXIF orientation of an image that can be decoded to its end."""
+    content = _read_file(record, reader, record.image)
     try:
-        with opened_image(content, picture.image) as image:
+        with opened_image(content, record.image) as image:
             size = image.size
             # An eighth of a JPEG's pixels: all of its data are read, at a fraction of the time.
             image.draft(None, (1, 1))
             image.load()
             return content, size, orientation_of(image)
     except ValueError as error:
-        raise InvalidPicture.of(picture, "undecodable", str(error)) from error
+        raise InvalidImage.of(record, "undecodable", str(error)) from error
 
 
-def _read_mask(picture: Picture, reader: Reader, file: str, pixels_of) -> np.ndarray:
-    content = _read_file(picture, reader, file)
+def _read_mask(record: ImageRecord, reader: Reader, file: str, pixels_of) -> np.ndarray:
+    content = _read_file(record, reader, file)
     try:
         return pixels_of(read_image(content, file))
     except ValueError as error:
-        raise InvalidPicture.of(picture, "undecodable", str(error)) from error
+        raise InvalidImage.of(record, "undecodable", str(error)) from error
 
 
-def _read_file(picture: Picture, reader: Reader, file: str) -> bytes:
+def _read_file(record: ImageRecord, reader: Reader, file: str) -> bytes:
     try:
         return reader.source.read(file, MAX_IMAGE_BYTES)
     except Exception as error:  # of the disk or of a damaged archive, whose readers raise errors of any kind
         reason = _without_place(error, reader)
-        raise InvalidPicture.of(picture, "undecodable", f"The image {file} cannot be read: {reason}") from error
+        raise InvalidImage.of(record, "undecodable", f"The image {file} cannot be read: {reason}") from error
 
 
 def _without_place(error: Exception, reader: Reader) -> str:
@@ -173,13 +173,13 @@ def _without_place(error: Exception, reader: Reader) -> str:
 
 
 def _is_stored(
-    picture: Picture, masks: list[np.ndarray], stored_size: tuple[int, int], upright_size: tuple[int, int]
+    record: ImageRecord, masks: list[np.ndarray], stored_size: tuple[int, int], upright_size: tuple[int, int]
 ) -> bool:
-    """Whether boxes and masks are drawn on the picture as it is stored, rather than upright."""
+    """Whether boxes and masks are drawn on the image as it is stored, rather than upright."""
     if stored_size == upright_size:
         return False
-    if picture.size is not None:
-        return tuple(picture.size) == stored_size
+    if record.size is not None:
+        return tuple(record.size) == stored_size
     if masks:
         mask_size = masks[0].shape[::-1]
         return _have_same_proportions(mask_size, stored_size) and not _have_same_proportions(mask_size, upright_size)
@@ -192,7 +192,7 @@ def _have_same_proportions(size: tuple[int, int], other: tuple[int, int]) -> boo
 
 
 def _merge_masks(
-    picture: Picture, masks: list[np.ndarray], ignored: list[np.ndarray], size: tuple[int, int]
+    record: ImageRecord, masks: list[np.ndarray], ignored: list[np.ndarray], size: tuple[int, int]
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """
     The union of the masks, and that of what is ignored, without the object.
@@ -202,10 +202,10 @@ def _merge_masks(
     sizes = {mask.shape[::-1] for mask in masks + ignored}
     for mask_size in sizes:
         if not _have_same_proportions(mask_size, size):
-            raise InvalidPicture.of(
-                picture,
+            raise InvalidImage.of(
+                record,
                 "mask_size",
-                f"a mask of {picture.image} has {mask_size[0]} x {mask_size[1]} pixels, the picture {size[0]} x {size[1]}.",
+                f"a mask of {record.image} has {mask_size[0]} x {mask_size[1]} pixels, the image {size[0]} x {size[1]}.",
             )
     if len(sizes) > 1:
         masks, ignored = [[_resize_mask(mask, size) for mask in group] for group in (masks, ignored)]
@@ -220,21 +220,21 @@ def _resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(PIL.Image.fromarray(mask).resize(size, PIL.Image.Resampling.NEAREST))
 
 
-def _encode_mask(picture: Picture, mask: np.ndarray | None, turn: PIL.Image.Transpose | None) -> dict | None:
+def _encode_mask(record: ImageRecord, mask: np.ndarray | None, turn: PIL.Image.Transpose | None) -> dict | None:
     if mask is None:
         return None
     image = PIL.Image.fromarray(mask.astype(np.uint8) * 255)
     file = io.BytesIO()
     (image if turn is None else image.transpose(turn)).save(file, "PNG")
-    return {"bytes": file.getvalue(), "path": f"{PurePosixPath(picture.image).stem}.png"}
+    return {"bytes": file.getvalue(), "path": f"{PurePosixPath(record.image).stem}.png"}
 
 
-def _objects(picture: Picture, class_numbers: dict[str, int]) -> dict | None:
-    if not picture.boxes:
+def _objects(record: ImageRecord, class_numbers: dict[str, int]) -> dict | None:
+    if not record.boxes:
         return None
-    categories = picture.categories or [picture.label] * len(picture.boxes)
+    categories = record.categories or [record.label] * len(record.boxes)
     return {
-        "bbox": [[float(number) for number in box] for box in picture.boxes],
+        "bbox": [[float(number) for number in box] for box in record.boxes],
         "category": [class_numbers[category] for category in categories],
     }
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Which picture goes into which file, settled before anything is written."""
+"""Which image goes into which file, settled before anything is written."""
 
 import hashlib
 import json
@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from .examples import features_of
-from .records import Picture, Reader
-from .validation import InvalidPicture, check_listing
+from .records import ImageRecord, Reader
+from .validation import InvalidImage, check_listing
 
 
 # Part of the fingerprint: raise it with every change after which the same source gives other files.
@@ -33,7 +33,7 @@ PLAN_VERSION = 1
 # Splits stand in this order, others after them.
 SPLIT_ORDER = ("train", "validation", "test")
 
-# What a row takes beside its pictures, about.
+# What a row takes beside its images, about.
 ROW_BYTES = 200
 
 
@@ -46,7 +46,7 @@ class Shard:
         split (`str`): its split.
         number (`int`): its number in the split.
         num_shards (`int`): how many the split has.
-        lines (`np.ndarray`): where its pictures stand in the list of all.
+        lines (`np.ndarray`): where its images stand in the list of all.
         num_bytes (`int`): its size, about.
     """
 
@@ -75,100 +75,100 @@ class Plan:
     fingerprint: str
 
     @property
-    def num_pictures(self) -> int:
+    def num_images(self) -> int:
         return sum(len(shard.lines) for shard in self.shards)
 
 
-class PictureList:
-    """All pictures of a data set, in a file: in memory, those of ILSVRC would take a gigabyte."""
+class ImageList:
+    """All images of a data set, in a file: in memory, those of ILSVRC would take a gigabyte."""
 
     def __init__(self, path: Path):
         self.path = path
 
-    def write(self, pictures: Iterator[Picture]) -> Iterator[tuple[int, bytes, Picture]]:
-        """Writes pictures as they pass, and gives each with its place and its line."""
+    def write(self, records: Iterator[ImageRecord]) -> Iterator[tuple[int, bytes, ImageRecord]]:
+        """Writes images as they pass, and gives each with its place and its line."""
         with open(self.path, "wb") as file:
-            for picture in pictures:
-                line = json.dumps(vars(picture)).encode() + b"\n"
+            for record in records:
+                line = json.dumps(vars(record)).encode() + b"\n"
                 place = file.tell()
                 file.write(line)
-                yield place, line, picture
+                yield place, line, record
 
-    def read(self, lines: np.ndarray) -> Iterator[Picture]:
-        """The pictures at some places."""
+    def read(self, lines: np.ndarray) -> Iterator[ImageRecord]:
+        """The images at some places."""
         with open(self.path, "rb") as file:
             for place in lines.tolist():
                 file.seek(place)
-                picture = Picture(**json.loads(file.readline()))
+                record = ImageRecord(**json.loads(file.readline()))
                 for name in ("size", "masks", "ignore_masks"):
-                    value = getattr(picture, name)
-                    setattr(picture, name, value if value is None else tuple(value))
-                yield picture
+                    value = getattr(record, name)
+                    setattr(record, name, value if value is None else tuple(value))
+                yield record
 
 
 def make_plan(
-    reader: Reader, pictures: PictureList, max_shard_bytes: int, report: Callable[[InvalidPicture], None]
+    reader: Reader, records: ImageList, max_shard_bytes: int, report: Callable[[InvalidImage], None]
 ) -> Plan:
     """
-    Goes through the lists of a data set and divides its pictures into shards.
+    Goes through the lists of a data set and divides its images into shards.
 
-    Within a split, pictures are in the order in which they lie in the source, so that archives are read from front to
+    Within a split, images are in the order in which they lie in the source, so that archives are read from front to
     back.
 
     Args:
         reader ([`Reader`]): the data set.
-        pictures ([`PictureList`]): is written.
-        max_shard_bytes (`int`): size of a shard, at most, unless a single picture is larger.
+        images ([`ImageList`]): is written.
+        max_shard_bytes (`int`): size of a shard, at most, unless a single image is larger.
         report (`Callable`):
-            Called with each problem that the lists alone show. If it returns, the picture is left out.
+            Called with each problem that the lists alone show. If it returns, the image is left out.
 
     Returns:
-        [`Plan`], which is empty if there are problems with all pictures.
+        [`Plan`], which is empty if there are problems with all images.
 
     Raises:
         `ValueError`: if there are no classes, or two of one name.
     """
     class_numbers = {name: number for number, name in enumerate(reader.class_names)}
     if not class_numbers:
-        raise no_pictures(reader)
+        raise no_images(reader)
     if len(class_numbers) < len(reader.class_names):
         repeated = [name for number, name in enumerate(reader.class_names) if class_numbers[name] != number]
         raise ValueError(f"{reader.source.path}: classes of {reader.title} have the same name: {repeated[:5]}.")
     source, digest = reader.source, hashlib.sha256()
     splits: list[str] = []
-    # a few numbers a picture, in arrays for the same reason
+    # a few numbers an image, in arrays for the same reason
     columns = {name: array("q") for name in ("split", "container", "offset", "line", "num_bytes", "label")}
     id_hashes = array("Q")
-    for line, text, picture in pictures.write(reader.pictures()):
+    for line, text, record in records.write(reader.records()):
         try:
-            check_listing(picture, source, class_numbers)
-        except InvalidPicture as problem:
+            check_listing(record, source, class_numbers)
+        except InvalidImage as problem:
             report(problem)
             continue
         digest.update(text)
-        if picture.split not in splits:
-            splits.append(picture.split)
-        files = (picture.image, *picture.masks, *picture.ignore_masks)
-        container, offset = source.position(picture.image)
+        if record.split not in splits:
+            splits.append(record.split)
+        files = (record.image, *record.masks, *record.ignore_masks)
+        container, offset = source.position(record.image)
         values = (
-            splits.index(picture.split),
+            splits.index(record.split),
             container,
             offset,
             line,
             sum(source.size(file) for file in files) + ROW_BYTES,
-            class_numbers[picture.label],
+            class_numbers[record.label],
         )
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
-        id_hashes.append(int.from_bytes(hashlib.blake2b(picture.image_id.encode(), digest_size=8).digest()))
+        id_hashes.append(int.from_bytes(hashlib.blake2b(record.image_id.encode(), digest_size=8).digest()))
     table = {name: np.asarray(column) for name, column in columns.items()}
-    kept = _without_duplicates(pictures, table["line"], np.asarray(id_hashes), report)
+    kept = _without_duplicates(records, table["line"], np.asarray(id_hashes), report)
     table = {name: column[kept] for name, column in table.items()}
 
     class_counts = np.bincount(table["label"], minlength=len(class_numbers))
     for name, count in zip(reader.class_names, class_counts, strict=True):
         if count == 0:
-            report(InvalidPicture("empty_class", f"the class {name!r} has no pictures.", str(source.path)))
+            report(InvalidImage("empty_class", f"the class {name!r} has no images.", str(source.path)))
     shards = _divide(table, splits, max_shard_bytes)
     settings = {
         "version": PLAN_VERSION,
@@ -183,25 +183,25 @@ def make_plan(
     return Plan(shards, digest.hexdigest())
 
 
-def no_pictures(reader: Reader) -> ValueError:
-    """The error for a source without pictures, or with none that is left."""
-    return ValueError(f"{reader.source.path} has no picture of {reader.title} that can be used.")
+def no_images(reader: Reader) -> ValueError:
+    """The error for a source without images, or with none that is left."""
+    return ValueError(f"{reader.source.path} has no image of {reader.title} that can be used.")
 
 
 def _without_duplicates(
-    pictures: PictureList, lines: np.ndarray, id_hashes: np.ndarray, report: Callable[[InvalidPicture], None]
+    records: ImageList, lines: np.ndarray, id_hashes: np.ndarray, report: Callable[[InvalidImage], None]
 ) -> np.ndarray:
-    """Numbers of the pictures whose id was not there before."""
+    """Numbers of the images whose id was not there before."""
     _, inverse, counts = np.unique(id_hashes, return_inverse=True, return_counts=True)
     suspects = np.flatnonzero(counts[inverse] > 1)
     kept = np.ones(len(lines), dtype=bool)
     first_of = {}
-    for number, picture in zip(suspects.tolist(), pictures.read(lines[suspects]), strict=True):
-        first = first_of.setdefault(picture.image_id, picture)
-        if first is not picture:
+    for number, record in zip(suspects.tolist(), records.read(lines[suspects]), strict=True):
+        first = first_of.setdefault(record.image_id, record)
+        if first is not record:
             kept[number] = False
-            message = f"the id {picture.image_id!r} of {picture.image} is that of {first.image} in {first.where}."
-            report(InvalidPicture.of(picture, "duplicate_id", message))
+            message = f"the id {record.image_id!r} of {record.image} is that of {first.image} in {first.where}."
+            report(InvalidImage.of(record, "duplicate_id", message))
     return np.flatnonzero(kept)
 
 
@@ -224,4 +224,4 @@ def _divide(table: dict[str, np.ndarray], splits: list[str], max_shard_bytes: in
     return shards
 
 
-__all__ = ["PictureList", "Plan", "Shard", "make_plan", "no_pictures"]
+__all__ = ["ImageList", "Plan", "Shard", "make_plan", "no_images"]

@@ -25,9 +25,9 @@ from .archives import Source
 
 
 @dataclass
-class Picture:
+class ImageRecord:
     """
-    A picture as the data set's lists have it. Nothing of it was read yet but the lists.
+    An image as the data set's lists have it. Nothing of it was read yet but the lists.
 
     Attributes:
         split (`str`): `train`, `validation`, `test`, ...
@@ -37,7 +37,7 @@ class Picture:
         where (`str`): file and line that name it, for errors, such as `images.txt, line 12`.
         boxes (`list` of `(x, y, width, height)`, *optional*):
             In pixels, as the data set has them. `None` where there are none.
-        categories (`list[str]`, *optional*): class of each box; that of the picture if `None`.
+        categories (`list[str]`, *optional*): class of each box; that of the image if `None`.
         size (`(width, height)`, *optional*): what the lists say that the size of the file is, in pixels.
         masks (`tuple[str, ...]`): files in the source whose union is the object.
         ignore_masks (`tuple[str, ...]`): files whose union, without the object, is what is not measured.
@@ -79,12 +79,12 @@ class Reader(ABC):
     citation: str
     layout: str
 
-    # Whether pictures of the set have them: which columns there will be.
+    # Whether images of the set have them: which columns there will be.
     has_boxes: bool = True
     has_masks: bool = False
     has_ignore_masks: bool = False
 
-    # Whether boxes that reach past the edge of their picture are the official ones, which published figures are measured
+    # Whether boxes that reach past the edge of their image are the official ones, which published figures are measured
     # with: they are kept as they are. Anywhere else they are taken for corners given as sizes, and are a problem.
     keeps_official_boxes: bool = False
 
@@ -97,18 +97,18 @@ class Reader(ABC):
         """Names of all classes, in the data set's order: that of the labels' numbers."""
 
     @abstractmethod
-    def pictures(self) -> Iterator[Picture]:
-        """All pictures, in an order that depends on the source's contents alone."""
+    def records(self) -> Iterator[ImageRecord]:
+        """All images, in an order that depends on the source's contents alone."""
 
-    def annotate(self, picture: Picture) -> Picture:
+    def annotate(self, record: ImageRecord) -> ImageRecord:
         """
-        Reads what has a file of its own for each picture (an XML of boxes). It is called once for each picture, in the
-        process that writes it; readers whose lists say all return the picture as it is.
+        Reads what has a file of its own for each image (an XML of boxes). It is called once for each image, in the
+        process that writes it; readers whose lists say all return the image as it is.
 
         Raises:
             `ValueError`: if the file is missing or cannot be read; the message names it.
         """
-        return picture
+        return record
 
     def object_pixels(self, mask: PIL.Image.Image) -> np.ndarray:
         """Which pixels of a file of `masks` are the object: boolean, of shape `(height, width)`."""
@@ -119,4 +119,4 @@ class Reader(ABC):
         return self.object_pixels(mask)
 
 
-__all__ = ["Picture", "Reader"]
+__all__ = ["ImageRecord", "Reader"]

@@ -53,7 +53,7 @@ def prepare(
         token (`str`, *optional*): access token for the Hub; the stored one by default.
         num_proc (`int`, *optional*, defaults to 1): number of processes.
         verify (`bool`, *optional*, defaults to `False`): whether to look only.
-        skip_invalid (`bool`, *optional*, defaults to `False`): whether to leave out pictures with a problem.
+        skip_invalid (`bool`, *optional*, defaults to `False`): whether to leave out images with a problem.
         max_shard_size (`str`, *optional*, defaults to `"500MB"`): size of a file, at most.
         stamp_settings: for the stamps, fields of [`StampSettings`].
 
@@ -77,10 +77,10 @@ def prepare(
     write_card(prepared, reader, _command(reader, prepared.output, max_shard_size, skip_invalid, settings))
     for split, summary in prepared.splits.items():
         print(
-            f"{on_console(split)}: {summary.num_examples} pictures in {summary.num_shards} files, {summary.num_boxes} boxes"
+            f"{on_console(split)}: {summary.num_examples} images in {summary.num_shards} files, {summary.num_boxes} boxes"
         )
     if prepared.skipped:
-        print(on_console(f"left out: {len(prepared.skipped)} pictures, see {prepared.output / SKIPPED_FILE}"))
+        print(on_console(f"left out: {len(prepared.skipped)} images, see {prepared.output / SKIPPED_FILE}"))
     for remark in prepared.remarks:
         print(on_console(str(remark)))
     print(on_console(f"wrote {prepared.output}"))
@@ -153,12 +153,12 @@ def make_repository(repo_id: str, private: bool = False, token: str | None = Non
 
 
 def _verify(reader: Reader, num_proc: int) -> int:
-    report, num_pictures, num_past_edge = verify_dataset(reader, num_proc)
+    report, num_images, num_past_edge = verify_dataset(reader, num_proc)
     if report:
         print(on_console(str(report)))
     if num_past_edge:
         print(f"{num_past_edge} official boxes reach more than a pixel past the edge; they are kept as they are.")
-    print(f"{num_pictures} pictures, {len(report)} problems")
+    print(f"{num_images} images, {len(report)} problems")
     return 1 if report else 0
 
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The unit of work: the pictures of one Parquet file, written or only checked, in a process of its own or not."""
+"""The unit of work: the images of one Parquet file, written or only checked, in a process of its own or not."""
 
 import concurrent.futures
 import itertools
@@ -33,16 +33,16 @@ from tqdm.auto import tqdm
 
 from ..writing import replacing_file
 from .examples import Example, features_of, read_example
-from .plan import PictureList, Shard
+from .plan import ImageList, Shard
 from .records import Reader
-from .validation import InvalidPicture
+from .validation import InvalidImage
 
 
-# Memory in use, and what must be read to see one picture.
+# Memory in use, and what must be read to see one image.
 MAX_ROW_GROUP_ROWS = 100
 MAX_ROW_GROUP_BYTES = 2**24
 
-# Pages end where the content says so: a changed picture leaves the other pages' bytes as they were, and the Hub stores
+# Pages end where the content says so: a changed image leaves the other pages' bytes as they were, and the Hub stores
 # only what is new.
 CONTENT_DEFINED_CHUNKING = {"min_chunk_size": 2**18, "max_chunk_size": 2**20, "norm_level": 0}
 
@@ -52,7 +52,7 @@ SECONDS_BETWEEN_LOOKS = 0.2
 @dataclass
 class ShardResult:
     """
-    What was found in the pictures of a shard.
+    What was found in the images of a shard.
 
     Attributes:
         name (`str`): the shard's.
@@ -64,7 +64,7 @@ class ShardResult:
         num_boxes (`int`), num_boxed (`int`): boxes, and rows with a box.
         num_past_edge (`int`): boxes that reach past the edge by more than a pixel.
         num_masked (`int`): rows with a mask.
-        problems (`list[InvalidPicture]`): pictures left out.
+        problems (`list[InvalidImage]`): images left out.
     """
 
     name: str
@@ -77,7 +77,7 @@ class ShardResult:
     num_boxed: int = 0
     num_past_edge: int = 0
     num_masked: int = 0
-    problems: list[InvalidPicture] = field(default_factory=list)
+    problems: list[InvalidImage] = field(default_factory=list)
 
     def count(self, example: Example, label: str):
         objects = example.row.get("objects")
@@ -95,7 +95,7 @@ class ShardResult:
     @classmethod
     def from_json(cls, text: bytes) -> "ShardResult":
         content = json.loads(text)
-        problems = [InvalidPicture(**record) for record in content.pop("problems")]
+        problems = [InvalidImage(**record) for record in content.pop("problems")]
         return cls(**content | {"class_counts": Counter(content["class_counts"])}, problems=problems)
 
 
@@ -105,29 +105,29 @@ class ShardWork(ABC):
 
     Args:
         reader ([`Reader`]): the data set.
-        pictures ([`PictureList`]): its pictures.
-        goes_on (`bool`): whether a picture with a problem is left out, or ends the work.
+        images ([`ImageList`]): its images.
+        goes_on (`bool`): whether an image with a problem is left out, or ends the work.
     """
 
-    def __init__(self, reader: Reader, pictures: PictureList, goes_on: bool):
-        self.reader, self.pictures, self.goes_on = reader, pictures, goes_on
+    def __init__(self, reader: Reader, records: ImageList, goes_on: bool):
+        self.reader, self.records, self.goes_on = reader, records, goes_on
         self.class_numbers = {name: number for number, name in enumerate(reader.class_names)}
 
     @abstractmethod
     def __call__(self, shard: Shard, step: Callable[[], None]) -> ShardResult:
-        """Does it, with a call of `step` after each picture."""
+        """Does it, with a call of `step` after each image."""
 
     def examples(self, shard: Shard, result: ShardResult, step: Callable[[], None]) -> Iterator[Example]:
         """The rows of a shard, counted in `result`."""
-        for picture in self.pictures.read(shard.lines):
+        for record in self.records.read(shard.lines):
             try:
-                example = read_example(picture, self.reader, self.class_numbers)
-            except InvalidPicture as problem:
+                example = read_example(record, self.reader, self.class_numbers)
+            except InvalidImage as problem:
                 if not self.goes_on:
                     raise
                 result.problems.append(problem)
             else:
-                result.count(example, picture.label)
+                result.count(example, record.label)
                 yield example
             step()
 
@@ -155,13 +155,13 @@ class ShardWriter(ShardWork):
     def __init__(
         self,
         reader: Reader,
-        pictures: PictureList,
+        records: ImageList,
         goes_on: bool,
         data_folder: Path,
         results_folder: Path,
         work_folder: Path,
     ):
-        super().__init__(reader, pictures, goes_on)
+        super().__init__(reader, records, goes_on)
         self.data_folder, self.results_folder, self.work_folder = data_folder, results_folder, work_folder
 
     def finished(self, shard: Shard) -> ShardResult | None:
@@ -221,7 +221,7 @@ def row_groups(examples: Iterator[Example]) -> Iterator[list[dict]]:
 
 def do_shards(work: ShardWork, shards: list[Shard], num_proc: int, description: str) -> Iterator[ShardResult]:
     """
-    Does the work on each shard, with a progress bar over the pictures.
+    Does the work on each shard, with a progress bar over the images.
 
     Args:
         work ([`ShardWork`]): what is done.
@@ -233,7 +233,7 @@ def do_shards(work: ShardWork, shards: list[Shard], num_proc: int, description: 
         Iterator of [`ShardResult`] in the order in which they are finished.
     """
     total = sum(len(shard.lines) for shard in shards)
-    with tqdm(total=total, desc=description, unit=" pictures", smoothing=0.05) as bar:
+    with tqdm(total=total, desc=description, unit=" images", smoothing=0.05) as bar:
         if num_proc == 1 or len(shards) <= 1:
             for shard in shards:
                 yield work(shard, bar.update)
@@ -259,7 +259,7 @@ def _in_processes(work: ShardWork, shards: list[Shard], num_proc: int, bar: tqdm
                 yield future.result()
             running |= {executor.submit(_do_shard, shard) for shard in itertools.islice(waiting, len(done))}
     finally:
-        # Also when a shard failed or the user interrupts: the others stop at their next picture.
+        # Also when a shard failed or the user interrupts: the others stop at their next image.
         stop.set()
         executor.shutdown(cancel_futures=True)
 

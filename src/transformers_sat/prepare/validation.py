@@ -17,23 +17,23 @@ import math
 from collections import Counter
 
 from .archives import Source
-from .records import Picture
+from .records import ImageRecord
 
 
 KINDS = {
     "duplicate_id": "an image id that was there before",
     "missing_file": "a file of the lists that is not in the source",
     "unknown_class": "a class that is not among the data set's",
-    "empty_class": "a class without pictures",
+    "empty_class": "a class without images",
     "unreadable_annotation": "a file of annotations that is missing or cannot be read",
-    "undecodable": "a picture or mask that cannot be decoded",
-    "size_mismatch": "a size in the lists that is not the picture's",
-    "mask_size": "a mask of other proportions than the picture",
+    "undecodable": "an image or mask that cannot be decoded",
+    "size_mismatch": "a size in the lists that is not the image's",
+    "mask_size": "a mask of other proportions than the image",
     "empty_box": "a box without area, inverted, or not of finite numbers",
-    "box_outside": "a box that lies or reaches outside its picture",
+    "box_outside": "a box that lies or reaches outside its image",
 }
 
-# Far beyond any picture that is decoded. Official boxes may reach past the edge, but not out of the type of their column.
+# Far beyond any image that is decoded. Official boxes may reach past the edge, but not out of the type of their column.
 LARGEST_COORDINATE = 1e9
 
 # Corners that count from 1, and rounded ones, may lie this far past the edge.
@@ -42,7 +42,7 @@ EDGE_TOLERANCE = 1.0
 NUM_EXAMPLES = 5
 
 
-class InvalidPicture(ValueError):
+class InvalidImage(ValueError):
     """
     A problem of a data set.
 
@@ -50,7 +50,7 @@ class InvalidPicture(ValueError):
         kind (`str`): one of `KINDS`.
         message (`str`): what is wrong.
         where (`str`): file and line.
-        image_id (`str`, *optional*): the picture's, if it is one picture's problem.
+        image_id (`str`, *optional*): the image's, if it is one image's problem.
         image (`str`, *optional*): path of its file in the source.
     """
 
@@ -59,8 +59,8 @@ class InvalidPicture(ValueError):
         self.kind, self.message, self.where, self.image_id, self.image = kind, message, where, image_id, image
 
     @classmethod
-    def of(cls, picture: Picture, kind: str, message: str) -> "InvalidPicture":
-        return cls(kind, message, picture.where, picture.image_id, picture.image)
+    def of(cls, record: ImageRecord, kind: str, message: str) -> "InvalidImage":
+        return cls(kind, message, record.where, record.image_id, record.image)
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message} ({self.kind})"
@@ -80,7 +80,7 @@ class ProblemReport:
     def __len__(self) -> int:
         return self.counts.total()
 
-    def add(self, problem: InvalidPicture):
+    def add(self, problem: InvalidImage):
         self.counts[problem.kind] += 1
         examples = self.examples.setdefault(problem.kind, [])
         if len(examples) < NUM_EXAMPLES:
@@ -97,43 +97,43 @@ class ProblemReport:
         return "\n".join(lines)
 
 
-def check_listing(picture: Picture, source: Source, class_names: dict[str, int]):
+def check_listing(record: ImageRecord, source: Source, class_names: dict[str, int]):
     """
-    Checks what the lists alone can tell of a picture.
+    Checks what the lists alone can tell of an image.
 
     Raises:
-        [`InvalidPicture`]
+        [`InvalidImage`]
     """
-    for file in (picture.image, *picture.masks, *picture.ignore_masks):
+    for file in (record.image, *record.masks, *record.ignore_masks):
         if file not in source:
-            raise InvalidPicture.of(picture, "missing_file", f"there is no file {file} in the source.")
-    check_classes(picture, class_names)
-    check_boxes(picture, None)
+            raise InvalidImage.of(record, "missing_file", f"there is no file {file} in the source.")
+    check_classes(record, class_names)
+    check_boxes(record, None)
 
 
-def check_classes(picture: Picture, class_names: dict[str, int]):
-    """Checks that the classes of a picture and of its boxes are the data set's."""
-    for label in (picture.label, *(picture.categories or ())):
+def check_classes(record: ImageRecord, class_names: dict[str, int]):
+    """Checks that the classes of an image and of its boxes are the data set's."""
+    for label in (record.label, *(record.categories or ())):
         if label not in class_names:
-            raise InvalidPicture.of(
-                picture,
+            raise InvalidImage.of(
+                record,
                 "unknown_class",
-                f"{picture.image} has the class {label!r}, which the data set's classes lack.",
+                f"{record.image} has the class {label!r}, which the data set's classes lack.",
             )
-    if picture.categories is not None and len(picture.categories) != len(picture.boxes or ()):
-        raise InvalidPicture.of(
-            picture,
+    if record.categories is not None and len(record.categories) != len(record.boxes or ()):
+        raise InvalidImage.of(
+            record,
             "unreadable_annotation",
-            f"{picture.image} has {len(picture.categories)} categories for {len(picture.boxes or ())} boxes.",
+            f"{record.image} has {len(record.categories)} categories for {len(record.boxes or ())} boxes.",
         )
 
 
-def check_boxes(picture: Picture, size: tuple[int, int] | None, keeps_official_boxes: bool = False) -> int:
+def check_boxes(record: ImageRecord, size: tuple[int, int] | None, keeps_official_boxes: bool = False) -> int:
     """
-    Checks the boxes of a picture.
+    Checks the boxes of an image.
 
     Args:
-        picture ([`Picture`]): the picture.
+        image ([`ImageRecord`]): the image.
         size (`(width, height)`, *optional*): in pixels, as the boxes count them; only their own shape is checked without.
         keeps_official_boxes (`bool`, *optional*, defaults to `False`):
             Whether boxes may reach past the edge, as long as some of them is inside.
@@ -142,14 +142,14 @@ def check_boxes(picture: Picture, size: tuple[int, int] | None, keeps_official_b
         `int`: number of boxes that reach past the edge by more than a pixel.
 
     Raises:
-        [`InvalidPicture`]
+        [`InvalidImage`]
     """
     num_past_edge = 0
-    for box in picture.boxes or ():
+    for box in record.boxes or ():
         x, y, width, height = box
         if not all(map(math.isfinite, box)) or width <= 0 or height <= 0:
-            raise InvalidPicture.of(
-                picture, "empty_box", f"the box x, y, width, height = {_numbers(box)} of {picture.image} has no area."
+            raise InvalidImage.of(
+                record, "empty_box", f"the box x, y, width, height = {_numbers(box)} of {record.image} has no area."
             )
         if size is None:
             continue
@@ -157,10 +157,10 @@ def check_boxes(picture: Picture, size: tuple[int, int] | None, keeps_official_b
         distance = max(-x, -y, x + width - size[0], y + height - size[1])
         past_edge = distance > EDGE_TOLERANCE
         if not overlaps or (past_edge and not keeps_official_boxes) or distance > LARGEST_COORDINATE:
-            raise InvalidPicture.of(
-                picture,
+            raise InvalidImage.of(
+                record,
                 "box_outside",
-                f"the box x, y, width, height = {_numbers(box)} reaches outside {picture.image}, which has {size[0]} x "
+                f"the box x, y, width, height = {_numbers(box)} reaches outside {record.image}, which has {size[0]} x "
                 f"{size[1]} pixels.",
             )
         num_past_edge += past_edge
@@ -171,4 +171,4 @@ def _numbers(box: tuple[float, ...]) -> str:
     return ", ".join(f"{number:g}" for number in box)
 
 
-__all__ = ["KINDS", "InvalidPicture", "ProblemReport", "check_boxes", "check_classes", "check_listing"]
+__all__ = ["KINDS", "InvalidImage", "ProblemReport", "check_boxes", "check_classes", "check_listing"]

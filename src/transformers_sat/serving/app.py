@@ -50,10 +50,10 @@ class Limits:
     What the server takes on.
 
     Args:
-        max_batch_size (`int`): pictures that the model is given at a time.
-        max_wait_ms (`float`): how long a picture waits for others to share a batch with, in milliseconds.
+        max_batch_size (`int`): images that the model is given at a time.
+        max_wait_ms (`float`): how long an image waits for others to share a batch with, in milliseconds.
         max_request_mb (`float`): size of a request, in megabytes (10^6 bytes).
-        max_pixels (`int`): width times height of a picture.
+        max_pixels (`int`): width times height of an image.
         max_requests (`int`): requests in work or waiting, and threads still at work for one that timed out; more are
             turned away (429).
         timeout_s (`float`): time for a request from its first byte to its answer, in seconds.
@@ -252,20 +252,20 @@ class Service:
             logger.error("The model fails: %s", error)
 
     async def _answer(self, body: bytes, content_type: str, task: str | None) -> JSONResponse:
-        data, pictures, parameters = await self.threads(self._read, body, content_type, task)
-        outputs = await gather(self._localize(picture) for picture in pictures)
+        data, images, parameters = await self.threads(self._read, body, content_type, task)
+        outputs = await gather(self._localize(image) for image in images)
         answers = await gather(self.threads(self.handler.answer, output, parameters) for output in outputs)
         # JSON is made in a thread too: masks can be megabytes
         return await self.threads(JSONResponse, answers if isinstance(data["inputs"], list) else answers[0])
 
     def _read(self, body: bytes, content_type: str, task: str | None) -> tuple[dict, list, dict]:
         data = parse_body(body, content_type)
-        pictures, parameters = self.handler.read(with_task(data, task))
-        return data, pictures, parameters
+        images, parameters = self.handler.read(with_task(data, task))
+        return data, images, parameters
 
-    async def _localize(self, picture) -> dict:
+    async def _localize(self, image) -> dict:
         async with self.room:
-            return await self.batcher(await self.threads(self.handler.prepare, picture))
+            return await self.batcher(await self.threads(self.handler.prepare, image))
 
 
 def longest(seconds: list[float]) -> float:

@@ -93,14 +93,14 @@ async def body_of(request: Request, max_bytes: int, memory: BodyMemory) -> Async
 
 def parse_body(body: bytes, content_type: str) -> dict:
     """
-    A request as [`EndpointHandler`] takes it: JSON with `inputs` and `parameters`, or nothing but a picture's bytes.
+    A request as [`EndpointHandler`] takes it: JSON with `inputs` and `parameters`, or nothing but an image's bytes.
 
     The work is proportional to the bytes, whatever they are, and so little that other threads wait for none of it: what
     a parser would make many objects of, or recurse into, is refused before.
 
     Args:
         body (`bytes`): what was sent.
-        content_type (`str`): the header; what is not `application/json` is a picture.
+        content_type (`str`): the header; what is not `application/json` is an image.
 
     Raises:
         `RequestError`: if the body is empty, not JSON in UTF-8, nested more than `MAX_JSON_DEPTH` deep, has more than
@@ -108,7 +108,7 @@ def parse_body(body: bytes, content_type: str) -> dict:
     """
     if not body:
         raise RequestError(
-            "The request has no body: send a picture's bytes, or JSON with `inputs` as `Content-Type: application/json`."
+            "The request has no body: send an image's bytes, or JSON with `inputs` as `Content-Type: application/json`."
         )
     if content_type.partition(";")[0].strip().lower() != "application/json":
         return {"inputs": body}

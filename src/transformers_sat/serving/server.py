@@ -52,7 +52,7 @@ def serve(model: str, host: str = "127.0.0.1", port: int = 8000, device: str | N
     app = create_app(localizer, model_name(model), limits)
     if not is_loopback(host):
         print(
-            f"transformers-sat: listening at {host}: whoever reaches this machine can send pictures. There is no access "
+            f"transformers-sat: listening at {host}: whoever reaches this machine can send images. There is no access "
             "control and no encryption here; put a proxy with both in front, or use 127.0.0.1.",
             file=sys.stderr,
         )

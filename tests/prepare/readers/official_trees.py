@@ -32,7 +32,7 @@ import scipy.io
 
 @dataclass
 class Known:
-    """What is true about a picture."""
+    """What is true about an image."""
 
     split: str
     label: str
@@ -44,7 +44,7 @@ class Known:
 
 @dataclass
 class OfficialTree:
-    """A tree that is being written: the folder, and what is true about its pictures."""
+    """A tree that is being written: the folder, and what is true about its images."""
 
     folder: Path
     class_names: list[str]
@@ -55,7 +55,7 @@ class OfficialTree:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content.encode() if isinstance(content, str) else content)
 
-    def picture(
+    def image(
         self,
         path: str,
         image_id: str,
@@ -66,7 +66,7 @@ class OfficialTree:
         form: str = "RGB JPEG",
         **masks: np.ndarray,
     ):
-        content = picture_bytes(size, form, seed=len(self.known))
+        content = image_bytes(size, form, seed=len(self.known))
         self.put(path, content)
         self.known[image_id] = Known(split, label, boxes, content, **masks)
 
@@ -87,8 +87,8 @@ class OfficialSet:
     pack: Callable[[Path, Path], None]
 
 
-def picture_bytes(size: tuple[int, int], form: str = "RGB JPEG", seed: int = 0) -> bytes:
-    """A picture of a mode and file format, such as `CMYK JPEG` or `L PNG`."""
+def image_bytes(size: tuple[int, int], form: str = "RGB JPEG", seed: int = 0) -> bytes:
+    """An image of a mode and file format, such as `CMYK JPEG` or `L PNG`."""
     mode, file_format = form.split()
     noise = np.random.default_rng(seed).integers(0, 256, size=(size[1], size[0], 3), dtype=np.uint8)
     buffer = io.BytesIO()
@@ -129,7 +129,7 @@ def structs(rows: list[tuple], names: tuple[str, ...], column: bool = False) -> 
 
 def voc_xml(size: tuple[int, int] | None, objects: list[tuple]) -> str:
     """An annotation: objects are name, the four corners as text, and perhaps whether they are difficult."""
-    lines = ["<annotation>", "\t<folder>pictures</folder>"]
+    lines = ["<annotation>", "\t<folder>images</folder>"]
     if size is not None:
         lines.append(f"\t<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>")
     for name, corners, *difficult in objects:
@@ -188,7 +188,7 @@ def write_cub(folder: Path) -> OfficialTree:
         (4, "test", tree.class_names[1], (0.0, 0.0, 59.0, 39.0), "RGB JPEG"),
     ):
         name = images[number]
-        tree.picture(f"{root}/images/{name}", name, split, label, [box], form=form, mask=majority)
+        tree.image(f"{root}/images/{name}", name, split, label, [box], form=form, mask=majority)
         tree.put(f"segmentations/{name.removesuffix('.jpg')}.png", png_bytes(levels))
     tree.put(f"{root}/images.txt", "\n".join(f"{number} {name}" for number, name in images.items()))
     tree.put(f"{root}/image_class_labels.txt", "1 1\n2 1\n3 2\n4 2\n")
@@ -202,7 +202,7 @@ def write_cub(folder: Path) -> OfficialTree:
     tree.put("attributes.txt", "1 has_bill_shape::curved_(up_or_down)\n")
     # CUBV2 and its lists; corners in the list
     name = f"{albatross}/30107316117.jpg"
-    tree.picture(f"CUBV2/{name}", name, "validation", tree.class_names[0], [(17.0, 13.0, 28.0, 15.0)], (50, 30))
+    tree.image(f"CUBV2/{name}", name, "validation", tree.class_names[0], [(17.0, 13.0, 28.0, 15.0)], (50, 30))
     write_lists(tree, "metadata/CUB/val", {name: (0, (50, 30), ["17,13,45,28"])})
     return tree
 
@@ -229,7 +229,7 @@ def write_lists(tree: OfficialTree, folder: str, images: dict[str, tuple]):
 
 TENCH, CRANE, CRANE_MACHINE = "tench, Tinca tinca", "crane (n02012849)", "crane (n03126707)"
 
-# picture of train: class, boxes, corners in its XML with the name there, form
+# image of train: class, boxes, corners in its XML with the name there, form
 IMAGENET_TRAIN = {
     "n01440764_10026": (
         TENCH,
@@ -243,7 +243,7 @@ IMAGENET_TRAIN = {
     "n02012849_3": (CRANE, [(0.5, 1.25, 40.0, 30.5)], [("crane", "0.5 1.25 40.5 31.75")], "CMYK JPEG"),
     "n02012849_5": (CRANE, None, None, "RGB JPEG"),
     "n03126707_6": (CRANE_MACHINE, None, None, "RGB JPEG"),
-    # ImageNet has one such picture
+    # ImageNet has one such image
     "n03126707_4": (CRANE_MACHINE, [(10.0, 10.0, 10.0, 10.0)], [("n03126707", "10 10 20 20")], "L PNG"),
 }
 IMAGENET_TEST = {
@@ -258,14 +258,14 @@ IMAGENET_TEST = {
 }
 
 
-def write_imagenet_pictures(tree: OfficialTree, train: str, test: str, train_boxes: str, test_boxes: str):
-    for split, pictures in (("train", IMAGENET_TRAIN), ("test", IMAGENET_TEST)):
-        for name, (label, boxes, objects, form) in pictures.items():
+def write_imagenet_images(tree: OfficialTree, train: str, test: str, train_boxes: str, test_boxes: str):
+    for split, images in (("train", IMAGENET_TRAIN), ("test", IMAGENET_TEST)):
+        for name, (label, boxes, objects, form) in images.items():
             synset = name.partition("_")[0]
             folder, boxes_folder = (
                 (f"{train}/{synset}", f"{train_boxes}/{synset}") if split == "train" else (test, test_boxes)
             )
-            tree.picture(f"{folder}/{name}.JPEG", name, split, label, boxes, form=form)
+            tree.image(f"{folder}/{name}.JPEG", name, split, label, boxes, form=form)
             if objects is not None:
                 tree.put(f"{boxes_folder}/{name}.xml", voc_xml((60, 40), objects))
 
@@ -273,7 +273,7 @@ def write_imagenet_pictures(tree: OfficialTree, train: str, test: str, train_box
 def write_imagenet(folder: Path) -> OfficialTree:
     """What is in the archives by year, under their names."""
     tree = OfficialTree(folder, [TENCH, CRANE, CRANE_MACHINE])
-    write_imagenet_pictures(
+    write_imagenet_images(
         tree,
         train="ILSVRC2012_img_train",
         test="ILSVRC2012_img_val",
@@ -302,7 +302,7 @@ def write_imagenet(folder: Path) -> OfficialTree:
     tree.put(f"{kit}/data/ILSVRC2012_validation_ground_truth.txt", "1\n3\n2\n")
     tree.put(f"{kit}/readme.txt", "about the kit\n")
     # ImageNetV2: numbered in the lists, named by contents in the archive
-    tree.picture(
+    tree.image(
         "imagenetv2-threshold0.7/2/c5f0dbc5dcd7.jpeg",
         "val2/2/0.jpeg",
         "validation",
@@ -331,14 +331,14 @@ def pack_imagenet(folder: Path, out: Path):
 def write_imagenet_tree(folder: Path) -> OfficialTree:
     """The tree of Kaggle's copy."""
     tree = OfficialTree(folder, [TENCH, CRANE, CRANE_MACHINE])
-    write_imagenet_pictures(
+    write_imagenet_images(
         tree,
         train="ILSVRC/Data/CLS-LOC/train",
         test="ILSVRC/Data/CLS-LOC/val",
         train_boxes="ILSVRC/Annotations/CLS-LOC/train",
         test_boxes="ILSVRC/Annotations/CLS-LOC/val",
     )
-    tree.put("ILSVRC/Data/CLS-LOC/test/ILSVRC2012_test_00000001.JPEG", picture_bytes((60, 40)))
+    tree.put("ILSVRC/Data/CLS-LOC/test/ILSVRC2012_test_00000001.JPEG", image_bytes((60, 40)))
     lists = "ILSVRC/ImageSets/CLS-LOC"
     names = [f"{name.partition('_')[0]}/{name}" for name in IMAGENET_TRAIN]
     tree.put(f"{lists}/train_cls.txt", "".join(f"{name} {row}\n" for row, name in enumerate(names, start=1)))
@@ -378,9 +378,9 @@ def write_openimages(folder: Path) -> OfficialTree:
         rectangle(size, 0, 0, 20, 40),
     )
     images, masks = "OpenImages_images", "OpenImages_annotations"
-    tree.picture(f"{images}/train/0cd4d/aa11.jpg", "train/0cd4d/aa11.jpg", "train", "Cheetah", None)
-    tree.picture(f"{images}/train/011k07/bb22.jpg", "train/011k07/bb22.jpg", "train", "Tortoise", None)
-    tree.picture(
+    tree.image(f"{images}/train/0cd4d/aa11.jpg", "train/0cd4d/aa11.jpg", "train", "Cheetah", None)
+    tree.image(f"{images}/train/011k07/bb22.jpg", "train/011k07/bb22.jpg", "train", "Tortoise", None)
+    tree.image(
         f"{images}/val/0cd4d/cc33.jpg",
         "val/0cd4d/cc33.jpg",
         "validation",
@@ -389,7 +389,7 @@ def write_openimages(folder: Path) -> OfficialTree:
         mask=first | second,
         ignore_mask=ignored & ~(first | second),
     )
-    tree.picture(f"{images}/test/011k07/dd44.jpg", "test/011k07/dd44.jpg", "test", "Tortoise", None, mask=second)
+    tree.image(f"{images}/test/011k07/dd44.jpg", "test/011k07/dd44.jpg", "test", "Tortoise", None, mask=second)
     for name, mask in (
         ("val/0cd4d/cc33_m0cd4d_1.png", first),
         ("val/0cd4d/cc33_m0cd4d_2.png", second),
@@ -417,7 +417,7 @@ def pack_openimages(folder: Path, out: Path):
     shutil.copy(folder / "class-descriptions-boxable.csv", out)
 
 
-# wsolevaluation's own tree. It has the lists of three sets, and the pictures of one.
+# wsolevaluation's own tree. It has the lists of three sets, and the images of one.
 
 
 def write_wsoleval(folder: Path) -> OfficialTree:
@@ -439,10 +439,10 @@ def write_wsoleval(folder: Path) -> OfficialTree:
             ),
         },
     }
-    for split, pictures in splits.items():
-        for name, (label, boxes, _) in pictures.items():
-            tree.picture(f"dataset/CUB/{name}", name, split, tree.class_names[label], boxes)
-        located = {name: (label, (60, 40), lines) for name, (label, _, lines) in pictures.items()}
+    for split, images in splits.items():
+        for name, (label, boxes, _) in images.items():
+            tree.image(f"dataset/CUB/{name}", name, split, tree.class_names[label], boxes)
+        located = {name: (label, (60, 40), lines) for name, (label, _, lines) in images.items()}
         write_lists(tree, f"metadata/CUB/{split}", located)
     write_lists(tree, "metadata/OpenImages/test", {"test/0cd4d/cc33.jpg": (0, None, ["test/0cd4d/cc33_1.png,"])})
     return tree
@@ -458,7 +458,7 @@ def pack_wsoleval(folder: Path, out: Path):
 def write_dogs(folder: Path) -> OfficialTree:
     tree = OfficialTree(folder, ["Chihuahua", "toy poodle"])
     small, poodle = "n02085620-Chihuahua", "n02113624-toy_poodle"
-    pictures = {
+    images = {
         f"{small}/n02085620_7": ("train", "Chihuahua", [(25.0, 10.0, 30.0, 28.0)], [("Chihuahua", "25 10 55 38")]),
         f"{small}/n02085620_8": ("train", "Chihuahua", [(0.5, 1.0, 2.0, 3.25)], [("Chihuahua", "0.5 1 2.5 4.25")]),
         f"{small}/n02085620_10074": ("test", "Chihuahua", [(0.0, 0.0, 60.0, 40.0)], [("Chihuahua", "0 0 60 40")]),
@@ -471,15 +471,15 @@ def write_dogs(folder: Path) -> OfficialTree:
         f"{poodle}/n02113624_21": ("train", "toy poodle", [(9.0, 9.0, 9.0, 9.0)], [("toy_poodle", "9 9 18 18")]),
         f"{poodle}/n02113624_2933": ("test", "toy poodle", [(3.0, 4.0, 5.0, 6.0)], [("toy_poodle", "3 4 8 10")]),
     }
-    for name, (split, label, boxes, objects) in pictures.items():
-        # one picture of the set is a PNG with transparency under another name
+    for name, (split, label, boxes, objects) in images.items():
+        # one image of the set is a PNG with transparency under another name
         form = "RGBA PNG" if name.endswith("2933") else "RGB JPEG"
-        tree.picture(f"Images/{name}.jpg", name, split, label, boxes, form=form)
+        tree.image(f"Images/{name}.jpg", name, split, label, boxes, form=form)
         tree.put(f"Annotation/{name}", voc_xml((60, 40), objects))
     labels = {small: 1.0, poodle: 2.0}
-    everything = {"file_list": list(pictures)}
+    everything = {"file_list": list(images)}
     for split in ("train", "test"):
-        everything[f"{split}_list"] = [name for name, picture in pictures.items() if picture[0] == split]
+        everything[f"{split}_list"] = [name for name, image in images.items() if image[0] == split]
     for file, names in everything.items():
         tree.put(
             f"{file}.mat",
@@ -525,7 +525,7 @@ def write_cars(folder: Path) -> OfficialTree:
     for split, path in (("train", "devkit/cars_train_annos.mat"), ("test", "cars_test_annos_withlabels.mat")):
         rows = []
         for file, label, corners, box in CARS[split]:
-            tree.picture(
+            tree.image(
                 f"cars_{split}/{file}", f"cars_{split}/{file[:-4]}", split, CAR_NAMES[label - 1], [box], (320, 200)
             )
             rows.append((*smallest(*corners, label), file))
@@ -547,10 +547,10 @@ def pack_cars(folder: Path, out: Path):
 def write_cars_in_one(folder: Path) -> OfficialTree:
     tree = OfficialTree(folder, CAR_NAMES)
     rows = []
-    for split, pictures in CARS.items():
-        for _, label, corners, box in pictures:
+    for split, images in CARS.items():
+        for _, label, corners, box in images:
             path = f"car_ims/{len(rows) + 1:06d}.jpg"
-            tree.picture(path, path[:-4], split, CAR_NAMES[label - 1], [box], (320, 200))
+            tree.image(path, path[:-4], split, CAR_NAMES[label - 1], [box], (320, 200))
             rows.append((path, *smallest(*corners, label), np.array([[int(split == "test")]], dtype=np.uint8)))
     names = ("relative_im_path", "bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "test")
     tree.put("cars_annos.mat", mat_bytes(annotations=structs(rows, names), class_names=cells(CAR_NAMES)))
@@ -568,15 +568,15 @@ def pack_cars_in_one(folder: Path, out: Path):
 def write_aircraft(folder: Path) -> OfficialTree:
     # in the order of variants.txt, which is not that of the alphabet
     tree = OfficialTree(folder, ["Falcon 2000", "707-320", "F/A-18"])
-    pictures = {
+    images = {
         "1025794": ("train", "707-320", (3.0, 14.0, 50.0, 20.0)),
         "0034309": ("train", "Falcon 2000", (1.0, 1.0, 59.0, 19.0)),
         "1340192": ("validation", "F/A-18", (10.0, 5.0, 20.0, 10.0)),
         "0056978": ("test", "Falcon 2000", (0.0, 2.0, 30.0, 8.0)),
     }
     root = "fgvc-aircraft-2013b/data"
-    for name, (split, label, box) in pictures.items():
-        tree.picture(f"{root}/images/{name}.jpg", name, split, label, [box])
+    for name, (split, label, box) in images.items():
+        tree.image(f"{root}/images/{name}.jpg", name, split, label, [box])
     tree.put(f"{root}/images_variant_train.txt", "1025794 707-320\n0034309 Falcon 2000\n")
     tree.put(f"{root}/images_variant_val.txt", "1340192 F/A-18")
     tree.put(f"{root}/images_variant_test.txt", "0056978 Falcon 2000\r\n")
@@ -599,14 +599,14 @@ def write_coco(folder: Path) -> OfficialTree:
     tree = OfficialTree(folder, ["person", "bird"])
     categories = [{"id": 16, "name": "bird", "supercategory": "animal"}, {"id": 1, "name": "person"}]
     train = "train2017/000000000009.jpg"
-    tree.picture(train, train, "train", "bird", [(1.5, 2.0, 20.25, 30.0), (30.0, 4.0, 10.0, 9.5)])
-    # of the crowd's own category, so the picture is of one; the crowd has no box here
+    tree.image(train, train, "train", "bird", [(1.5, 2.0, 20.25, 30.0), (30.0, 4.0, 10.0, 9.5)])
+    # of the crowd's own category, so the image is of one; the crowd has no box here
     crowd = "train2017/000000000025.jpg"
-    tree.picture(crowd, crowd, "train", "person", [(5.0, 5.0, 10.0, 20.0)])
+    tree.image(crowd, crowd, "train", "person", [(5.0, 5.0, 10.0, 20.0)])
     val = "val2017/000000000139.jpg"
-    tree.picture(val, val, "validation", "bird", [(0.0, 0.0, 60.0, 40.0)])
+    tree.image(val, val, "validation", "bird", [(0.0, 0.0, 60.0, 40.0)])
     for left_out in ("train2017/000000000030.jpg", "train2017/000000000034.jpg", "train2017/000000000036.jpg"):
-        tree.put(left_out, picture_bytes((60, 40)))
+        tree.put(left_out, image_bytes((60, 40)))
 
     def image(number: int) -> dict:
         return {"id": number, "file_name": f"{number:012d}.jpg", "width": 60, "height": 40}
@@ -650,7 +650,7 @@ def write_voc(folder: Path) -> OfficialTree:
     segmentation = np.zeros((40, 60), dtype=np.uint8)
     segmentation[5:25, 5:30], segmentation[10:30, 40:55], segmentation[4, 4:31] = 1, 2, 255
     boxes = [(5.0, 5.0, 25.0, 20.0), (40.0, 10.0, 15.0, 20.0)]
-    tree.picture(
+    tree.image(
         f"{root}/JPEGImages/2007_000001.jpg",
         "2007_000001",
         "train",
@@ -660,11 +660,11 @@ def write_voc(folder: Path) -> OfficialTree:
         ignore_mask=rectangle(size, 4, 4, 27, 1),
     )
     tree.put(f"{root}/SegmentationObject/2007_000001.png", png_bytes(segmentation, palette=True))
-    tree.picture(f"{root}/JPEGImages/2008_000002.jpg", "2008_000002", "train", "bird", [(1.0, 2.5, 30.0, 20.0)])
-    tree.picture(f"{root}/JPEGImages/2008_000003.jpg", "2008_000003", "validation", "bird", [(0.0, 0.0, 59.0, 39.0)])
+    tree.image(f"{root}/JPEGImages/2008_000002.jpg", "2008_000002", "train", "bird", [(1.0, 2.5, 30.0, 20.0)])
+    tree.image(f"{root}/JPEGImages/2008_000003.jpg", "2008_000003", "validation", "bird", [(0.0, 0.0, 59.0, 39.0)])
     annotations = {
         "2007_000001": [("sheep", "5 5 30 25"), ("sheep", "40 10 55 30")],
-        # the second one is difficult: of the picture's class, but without a box here
+        # the second one is difficult: of the image's class, but without a box here
         "2008_000002": [("bird", "1 2.5 31 22.5"), ("bird", "50 30 59 39", "difficult")],
         "2008_000003": [("bird", "0 0 59 39")],
         # left out: two classes, a second class that is difficult, and a difficult one alone
@@ -675,7 +675,7 @@ def write_voc(folder: Path) -> OfficialTree:
     for name, objects in annotations.items():
         tree.put(f"{root}/Annotations/{name}.xml", voc_xml(size, objects))
         if name not in tree.known:
-            tree.put(f"{root}/JPEGImages/{name}.jpg", picture_bytes(size))
+            tree.put(f"{root}/JPEGImages/{name}.jpg", image_bytes(size))
     lists = f"{root}/ImageSets/Main"
     tree.put(f"{lists}/train.txt", "2007_000001\n2008_000002\n2008_000004\n2008_000005\n")
     tree.put(f"{lists}/val.txt", "2008_000003\r\n2008_000006")
@@ -725,8 +725,8 @@ __all__ = [
     "Known",
     "OfficialTree",
     "cells",
+    "image_bytes",
     "mat_bytes",
-    "picture_bytes",
     "structs",
     "voc_xml",
     "write_official",

@@ -24,8 +24,8 @@ from official_trees import (
     CRANE_MACHINE,
     TENCH,
     cells,
+    image_bytes,
     mat_bytes,
-    picture_bytes,
     structs,
     voc_xml,
     write_official,
@@ -41,7 +41,7 @@ from transformers_sat.prepare.readers.voc_xml import read_annotation
 
 @pytest.fixture
 def official(tmp_path):
-    """Writes a set, changes its files, and reads it; gives its pictures by id."""
+    """Writes a set, changes its files, and reads it; gives its images by id."""
 
     class Official:
         folder = tmp_path / "files"
@@ -69,7 +69,7 @@ def official(tmp_path):
 
         def read(self, name: str) -> dict:
             reader = READERS[name](open_source(self.folder))
-            return {picture.image_id: reader.annotate(picture) for picture in reader.pictures()}
+            return {image.image_id: reader.annotate(image) for image in reader.images()}
 
         def fails(self, name: str, *parts: str):
             with pytest.raises(ValueError) as raised:
@@ -167,7 +167,7 @@ def test_what_is_missing_is_named_with_the_layout_there_should_be(official, form
             "coco",
             "annotations/instances_val2017.json",
             '"images"',
-            '"pictures"',
+            '"images"',
             ("instances_val2017.json", "list `images`"),
         ),
         ("coco", "annotations/instances_val2017.json", '"bbox"', '"box"', ("annotation 1", "`bbox`")),
@@ -186,49 +186,49 @@ def test_a_broken_line_is_named(official, form, path, old, new, parts):
 
 
 def test_the_readers_and_the_evaluation_of_score_maps_read_metadata_alike(official):
-    pictures = official.write("wsoleval").read("wsoleval")
+    images = official.write("wsoleval").read("wsoleval")
     for split in ("train", "test"):
         metadata = WsolMetadata.read(official.folder / "metadata" / "CUB" / split)
-        listed = {name: picture for name, picture in pictures.items() if picture.split == split}
+        listed = {name: image for name, image in images.items() if image.split == split}
         assert list(listed) == metadata.image_ids
-        for name, picture in listed.items():
-            corners = [(x, y, x + width, y + height) for x, y, width, height in picture.boxes]
+        for name, image in listed.items():
+            corners = [(x, y, x + width, y + height) for x, y, width, height in image.boxes]
             np.testing.assert_array_equal(corners, metadata.boxes[name])
-            assert picture.size[::-1] == metadata.image_sizes[name]
+            assert image.size[::-1] == metadata.image_sizes[name]
 
 
 def test_the_readers_and_the_evaluation_of_score_maps_read_masks_alike(official):
-    pictures = official.write("openimages").read("openimages")
+    images = official.write("openimages").read("openimages")
     metadata = WsolMetadata.read(official.folder / "metadata/OpenImages/val")
     (name,) = metadata.image_ids
     prefix = "OpenImages_annotations/"
-    assert pictures[name].masks == tuple(prefix + mask for mask in metadata.masks[name])
-    assert pictures[name].ignore_masks == (prefix + metadata.ignore_masks[name],)
+    assert images[name].masks == tuple(prefix + mask for mask in metadata.masks[name])
+    assert images[name].ignore_masks == (prefix + metadata.ignore_masks[name],)
 
 
-def test_metadata_without_its_pictures_says_what_to_do(official):
+def test_metadata_without_its_images_says_what_to_do(official):
     official.write("wsoleval").remove("dataset/CUB/001.Black_footed_Albatross/c.jpg")
     official.fails(
         "wsoleval", "metadata/CUB/test/image_ids.txt, line 1", "c.jpg is not in the source", "leave the folder"
     )
 
 
-def test_of_several_sets_with_pictures_none_is_guessed(official):
-    official.write("wsoleval").put("dataset/OpenImages/test/0cd4d/cc33.jpg", picture_bytes((60, 40)))
-    official.fails("wsoleval", "The pictures of one set", "metadata/CUB/", "metadata/OpenImages/")
+def test_of_several_sets_with_images_none_is_guessed(official):
+    official.write("wsoleval").put("dataset/OpenImages/test/0cd4d/cc33.jpg", image_bytes((60, 40)))
+    official.fails("wsoleval", "The images of one set", "metadata/CUB/", "metadata/OpenImages/")
 
 
-def test_wsoleval_with_several_sets_takes_the_one_whose_pictures_are_there(official):
+def test_wsoleval_with_several_sets_takes_the_one_whose_images_are_there(official):
     official.write("openimages").put("metadata/CUB/test/image_ids.txt", "001.a/b.jpg\n")
     official.put("metadata/CUB/test/class_labels.txt", "001.a/b.jpg,0\n")
     assert set(official.read("wsoleval")) == set(official.tree.known)
 
 
-def test_the_archives_that_wsolevaluation_leaves_beside_the_pictures(official):
+def test_the_archives_that_wsolevaluation_leaves_beside_the_images(official):
     official.write("wsoleval")
     for name, known in official.tree.known.items():
         official.put(f"dataset/CUB_200_2011/CUB_200_2011/images/{name}", known.content)
-    assert all(picture.image == f"dataset/CUB/{name}" for name, picture in official.read("wsoleval").items())
+    assert all(image.image == f"dataset/CUB/{name}" for name, image in official.read("wsoleval").items())
     (official.folder / "dataset/CUB").rename(official.folder / "dataset/birds")
     official.fails("wsoleval", "more than once", "dataset/birds/", "dataset/CUB_200_2011/CUB_200_2011/images/")
 
@@ -240,14 +240,14 @@ def test_wsoleval_without_names_keeps_folders_and_numbers(official):
         official.replace(f"metadata/OpenImages/train/{file}", "011k07", "0bt_c3")
     (official.folder / "OpenImages_images/train/011k07").rename(official.folder / "OpenImages_images/train/0bt_c3")
     assert READERS["openimages"](open_source(official.folder)).class_names == ["0cd4d", "0bt_c3"]
-    # all pictures in one folder: the folder is no class
+    # all images in one folder: the folder is no class
     lists = {"flat/a.jpg": 0, "flat/b.jpg": 1}
     official.remove("metadata")
     for split in ("train", "test"):
         official.put(f"metadata/Own/{split}/image_ids.txt", "\n".join(lists))
         official.put(f"metadata/Own/{split}/class_labels.txt", "".join(f"{name},{n}\n" for name, n in lists.items()))
     for name in lists:
-        official.put(name, picture_bytes((20, 20)))
+        official.put(name, image_bytes((20, 20)))
     assert READERS["wsoleval"](open_source(official.folder)).class_names == ["0", "1"]
 
 
@@ -263,42 +263,42 @@ def test_wsoleval_names_the_synsets_of_imagenet(official):
     assert READERS["wsoleval"](open_source(official.folder)).class_names == [TENCH, CRANE, CRANE_MACHINE]
 
 
-def test_cub_without_segmentations_and_validation_pictures(official):
+def test_cub_without_segmentations_and_validation_images(official):
     official.write("cub").remove("segmentations").remove("metadata").remove("CUBV2")
     reader = READERS["cub"](open_source(official.folder))
     assert not reader.has_masks
-    pictures = list(reader.pictures())
-    assert {picture.split for picture in pictures} == {"train", "test"}
-    assert not any(picture.masks for picture in pictures)
+    images = list(reader.images())
+    assert {image.split for image in images} == {"train", "test"}
+    assert not any(image.masks for image in images)
 
 
 def test_imagenet_labels_from_the_boxes_where_there_is_no_solution(official):
     labels = {name: known.label for name, known in official.write("ilsvrc-tree").tree.known.items()}
     official.remove("LOC_val_solution.csv")
-    assert {name: picture.label for name, picture in official.read("ilsvrc").items()} == labels
+    assert {name: image.label for name, image in official.read("ilsvrc").items()} == labels
     official.remove("ILSVRC/Annotations/CLS-LOC/val/ILSVRC2012_val_00000002.xml")
     official.fails("ilsvrc", "val.txt, line 2", "ILSVRC2012_val_00000002", "LOC_val_solution.csv")
 
 
-def test_imagenet_test_pictures_need_their_boxes(official):
+def test_imagenet_test_images_need_their_boxes(official):
     official.write("ilsvrc").remove("ILSVRC2012_bbox_val_v3/val/ILSVRC2012_val_00000002.xml")
     official.fails("ilsvrc", "ILSVRC2012_val_00000002.xml")
 
 
 def test_imagenet_trains_without_boxes(official):
-    pictures = official.write("ilsvrc").remove("ILSVRC2012_bbox_train_v2").read("ilsvrc")
-    assert all((picture.boxes is None) == (picture.split == "train") for picture in pictures.values())
+    images = official.write("ilsvrc").remove("ILSVRC2012_bbox_train_v2").read("ilsvrc")
+    assert all((image.boxes is None) == (image.split == "train") for image in images.values())
 
 
-def test_validation_pictures_of_imagenet_in_class_folders(official):
+def test_validation_images_of_imagenet_in_class_folders(official):
     """As many unpack them."""
     known = official.write("ilsvrc").tree.known
     folder = official.folder / "ILSVRC2012_img_val"
     (folder / "n02012849").mkdir()
     (folder / "ILSVRC2012_val_00000002.JPEG").rename(folder / "n02012849" / "ILSVRC2012_val_00000002.JPEG")
-    picture = official.read("ilsvrc")["ILSVRC2012_val_00000002"]
-    assert picture.label == CRANE
-    assert open_source(official.folder).read(picture.image) == known["ILSVRC2012_val_00000002"].content
+    image = official.read("ilsvrc")["ILSVRC2012_val_00000002"]
+    assert image.label == CRANE
+    assert open_source(official.folder).read(image.image) == known["ILSVRC2012_val_00000002"].content
 
 
 def test_lists_of_dogs_that_do_not_fit_together(official):
@@ -326,19 +326,19 @@ def test_the_list_of_cars_without_classes_is_not_taken_for_the_other(official):
 def test_coco_of_ones_own_with_the_same_names_in_each_split(official):
     official.write("coco").remove("train2017").remove("val2017").remove("annotations")
     for split, box in (("train", [1, 2, 3, 4]), ("valid", [5, 6, 7, 8])):
-        official.put(f"pictures/{split}/1.jpg", picture_bytes((60, 40)))
+        official.put(f"images/{split}/1.jpg", image_bytes((60, 40)))
         contents = {
             "images": [{"id": 1, "file_name": "1.jpg"}],
             "annotations": [{"image_id": 1, "category_id": 3, "bbox": box}],
             "categories": [{"id": 3, "name": "cat"}, {"id": 4, "name": "dog"}],
         }
         official.put(f"instances_{split}.json", json.dumps(contents))
-    pictures = official.read("coco")
-    assert {name: (picture.split, picture.image, picture.boxes) for name, picture in pictures.items()} == {
-        "train/1.jpg": ("train", "pictures/train/1.jpg", [(1.0, 2.0, 3.0, 4.0)]),
-        "valid/1.jpg": ("validation", "pictures/valid/1.jpg", [(5.0, 6.0, 7.0, 8.0)]),
+    images = official.read("coco")
+    assert {name: (image.split, image.image, image.boxes) for name, image in images.items()} == {
+        "train/1.jpg": ("train", "images/train/1.jpg", [(1.0, 2.0, 3.0, 4.0)]),
+        "valid/1.jpg": ("validation", "images/valid/1.jpg", [(5.0, 6.0, 7.0, 8.0)]),
     }
-    # a category that no picture is of is no class
+    # a category that no image is of is no class
     assert READERS["coco"](open_source(official.folder)).class_names == ["cat"]
 
 
@@ -347,18 +347,18 @@ def test_two_years_of_coco_for_one_split(official):
     official.fails("coco", "instances_val2014.json", "instances_val2017.json", "split validation")
 
 
-def test_pictures_of_several_classes_are_counted(official):
+def test_images_of_several_classes_are_counted(official):
     official.write("coco")
     with CaptureLogger(logging.get_logger("transformers_sat.prepare.readers.coco")) as log:
         official.read("coco")
-    assert "instances_train2017.json: 3 of 5 pictures left out: 1 with several categories, 2 without a box." in log.out
+    assert "instances_train2017.json: 3 of 5 images left out: 1 with several categories, 2 without a box." in log.out
 
 
-def test_pictures_of_several_classes_are_counted_in_voc(official):
+def test_images_of_several_classes_are_counted_in_voc(official):
     official.write("voc")
     with CaptureLogger(logging.get_logger("transformers_sat.prepare.readers.voc")) as log:
         official.read("voc")
-    assert "3 of 6 pictures left out: 2 with several classes, 1 without an object." in log.out
+    assert "3 of 6 images left out: 2 with several classes, 1 without an object." in log.out
 
 
 def test_two_trees_of_voc_are_one_set(official):
@@ -366,10 +366,10 @@ def test_two_trees_of_voc_are_one_set(official):
     root = "VOCtest_06-Nov-2007/VOCdevkit/VOC2007"
     official.put(f"{root}/ImageSets/Main/test.txt", "000001\n")
     official.put(f"{root}/Annotations/000001.xml", voc_xml((60, 40), [("sheep", "1 2 11 22")]))
-    official.put(f"{root}/JPEGImages/000001.jpg", picture_bytes((60, 40)))
-    picture = official.read("voc")["000001"]
-    assert (picture.split, picture.boxes) == ("test", [(1.0, 2.0, 10.0, 20.0)])
-    assert picture.image == f"{root}/JPEGImages/000001.jpg"
+    official.put(f"{root}/JPEGImages/000001.jpg", image_bytes((60, 40)))
+    image = official.read("voc")["000001"]
+    assert (image.split, image.boxes) == ("test", [(1.0, 2.0, 10.0, 20.0)])
+    assert image.image == f"{root}/JPEGImages/000001.jpg"
 
 
 def test_voc_without_an_annotation(official):

@@ -17,7 +17,7 @@ import json
 from pathlib import Path
 
 import pytest
-from official_trees import mat_bytes, picture_bytes, structs, voc_xml, write_imagenet
+from official_trees import image_bytes, mat_bytes, structs, voc_xml, write_imagenet
 
 from transformers_sat.prepare import open_source
 from transformers_sat.prepare.engine import verify_dataset
@@ -74,8 +74,8 @@ def test_metadata(tmp_path, name, wrong):
         "height": 40,
     }
     (objects if name in objects else line)[name] = WRONG[wrong]
-    put(tmp_path, "robin/a.jpg", picture_bytes((60, 40)))
-    put(tmp_path, "robin/b.jpg", picture_bytes((60, 40)))
+    put(tmp_path, "robin/a.jpg", image_bytes((60, 40)))
+    put(tmp_path, "robin/b.jpg", image_bytes((60, 40)))
     put(tmp_path, "metadata.jsonl", json.dumps({"file_name": "robin/b.jpg"}) + "\n" + json.dumps(line))
     try:
         report = str(verdict("imagefolder", tmp_path))
@@ -83,7 +83,7 @@ def test_metadata(tmp_path, name, wrong):
         assert wrong not in FINE_IN_METADATA[name]
         assert str(error).startswith("metadata.jsonl, line 2") and f"`{name}`" in str(error).replace("a box", "`bbox`")
     else:
-        # names of files that are not there, and sizes that are not the picture's, are problems of a picture
+        # names of files that are not there, and sizes that are not the image's, are problems of an image
         assert wrong in FINE_IN_METADATA[name] or "metadata.jsonl, line 2: " in report
 
 
@@ -110,7 +110,7 @@ def test_coco(tmp_path, place, wrong):
     }
     kind, name = place
     contents[kind][0][name] = WRONG[wrong]
-    put(tmp_path, "train/a.jpg", picture_bytes((60, 40)))
+    put(tmp_path, "train/a.jpg", image_bytes((60, 40)))
     put(tmp_path, "instances_train.json", json.dumps(contents))
     try:
         report = str(verdict("coco", tmp_path))
@@ -119,7 +119,7 @@ def test_coco(tmp_path, place, wrong):
         if f"`{name}` must" not in str(error) and f"no field `{name}`" not in str(error):
             # a name, or number, that nothing else has
             assert wrong in ("text", "a number")
-            assert str(error).startswith("instances_train.json, image 1: ") or "has no picture" in str(error)
+            assert str(error).startswith("instances_train.json, image 1: ") or "has no image" in str(error)
     else:
         assert wrong in FINE_IN_COCO[place] or "instances_train.json, image 1: " in report
 
@@ -147,7 +147,7 @@ def test_structs_of_matlab(tmp_path, name):
 
 @pytest.mark.parametrize("box", [[float("nan"), 2, 3, 4], [1, 2, float("inf"), 4], [1, 2, 1e300, 4], [1e18, 2, 3, 4]])
 def test_boxes_that_are_no_places_are_problems(tmp_path, box):
-    put(tmp_path, "robin/a.jpg", picture_bytes((60, 40)))
+    put(tmp_path, "robin/a.jpg", image_bytes((60, 40)))
     put(tmp_path, "metadata.jsonl", json.dumps({"file_name": "robin/a.jpg", "objects": {"bbox": [box]}}))
     report = verdict("imagefolder", tmp_path)
     assert len(report) >= 1 and "metadata.jsonl, line 1: the box x, y, width, height" in str(report)
@@ -164,7 +164,7 @@ def test_boxes_that_are_no_places_are_problems(tmp_path, box):
     ],
 )
 def test_csv(tmp_path, content, message):
-    put(tmp_path, "1.jpg", picture_bytes((60, 40)))
+    put(tmp_path, "1.jpg", image_bytes((60, 40)))
     put(tmp_path, "metadata.csv", content)
     with pytest.raises(ValueError, match=f"^{message}"):
         verdict("imagefolder", tmp_path)
@@ -183,15 +183,15 @@ def test_csv(tmp_path, content, message):
 def test_xml(tmp_path, content, message):
     put(tmp_path, "VOC2012/ImageSets/Main/train.txt", "a\n")
     put(tmp_path, "VOC2012/Annotations/a.xml", content)
-    put(tmp_path, "VOC2012/JPEGImages/a.jpg", picture_bytes((60, 40)))
+    put(tmp_path, "VOC2012/JPEGImages/a.jpg", image_bytes((60, 40)))
     with pytest.raises(ValueError, match=message):
         verdict("voc", tmp_path)
 
 
 @pytest.mark.parametrize("label", ["-1", "1000000", "99999999999999999999", "nan", "1.5"])
 def test_numbers_of_classes_in_wsoleval(tmp_path, label):
-    put(tmp_path, "pictures/a.jpg", picture_bytes((60, 40)))
-    put(tmp_path, "metadata/Own/train/image_ids.txt", "pictures/a.jpg\n")
-    put(tmp_path, "metadata/Own/train/class_labels.txt", f"pictures/a.jpg,{label}\n")
+    put(tmp_path, "images/a.jpg", image_bytes((60, 40)))
+    put(tmp_path, "metadata/Own/train/image_ids.txt", "images/a.jpg\n")
+    put(tmp_path, "metadata/Own/train/class_labels.txt", f"images/a.jpg,{label}\n")
     with pytest.raises(ValueError, match=f"class_labels.txt, line 1: .*{label}"):
         verdict("wsoleval", tmp_path)

@@ -40,20 +40,20 @@ def own_cache(monkeypatch, tmp_path):
 
 
 def check_split(rows, features, split, tree):
-    """Rows of a split, pictures and masks not decoded, against what is true."""
-    known = {name: picture for name, picture in tree.known.items() if picture.split == split}
+    """Rows of a split, images and masks not decoded, against what is true."""
+    known = {name: record for name, record in tree.known.items() if record.split == split}
     rows = {row["image_id"]: row for row in rows}
     assert rows.keys() == known.keys()
     assert features["label"].names == tree.class_names
-    for name, picture in known.items():
+    for name, record in known.items():
         row = rows[name]
-        assert row["image"]["bytes"] == picture.content
-        assert tree.class_names[row["label"]] == picture.label
+        assert row["image"]["bytes"] == record.content
+        assert tree.class_names[row["label"]] == record.label
         if "objects" in features:
-            check_objects(row["objects"], picture.boxes, row["label"])
+            check_objects(row["objects"], record.boxes, row["label"])
         else:
-            assert picture.boxes is None
-        for column, mask in (("mask", picture.mask), ("ignore_mask", picture.ignore_mask)):
+            assert record.boxes is None
+        for column, mask in (("mask", record.mask), ("ignore_mask", record.ignore_mask)):
             check_mask(row.get(column), mask)
 
 
@@ -86,7 +86,7 @@ def without_decoding(dataset):
 def test_round_trip(prepared, streaming):
     folder, tree = prepared
     splits = datasets.load_dataset(str(folder), streaming=streaming)
-    assert set(splits) == {picture.split for picture in tree.known.values()}
+    assert set(splits) == {record.split for record in tree.known.values()}
     for name, split in splits.items():
         assert split.features["image"] == datasets.Image()
         check_split(without_decoding(split), split.features, name, tree)
@@ -95,7 +95,7 @@ def test_round_trip(prepared, streaming):
 def test_training_and_evaluation_load_it(prepared):
     folder, tree = prepared
     splits = load_localization_dataset(str(folder), validation_fraction=0.5)
-    own = {picture.split for picture in tree.known.values()}
+    own = {record.split for record in tree.known.values()}
     assert set(splits) == own | {"validation"}
     assert sum(map(len, splits.values())) == len(tree.known)
     for split in splits.values():
@@ -110,9 +110,9 @@ def test_training_and_evaluation_load_it(prepared):
 def test_card(prepared):
     folder, tree = prepared
     card = (folder / "README.md").read_text(encoding="utf-8")
-    for split in {picture.split for picture in tree.known.values()}:
-        count = sum(picture.split == split for picture in tree.known.values())
+    for split in {record.split for record in tree.known.values()}:
+        count = sum(record.split == split for record in tree.known.values())
         assert f"| {split} | {count} |" in card
-    # a space in a name or an odd file does not cost a picture
+    # a space in a name or an odd file does not cost an image
     assert "Left out" not in card
     assert not (folder / "skipped.jsonl").exists()

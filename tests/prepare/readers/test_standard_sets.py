@@ -31,7 +31,7 @@ def read(request, tmp_path_factory):
     path, tree = write_official(form, packed, tmp_path_factory.mktemp("official"))
     source = open_source(path)
     reader = READERS[OFFICIAL_SETS[form].reader](source)
-    return reader, source, tree, {picture.image_id: reader.annotate(picture) for picture in reader.pictures()}
+    return reader, source, tree, {record.image_id: reader.annotate(record) for record in reader.images()}
 
 
 def test_classes_have_names_of_their_own_in_the_order_of_the_set(read):
@@ -39,68 +39,68 @@ def test_classes_have_names_of_their_own_in_the_order_of_the_set(read):
     assert reader.class_names == tree.class_names
 
 
-def test_pictures_splits_and_classes(read):
-    _, _, tree, pictures = read
-    assert {name: (picture.split, picture.label) for name, picture in pictures.items()} == {
+def test_images_splits_and_classes(read):
+    _, _, tree, images = read
+    assert {name: (record.split, record.label) for name, record in images.items()} == {
         name: (known.split, known.label) for name, known in tree.known.items()
     }
 
 
 def test_boxes_are_those_of_the_files(read):
-    reader, _, tree, pictures = read
-    assert {name: picture.boxes for name, picture in pictures.items()} == {
+    reader, _, tree, images = read
+    assert {name: record.boxes for name, record in images.items()} == {
         name: known.boxes for name, known in tree.known.items()
     }
-    assert all(picture.categories is None for picture in pictures.values())
+    assert all(record.categories is None for record in images.values())
     assert reader.has_boxes == any(known.boxes for known in tree.known.values())
 
 
-def test_files_of_the_pictures(read):
-    _, source, tree, pictures = read
-    assert {name: source.read(picture.image) for name, picture in pictures.items()} == {
+def test_files_of_the_images(read):
+    _, source, tree, images = read
+    assert {name: source.read(record.image) for name, record in images.items()} == {
         name: known.content for name, known in tree.known.items()
     }
 
 
-def test_sizes_are_those_of_the_pictures(read):
-    _, source, _, pictures = read
-    for picture in pictures.values():
-        if picture.size is not None:
-            with source_image(source, picture.image) as image:
-                assert picture.size == image.size
+def test_sizes_are_those_of_the_images(read):
+    _, source, _, images = read
+    for record in images.values():
+        if record.size is not None:
+            with source_image(source, record.image) as image:
+                assert record.size == image.size
 
 
 def test_masks_are_the_union_of_their_files(read):
-    reader, source, tree, pictures = read
+    reader, source, tree, images = read
     assert reader.has_masks == any(known.mask is not None for known in tree.known.values())
     assert reader.has_ignore_masks == any(known.ignore_mask is not None for known in tree.known.values())
     for name, known in tree.known.items():
-        picture = pictures[name]
-        assert bool(picture.masks) == (known.mask is not None)
-        assert bool(picture.ignore_masks) == (known.ignore_mask is not None)
-        if picture.masks:
-            mask = union(source, picture.masks, reader.object_pixels)
+        record = images[name]
+        assert bool(record.masks) == (known.mask is not None)
+        assert bool(record.ignore_masks) == (known.ignore_mask is not None)
+        if record.masks:
+            mask = union(source, record.masks, reader.object_pixels)
             np.testing.assert_array_equal(mask, known.mask)
-        if picture.ignore_masks:
-            ignored = union(source, picture.ignore_masks, reader.ignored_pixels)
+        if record.ignore_masks:
+            ignored = union(source, record.ignore_masks, reader.ignored_pixels)
             np.testing.assert_array_equal(ignored & ~mask, known.ignore_mask)
 
 
-def test_pictures_come_in_the_same_order_again(read):
-    reader, source, _, pictures = read
-    again = [picture.image_id for picture in type(reader)(source).pictures()]
-    assert again == list(pictures)
+def test_images_come_in_the_same_order_again(read):
+    reader, source, _, images = read
+    again = [record.image_id for record in type(reader)(source).images()]
+    assert again == list(images)
 
 
 def test_a_reader_works_in_other_processes(read):
-    reader, _, _, pictures = read
+    reader, _, _, images = read
     copy = pickle.loads(pickle.dumps(reader))
-    assert {picture.image_id: copy.annotate(picture) for picture in reader.pictures()} == pictures
+    assert {record.image_id: copy.annotate(record) for record in reader.images()} == images
 
 
-def test_an_error_would_say_where_the_picture_is_listed(read):
-    _, _, _, pictures = read
-    assert all(picture.where for picture in pictures.values())
+def test_an_error_would_say_where_the_image_is_listed(read):
+    _, _, _, images = read
+    assert all(record.where for record in images.values())
 
 
 @pytest.mark.parametrize("name", sorted({official.reader for official in OFFICIAL_SETS.values()}))

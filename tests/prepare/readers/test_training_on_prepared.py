@@ -22,7 +22,7 @@ import datasets
 import pytest
 import transformers
 from official_trees import OFFICIAL_SETS, write_official
-from square_pictures import save_tiny_vit
+from square_images import save_tiny_vit
 
 from transformers_sat.prepare.running import prepare
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Detection data in COCO's form, as far as its pictures show one class."""
+"""Detection data in COCO's form, as far as its images show one class."""
 
 import re
 from collections import Counter
@@ -23,7 +23,7 @@ from transformers.utils import logging
 
 from ...fields import checked, checked_name, field, shown
 from ..archives import Source
-from ..records import Picture, Reader
+from ..records import ImageRecord, Reader
 from .json_text import parse_json
 from .lists import distinct_names, missing, roots_with
 
@@ -36,20 +36,20 @@ SPLIT_NAMES = {"val": "validation", "valid": "validation"}
 
 class CocoReader(Reader):
     """
-    Files `instances_<split>.json` with their pictures: COCO, or anything in its form.
+    Files `instances_<split>.json` with their images: COCO, or anything in its form.
 
-    A picture has one class here. So what is taken are the pictures whose annotations are all of one category, whatever
-    their number, with at least one box; crowds count as their category, but their boxes are left out. How many pictures
+    An image has one class here. So what is taken are the images whose annotations are all of one category, whatever
+    their number, with at least one box; crowds count as their category, but their boxes are left out. How many images
     that leaves out is logged.
     """
 
     name = "coco"
-    title = "Pictures of one category in COCO's form"
+    title = "Images of one category in COCO's form"
     homepage = "https://cocodataset.org"
     license = "other"
     license_text = (
         "COCO: the annotations are licensed under CC BY 4.0 by the COCO Consortium, which does not own the copyright of "
-        "the pictures; their use must abide by Flickr's terms. Other data in this form: as their owner states."
+        "the images; their use must abide by Flickr's terms. Other data in this form: as their owner states."
     )
     citation = """@inproceedings{lin2014microsoft,
   title     = {{Microsoft COCO}: Common Objects in Context},
@@ -59,7 +59,7 @@ class CocoReader(Reader):
   year      = {2014}
 }"""
     layout = """annotations_trainval2017.zip    or unpacked: annotations/instances_<split><year>.json
-train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folder that has the pictures by their file_name"""
+train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folder that has the images by their file_name"""
 
     def __init__(self, source: Source):
         super().__init__(source)
@@ -78,25 +78,25 @@ train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folde
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the categories that some picture is of, by their numbers in the files."""
-        used = {picture.label for picture in self._pictures}
+        """Names of the categories that some image is of, by their numbers in the files."""
+        used = {record.label for record in self._images}
         return [name for name in self._categories.values() if name in used]
 
-    def pictures(self) -> Iterator[Picture]:
-        yield from self._pictures
+    def records(self) -> Iterator[ImageRecord]:
+        yield from self._images
 
     @cached_property
-    def _pictures(self) -> list[Picture]:
-        """Which pictures there are, and which categories some of them are of, only all annotations tell."""
-        pictures = []
+    def _images(self) -> list[ImageRecord]:
+        """Which images there are, and which categories some of them are of, only all annotations tell."""
+        records = []
         for split, (path, folder) in sorted(self.files.items()):
             contents = self._read(path)
             self._read_categories(contents, path)
-            pictures.extend(self._pictures_of(contents, split, path, folder))
-        return pictures
+            records.extend(self._images_of(contents, split, path, folder))
+        return records
 
-    def _pictures_of(self, contents: dict, split: str, path: str, folder: str) -> Iterator[Picture]:
-        found = _group_by_picture(contents, path)
+    def _images_of(self, contents: dict, split: str, path: str, folder: str) -> Iterator[ImageRecord]:
+        found = _group_by_image(contents, path)
         root, left_out = None, Counter()
         for number, image in enumerate(contents["images"], start=1):
             where = f"{path}, image {number}"
@@ -111,8 +111,8 @@ train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folde
             if category not in self._categories:
                 raise ValueError(f"{where}: there is no category {shown(category)}.")
             if root is None:
-                root = self._find_pictures(file_name, folder, where)
-            yield Picture(
+                root = self._find_images(file_name, folder, where)
+            yield ImageRecord(
                 split=split,
                 image_id=f"{folder}/{file_name}",
                 image=root + file_name,
@@ -123,7 +123,7 @@ train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folde
             )
         if left_out:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
-            logger.warning(f"{path}: {left_out.total()} of {len(contents['images'])} pictures left out: {reasons}.")
+            logger.warning(f"{path}: {left_out.total()} of {len(contents['images'])} images left out: {reasons}.")
 
     def _read_categories(self, contents: dict, path: str):
         """Name of each category by its number in the files, which must be the same in all of them."""
@@ -144,7 +144,7 @@ train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folde
                 raise ValueError(f"{path}: there is no list `{name}`.")
         return contents
 
-    def _find_pictures(self, file_name: str, folder: str, where: str) -> str:
+    def _find_images(self, file_name: str, folder: str, where: str) -> str:
         roots = roots_with(self.source, file_name)
         if len(roots) > 1:
             # data of one's own may use a name in each split
@@ -153,7 +153,7 @@ train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folde
         if len(roots) != 1:
             problem = "not in the source" if not roots else f"in several folders: {', '.join(roots)}"
             raise ValueError(
-                f"{where}: the picture {shown(file_name)} is {problem}.\nThe source should hold:\n{self.layout}"
+                f"{where}: the image {shown(file_name)} is {problem}.\nThe source should hold:\n{self.layout}"
             )
         return roots[0]
 
@@ -171,7 +171,7 @@ class _Annotation:
     box: tuple[float, float, float, float] | None
 
 
-def _group_by_picture(contents: dict, path: str) -> dict[int | str, list[_Annotation]]:
+def _group_by_image(contents: dict, path: str) -> dict[int | str, list[_Annotation]]:
     found = {}
     for number, annotation in enumerate(contents["annotations"], start=1):
         where = f"{path}, annotation {number}"

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""CUB-200-2011, with the 1000 pictures of CUBV2 as validation split where they are given."""
+"""CUB-200-2011, with the 1000 images of CUBV2 as validation split where they are given."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -21,7 +21,7 @@ import PIL.Image
 
 from ...fields import as_number, shown
 from ..archives import Source
-from ..records import Picture, Reader
+from ..records import ImageRecord, Reader
 from .lists import optional_root, read_fields, required_root, without_number
 from .wsoleval_split import WsolevalSplit
 
@@ -31,16 +31,16 @@ VALIDATION = "CUB/val/image_ids.txt"
 
 
 class CubReader(Reader):
-    """CUB-200-2011: one box a picture, the official split, and masks if the segmentations are in the source."""
+    """CUB-200-2011: one box an image, the official split, and masks if the segmentations are in the source."""
 
     name = "cub"
     title = "CUB-200-2011"
     homepage = "https://www.vision.caltech.edu/datasets/cub_200_2011/"
     license = "other"
     license_text = (
-        "The owner grants no licence with the files; the pictures are their photographers'. The set is given out for "
+        "The owner grants no licence with the files; the images are their photographers'. The set is given out for "
         "non-commercial research and education; see the homepage. CUBV2, if it is part of this copy: annotations by NAVER "
-        "Corp. under CC BY 2.0, pictures under the licences that wsolevaluation lists."
+        "Corp. under CC BY 2.0, images under the licences that wsolevaluation lists."
     )
     citation = """@techreport{wah2011caltech,
   title       = {The Caltech-UCSD Birds-200-2011 Dataset},
@@ -51,7 +51,7 @@ class CubReader(Reader):
 }"""
     layout = """CUB_200_2011.tgz     or unpacked: CUB_200_2011/{images.txt,classes.txt,...,images/}
 segmentations.tgz    or unpacked: segmentations/<class>/<image>.png, if masks are wanted
-metadata/CUB/val/    of wsolevaluation, and CUBV2.tar (or unpacked), if the validation pictures are wanted"""
+metadata/CUB/val/    of wsolevaluation, and CUBV2.tar (or unpacked), if the validation images are wanted"""
 
     keeps_official_boxes = True
 
@@ -67,14 +67,14 @@ metadata/CUB/val/    of wsolevaluation, and CUBV2.tar (or unpacked), if the vali
     def class_names(self) -> list[str]:
         return list(self._classes.values())
 
-    def pictures(self) -> Iterator[Picture]:
+    def records(self) -> Iterator[ImageRecord]:
         tables = [self._by_number(name) for name in LISTS[1:4]]
         for where, (number, name) in read_fields(self.source, self.root + "images.txt", 2):
             for path, table in zip(LISTS[1:4], tables):
                 if number not in table:
                     raise ValueError(f"{where}: image {number} has no line in {self.root}{path}.")
             label, part, box = (table[number] for table in tables)
-            yield Picture(
+            yield ImageRecord(
                 split=self._split(*part),
                 image_id=name,
                 image=f"{self.root}images/{name}",
@@ -84,7 +84,7 @@ metadata/CUB/val/    of wsolevaluation, and CUBV2.tar (or unpacked), if the vali
                 masks=(f"{self.segmentations}{name.rpartition('.')[0]}.png",) if self.has_masks else (),
             )
         if self.validation is not None:
-            yield from self.validation.pictures(self.class_names)
+            yield from self.validation.records(self.class_names)
 
     def object_pixels(self, mask: PIL.Image.Image) -> np.ndarray:
         """The bird, where most of those who drew it agree: the segmentations are grey levels of agreement."""

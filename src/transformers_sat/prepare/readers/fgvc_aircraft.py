@@ -18,7 +18,7 @@ from functools import cached_property
 
 from ...fields import as_number, shown
 from ..archives import Source
-from ..records import Picture, Reader
+from ..records import ImageRecord, Reader
 from .lists import corners_to_box, distinct_names, read_fields, required_root
 
 
@@ -31,14 +31,14 @@ LISTS = {
 
 
 class AircraftReader(Reader):
-    """FGVC-Aircraft: 100 variants, the official three splits, one box a picture. The banner with the copyright stays."""
+    """FGVC-Aircraft: 100 variants, the official three splits, one box an image. The banner with the copyright stays."""
 
     name = "fgvc-aircraft"
     title = "FGVC-Aircraft"
     homepage = "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/"
     license = "other"
     license_text = (
-        "The owner states that the pictures were made available for non-commercial research purposes only; their "
+        "The owner states that the images were made available for non-commercial research purposes only; their "
         "photographers, named in the banner at the bottom of each, keep the copyright."
     )
     citation = """@techreport{maji2013fine,
@@ -61,7 +61,7 @@ class AircraftReader(Reader):
         names = [text.strip() for _, text in self.source.lines(self.root + "variants.txt")]
         return distinct_names({str(number): name for number, name in enumerate(names)})
 
-    def pictures(self) -> Iterator[Picture]:
+    def records(self) -> Iterator[ImageRecord]:
         boxes, known = self._boxes(), set(self.class_names)
         for split, path in LISTS.items():
             for where, (name, variant) in read_fields(self.source, self.root + path, 2):
@@ -69,7 +69,7 @@ class AircraftReader(Reader):
                     raise ValueError(f"{where}: {shown(variant)} is not in {self.root}variants.txt.")
                 if name not in boxes:
                     raise ValueError(f"{where}: {shown(name)} has no line in {self.root}images_box.txt.")
-                yield Picture(split, name, f"{self.root}images/{name}.jpg", variant, where, boxes=[boxes[name]])
+                yield ImageRecord(split, name, f"{self.root}images/{name}.jpg", variant, where, boxes=[boxes[name]])
 
     def _boxes(self) -> dict[str, tuple[float, float, float, float]]:
         boxes = {}

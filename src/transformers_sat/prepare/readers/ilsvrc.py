@@ -20,7 +20,7 @@ from functools import cached_property
 
 from ...fields import as_number, field, shown
 from ..archives import Source
-from ..records import Picture, Reader
+from ..records import ImageRecord, Reader
 from .lists import distinct_names, missing, optional_root, read_fields
 from .matlab import read_variables
 from .voc_xml import read_annotation
@@ -41,10 +41,10 @@ TEST_BOXES = re.compile(r".*?(ILSVRC2012_val_\d{8})\.xml")
 class ImageNetReader(Reader):
     """
     ILSVRC 2012 CLS-LOC: classes in the order of their synsets, `train` with boxes where there are any, the 50 000
-    validation pictures as `test`, which is what weakly supervised localization is measured on, and ImageNetV2 as
+    validation images as `test`, which is what weakly supervised localization is measured on, and ImageNetV2 as
     `validation` where it is given.
 
-    A million XML files are read picture by picture, not before.
+    A million XML files are read image by image, not before.
     """
 
     name = "ilsvrc"
@@ -53,7 +53,7 @@ class ImageNetReader(Reader):
     license = "other"
     license_text = (
         "ImageNet's terms of access: for non-commercial research and educational purposes only; ImageNet does not own the "
-        "copyright of the pictures. ImageNetV2, if it is part of this copy: boxes by NAVER Corp. under CC BY 2.0, pictures "
+        "copyright of the images. ImageNetV2, if it is part of this copy: boxes by NAVER Corp. under CC BY 2.0, images "
         "as its homepage (https://github.com/modestyachts/ImageNetV2) states."
     )
     citation = """@article{russakovsky2015imagenet,
@@ -71,7 +71,7 @@ class ImageNetReader(Reader):
         ILSVRC2012_devkit_t12.tar.gz and, for boxes in train, ILSVRC2012_bbox_train_v2.tar.gz
 or      ILSVRC/{Data,Annotations,ImageSets}/CLS-LOC/... with LOC_synset_mapping.txt (and LOC_val_solution.csv)
 with    metadata/ILSVRC/val/ of wsolevaluation and imagenetv2-threshold0.7 (.tar.gz or unpacked), if the validation
-        pictures are wanted"""
+        images are wanted"""
 
     keeps_official_boxes = True
 
@@ -87,22 +87,22 @@ with    metadata/ILSVRC/val/ of wsolevaluation and imagenetv2-threshold0.7 (.tar
     def class_names(self) -> list[str]:
         return distinct_names(self._words)
 
-    def pictures(self) -> Iterator[Picture]:
-        for split, pictures in (("train", self.lists.train()), ("test", self.lists.test())):
-            for where, synset, image in pictures:
-                yield Picture(split, _stem(image), image, self._name_of(synset, where), where)
+    def records(self) -> Iterator[ImageRecord]:
+        for split, records in (("train", self.lists.train()), ("test", self.lists.test())):
+            for where, synset, image in records:
+                yield ImageRecord(split, _stem(image), image, self._name_of(synset, where), where)
         if self.validation is not None:
-            yield from self.validation.pictures(self.class_names)
+            yield from self.validation.records(self.class_names)
 
-    def annotate(self, picture: Picture) -> Picture:
-        if picture.split == "validation":
-            return picture
-        path = self._boxes_of(picture)
-        if picture.split == "train" and path not in self.source:
-            return picture
-        # The names in the XML files of train are not all synsets; all objects are of the picture's class.
+    def annotate(self, record: ImageRecord) -> ImageRecord:
+        if record.split == "validation":
+            return record
+        path = self._boxes_of(record)
+        if record.split == "train" and path not in self.source:
+            return record
+        # The names in the XML files of train are not all synsets; all objects are of the image's class.
         annotation = read_annotation(self.source, path)
-        return replace(picture, boxes=[entry.box for entry in annotation.objects] or None, size=annotation.size)
+        return replace(record, boxes=[entry.box for entry in annotation.objects] or None, size=annotation.size)
 
     @cached_property
     def _words(self) -> dict[str, str]:
@@ -117,14 +117,14 @@ with    metadata/ILSVRC/val/ of wsolevaluation and imagenetv2-threshold0.7 (.tar
             raise ValueError(f"{where}: {shown(synset)} is not one of the {len(self._names)} synsets.")
         return self._names[synset]
 
-    def _boxes_of(self, picture: Picture) -> str:
-        if picture.split == "test":
-            return self.test_boxes.get(picture.image_id, f"{picture.image_id}.xml")
-        synset = picture.image_id.partition("_")[0]
-        return f"{self.train_boxes_root}{synset}/{picture.image_id}.xml"
+    def _boxes_of(self, record: ImageRecord) -> str:
+        if record.split == "test":
+            return self.test_boxes.get(record.image_id, f"{record.image_id}.xml")
+        synset = record.image_id.partition("_")[0]
+        return f"{self.train_boxes_root}{synset}/{record.image_id}.xml"
 
     def _find_files(self):
-        """Where pictures and boxes lie: folders for train, which has too many to keep, and each file for test."""
+        """Where images and boxes lie: folders for train, which has too many to keep, and each file for test."""
         self.train_root = self.train_boxes_root = None
         self.test_images, self.test_boxes = {}, {}
         for path in self.source.paths():
@@ -149,7 +149,7 @@ with    metadata/ILSVRC/val/ of wsolevaluation and imagenetv2-threshold0.7 (.tar
 
 
 class _ArchiveLists:
-    """The archives by year: classes and the labels of the validation pictures are in the development kit."""
+    """The archives by year: classes and the labels of the validation images are in the development kit."""
 
     def __init__(self, reader: ImageNetReader):
         self.source, self.reader = reader.source, reader
@@ -160,7 +160,7 @@ class _ArchiveLists:
         return {field(each, "WNID", str, where): field(each, "words", str, where) for where, each in self._synsets}
 
     def train(self) -> Iterator[tuple[str, str, str]]:
-        """Yields where it says so, synset and path of each picture: all that lie in the synsets' folders."""
+        """Yields where it says so, synset and path of each image: all that lie in the synsets' folders."""
         root = self.reader.train_root
         for synset in sorted(self.words()):
             for path in self.source.folder(f"{root}{synset}"):
@@ -194,7 +194,7 @@ class _ArchiveLists:
 
 
 class _TreeLists:
-    """The tree of Kaggle's copy: lists of the pictures, with the labels of the validation pictures apart."""
+    """The tree of Kaggle's copy: lists of the images, with the labels of the validation images apart."""
 
     def __init__(self, reader: ImageNetReader, root: str):
         self.source, self.reader, self.root = reader.source, reader, root
@@ -209,7 +209,7 @@ class _TreeLists:
         return {synset: words for _, (synset, words) in read_fields(self.source, self.mapping, 2)}
 
     def train(self) -> Iterator[tuple[str, str, str]]:
-        """Yields where it says so, synset and path of each picture."""
+        """Yields where it says so, synset and path of each image."""
         for where, (name, _) in read_fields(self.source, self.root + TREE_LIST, 2):
             yield where, name.partition("/")[0], f"{self.root}Data/CLS-LOC/train/{name}.JPEG"
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Anybody's own pictures, in folders."""
+"""Anybody's own images, in folders."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -22,7 +22,7 @@ from transformers.utils import logging
 from ...fields import checked, checked_name, field, shown
 from ...model.images_sat import IMAGE_SUFFIXES
 from ..archives import Source
-from ..records import Picture, Reader
+from ..records import ImageRecord, Reader
 from .json_text import parse_json
 from .lists import read_csv
 
@@ -44,12 +44,12 @@ SPLIT_FOLDERS = {
 }
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 # JPEG 2000 is not read: such files are named as a problem, rather than passed over.
-PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".jp2")
+IMAGE_SUFFIXES = (*IMAGE_SUFFIXES, ".jp2")
 
 
 class ImageFolderReader(Reader):
     """
-    Pictures in one folder a class, with or without folders for splits, or listed in `metadata.jsonl` or `metadata.csv`.
+    Images in one folder a class, with or without folders for splits, or listed in `metadata.jsonl` or `metadata.csv`.
 
     A line of the metadata has `file_name`, relative to its own folder, and what is known of: `label` (the folder's name by
     default), `objects` (`bbox`: boxes x, y, width, height in pixels; `category`: their classes), `mask_file_name`,
@@ -57,13 +57,13 @@ class ImageFolderReader(Reader):
     """
 
     name = "imagefolder"
-    title = "Pictures in folders"
+    title = "Images in folders"
     homepage = ""
     license = "unknown"
-    license_text = "Not stated: say here under which terms the pictures may be used, and change `license` above."
+    license_text = "Not stated: say here under which terms the images may be used, and change `license` above."
     citation = ""
-    layout = """[train/ validation/ test/]<class>/<picture>
-or, with boxes: {train,validation,test}/metadata.jsonl (or .csv) and the pictures it names"""
+    layout = """[train/ validation/ test/]<class>/<image>
+or, with boxes: {train,validation,test}/metadata.jsonl (or .csv) and the images it names"""
 
     def __init__(self, source: Source):
         super().__init__(source)
@@ -82,12 +82,12 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv) and the picture
     def class_names(self) -> list[str]:
         """In alphabetical order; numbers, where all are, in their own."""
         names = set()
-        for picture in self.pictures():
-            names.update((picture.label, *(picture.categories or ())))
+        for record in self.records():
+            names.update((record.label, *(record.categories or ())))
         numbers = all(name.isdecimal() and len(name) < 20 for name in names)
         return sorted(names, key=(lambda name: (int(name), name)) if numbers else None)
 
-    def pictures(self) -> Iterator[Picture]:
+    def records(self) -> Iterator[ImageRecord]:
         for split, folders in self._folders.items():
             for folder in folders:
                 metadata = self._metadata_files(folder)
@@ -98,9 +98,9 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv) and the picture
         root = ""
         while True:
             paths = [path[len(root) :] for path in self.source.folder(root)]
-            paths = [path for path in paths if is_picture(path) or PurePosixPath(path).name in METADATA_FILES]
+            paths = [path for path in paths if is_image(path) or PurePosixPath(path).name in METADATA_FILES]
             if not paths:
-                raise ValueError(f"{self.source.path} has no pictures; what is read is:\n{self.layout}")
+                raise ValueError(f"{self.source.path} has no images; what is read is:\n{self.layout}")
             children = sorted({path.split("/")[0] for path in paths if "/" in path})
             splits = [child for child in children if child.lower() in SPLIT_FOLDERS]
             if splits:
@@ -121,23 +121,23 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv) and the picture
     def _metadata_files(self, folder: str) -> list[str]:
         return [path for path in self.source.folder(folder) if is_metadata(path)]
 
-    def _unlisted(self, split: str, folder: str) -> Iterator[Picture]:
+    def _unlisted(self, split: str, folder: str) -> Iterator[ImageRecord]:
         for path in self.source.folder(folder):
-            if is_picture(path):
-                yield Picture(split, path, path, self._folder_class(path, folder), where=path)
+            if is_image(path):
+                yield ImageRecord(split, path, path, self._folder_class(path, folder), where=path)
 
-    def _listed(self, split: str, folder: str, files: list[str]) -> Iterator[Picture]:
+    def _listed(self, split: str, folder: str, files: list[str]) -> Iterator[ImageRecord]:
         listed = set()
         for file in files:
             for where, line in self._read_metadata(file):
-                picture = self._picture(split, folder, file, where, line)
-                listed.update((picture.image, *picture.masks, *picture.ignore_masks))
-                yield picture
-        left_out = [path for path in self.source.folder(folder) if is_picture(path) and path not in listed]
+                record = self._image(split, folder, file, where, line)
+                listed.update((record.image, *record.masks, *record.ignore_masks))
+                yield record
+        left_out = [path for path in self.source.folder(folder) if is_image(path) and path not in listed]
         if left_out:
-            logger.warning(f"Left out: {len(left_out)} pictures that no metadata file names, such as {left_out[0]}.")
+            logger.warning(f"Left out: {len(left_out)} images that no metadata file names, such as {left_out[0]}.")
 
-    def _picture(self, split: str, folder: str, file: str, where: str, line: dict) -> Picture:
+    def _image(self, split: str, folder: str, file: str, where: str, line: dict) -> ImageRecord:
         base = file[: file.rfind("/") + 1]
         if not line.get("file_name"):
             raise ValueError(f"{where}: there is no `file_name`.")
@@ -147,7 +147,7 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv) and the picture
         size = None
         if line.get("width") and line.get("height"):
             size = (field(line, "width", int, where), field(line, "height", int, where))
-        return Picture(
+        return ImageRecord(
             split=split,
             image_id=checked_name(line.get("image_id") or image, "image_id", where),
             image=image,
@@ -189,8 +189,8 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv) and the picture
                 yield where, read_json(where, text)
 
 
-def is_picture(path: str) -> bool:
-    return path.lower().endswith(PICTURE_SUFFIXES)
+def is_image(path: str) -> bool:
+    return path.lower().endswith(IMAGE_SUFFIXES)
 
 
 def is_metadata(path: str) -> bool:

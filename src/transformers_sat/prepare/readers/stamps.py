@@ -22,16 +22,16 @@ from pathlib import Path
 
 import PIL.Image
 
-from ...drawn.stamps import SPLITS, StampCollection, StampPicture, is_cluttered
+from ...drawn.stamps import SPLITS, StampCollection, StampImage, is_cluttered
 from ...drawn.stamps_files import digest_of, read_catalog, read_stamp_files
-from ..records import Picture, Reader
+from ..records import ImageRecord, Reader
 
 
-# Part of the fingerprint: raise it with every change after which other pictures are drawn.
+# Part of the fingerprint: raise it with every change after which other images are drawn.
 STAMPS_VERSION = "1.0.0"
 
 JPEG_QUALITY = 92
-# What a picture with its mask takes, about.
+# What an image with its mask takes, about.
 BYTES_PER_FILE = 20_000
 
 
@@ -42,8 +42,8 @@ class StampSettings:
 
     Attributes:
         variant (`str`): `"group"` (twelve groups, other cut-outs in test) or `"species"` (kinds of animals).
-        cluttered_fraction (`float`): share of the pictures with one to three other things in them, 0 to 1.
-        num_train (`int`), num_validation (`int`), num_test (`int`): pictures of the splits; classes take turns.
+        cluttered_fraction (`float`): share of the images with one to three other things in them, 0 to 1.
+        num_train (`int`), num_validation (`int`), num_test (`int`): images of the splits; classes take turns.
         seed (`int`): seed of the set.
     """
 
@@ -58,16 +58,16 @@ class StampSettings:
         if not 0 <= self.cluttered_fraction <= 1:
             raise ValueError(f"`cluttered_fraction` must be from 0 to 1, got {self.cluttered_fraction}.")
         for split in SPLITS:
-            if self.num_pictures(split) < 1:
-                raise ValueError(f"`num_{split}` must be at least 1, got {self.num_pictures(split)}.")
+            if self.num_images(split) < 1:
+                raise ValueError(f"`num_{split}` must be at least 1, got {self.num_images(split)}.")
 
-    def num_pictures(self, split: str) -> int:
+    def num_images(self, split: str) -> int:
         return getattr(self, f"num_{split}")
 
 
 class DrawnSource:
     """
-    The drawn pictures in the place of official files: `train/00012.jpg`, and `train/00012.png` for its mask.
+    The drawn images in the place of official files: `train/00012.jpg`, and `train/00012.png` for its mask.
 
     Args:
         source (`str` or `Path`, *optional*): see [`read_stamp_files`].
@@ -85,11 +85,11 @@ class DrawnSource:
         # Pillow draws: another version may round otherwise.
         described = [STAMPS_VERSION, digest_of(files), PIL.__version__, asdict(settings)]
         self.fingerprint = hashlib.sha256(json.dumps(described).encode()).hexdigest()
-        self._last: tuple[tuple[str, int], StampPicture] | None = None
+        self._last: tuple[tuple[str, int], StampImage] | None = None
 
     def __contains__(self, path: str) -> bool:
         split, _, name = path.partition("/")
-        return split in SPLITS and int(name[:-4]) < self.settings.num_pictures(split)
+        return split in SPLITS and int(name[:-4]) < self.settings.num_images(split)
 
     def size(self, path: str) -> int:
         return BYTES_PER_FILE
@@ -99,25 +99,25 @@ class DrawnSource:
         return SPLITS.index(split), index
 
     def place(self, path: str) -> tuple[str, int]:
-        """Split and number of a picture."""
+        """Split and number of an image."""
         split, _, name = path.partition("/")
         return split, int(name[:-4])
 
     def read(self, path: str) -> bytes:
-        picture = self.drawn(*self.place(path))
+        record = self.drawn(*self.place(path))
         file = io.BytesIO()
         if path.endswith(".jpg"):
-            picture.image.save(file, "JPEG", quality=JPEG_QUALITY)
+            record.image.save(file, "JPEG", quality=JPEG_QUALITY)
         else:
-            PIL.Image.fromarray(picture.mask).save(file, "PNG")
+            PIL.Image.fromarray(record.mask).save(file, "PNG")
         return file.getvalue()
 
-    def drawn(self, split: str, index: int) -> StampPicture:
-        """A picture; the last one is kept, as its box, its file and its mask are asked for one after the other."""
+    def drawn(self, split: str, index: int) -> StampImage:
+        """An image; the last one is kept, as its box, its file and its mask are asked for one after the other."""
         if self._last is None or self._last[0] != (split, index):
             settings = self.settings
-            picture = self.collection.draw(split, index, settings.cluttered_fraction, settings.seed)
-            self._last = (split, index), picture
+            record = self.collection.draw(split, index, settings.cluttered_fraction, settings.seed)
+            self._last = (split, index), record
         return self._last[1]
 
 
@@ -129,7 +129,7 @@ class StampsReader(Reader):
     license_text = (
         "Drawn from files of Debian packages, under what their `copyright` files state: tuxpaint-stamps-default (all cut-outs), "
         "tuxpaint-data, mate-backgrounds and plasma-workspace-wallpapers (photographs): GPL-2.0-or-later; "
-        "lomiri-wallpapers-16.04 (four photographs by Aitzol Berasategi): CC-BY-4.0. A picture is made of several of them and "
+        "lomiri-wallpapers-16.04 (four photographs by Aitzol Berasategi): CC-BY-4.0. An image is made of several of them and "
         "falls under the licences of all of its parts."
     )
     citation = ""
@@ -144,23 +144,23 @@ class StampsReader(Reader):
     def class_names(self) -> list[str]:
         return self.source.collection.class_names
 
-    def pictures(self) -> Iterator[Picture]:
+    def records(self) -> Iterator[ImageRecord]:
         settings, names = self.source.settings, self.class_names
         for split in SPLITS:
-            for index in range(settings.num_pictures(split)):
+            for index in range(settings.num_images(split)):
                 cluttered = is_cluttered(index // len(names), settings.cluttered_fraction)
-                yield Picture(
+                yield ImageRecord(
                     split=split,
                     image_id=f"{split}-{index:05d}-{'cluttered' if cluttered else 'clean'}",
                     image=f"{split}/{index:05d}.jpg",
                     label=names[index % len(names)],
-                    where=f"picture {index} of {split}",
+                    where=f"image {index} of {split}",
                     masks=(f"{split}/{index:05d}.png",),
                 )
 
-    def annotate(self, picture: Picture) -> Picture:
-        drawn = self.source.drawn(*self.source.place(picture.image))
-        return replace(picture, boxes=[drawn.bbox], size=drawn.image.size)
+    def annotate(self, record: ImageRecord) -> ImageRecord:
+        drawn = self.source.drawn(*self.source.place(record.image))
+        return replace(record, boxes=[drawn.bbox], size=drawn.image.size)
 
 
 __all__ = ["DrawnSource", "StampSettings", "StampsReader"]

@@ -19,7 +19,7 @@ from typing import Any
 
 from ...fields import checked, field
 from ..archives import Source
-from ..records import Picture, Reader
+from ..records import ImageRecord, Reader
 from .lists import corners_to_box, distinct_names, missing, optional_root
 from .matlab import read_variables
 
@@ -66,14 +66,14 @@ or      car_ims.tgz (or unpacked: car_ims/*.jpg) and cars_annos.mat"""
         names = self._variable(path, "class_names")
         return distinct_names({number: checked(name, "class_names", str, path) for number, name in names})
 
-    def pictures(self) -> Iterator[Picture]:
+    def records(self) -> Iterator[ImageRecord]:
         for split, name, entry, where in self._entries():
             label = field(entry, "class", int, where)
             if not 1 <= label <= len(self.class_names):
                 raise ValueError(f"{where}: class {label} is not one of 1 to {len(self.class_names)}.")
             # the corners are stored in the smallest type that holds them, where differences would overflow
             corners = [field(entry, corner, float, where) for corner in CORNERS]
-            yield Picture(
+            yield ImageRecord(
                 split=split,
                 image_id=name.removesuffix(".jpg"),
                 image=self._folder_of(name) + name,
@@ -83,7 +83,7 @@ or      car_ims.tgz (or unpacked: car_ims/*.jpg) and cars_annos.mat"""
             )
 
     def _entries(self) -> Iterator[tuple[str, str, Any, str]]:
-        """Split, name of the picture with its folder, struct, and where it says so."""
+        """Split, name of the image with its folder, struct, and where it says so."""
         if self.in_one is not None:
             for number, entry in self._variable(self.in_one, "annotations"):
                 where = f"{self.in_one}, entry {number}"
@@ -110,7 +110,7 @@ or      car_ims.tgz (or unpacked: car_ims/*.jpg) and cars_annos.mat"""
 
     @cached_property
     def _roots(self) -> dict[str, str]:
-        """What is before each folder of pictures."""
+        """What is before each folder of images."""
         return {}
 
     def _path(self, name: str, required: bool = True) -> str | None:

@@ -19,7 +19,7 @@ from functools import cached_property
 
 from ...fields import checked
 from ..archives import Source
-from ..records import Picture, Reader
+from ..records import ImageRecord, Reader
 from .lists import distinct_names, missing, required_root
 from .matlab import read_variables
 from .voc_xml import read_annotation
@@ -30,14 +30,14 @@ LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
 
 
 class StanfordDogsReader(Reader):
-    """Stanford Dogs: 120 breeds, an XML file of boxes for each picture."""
+    """Stanford Dogs: 120 breeds, an XML file of boxes for each image."""
 
     name = "stanford-dogs"
     title = "Stanford Dogs"
     homepage = "http://vision.stanford.edu/aditya86/ImageNetDogs/"
     license = "other"
     license_text = (
-        "The owner grants no licence with the files; see the homepage. The pictures are from ImageNet, whose terms of "
+        "The owner grants no licence with the files; see the homepage. The images are from ImageNet, whose terms of "
         "access allow non-commercial research and educational purposes only."
     )
     citation = """@inproceedings{khosla2011novel,
@@ -64,7 +64,7 @@ lists.tar         or unpacked: train_list.mat, test_list.mat"""
 
     @cached_property
     def _names(self) -> dict[str, str]:
-        """Name of each class by the folder of its pictures, in the order of the numbers in the lists."""
+        """Name of each class by the folder of its images, in the order of the numbers in the lists."""
         folders = {}
         for rows in self._rows.values():
             for where, name, number in rows:
@@ -74,19 +74,19 @@ lists.tar         or unpacked: train_list.mat, test_list.mat"""
         names = {folders[number]: _breed(folders[number]) for number in sorted(folders)}
         return dict(zip(names, distinct_names(names)))
 
-    def pictures(self) -> Iterator[Picture]:
+    def records(self) -> Iterator[ImageRecord]:
         for split, rows in self._rows.items():
             for where, name, _ in rows:
                 label = self._names[name.partition("/")[0]]
-                yield Picture(split, name.rpartition(".")[0], self.images_root + name, label, where)
+                yield ImageRecord(split, name.rpartition(".")[0], self.images_root + name, label, where)
 
-    def annotate(self, picture: Picture) -> Picture:
-        annotation = read_annotation(self.source, self.boxes_root + picture.image_id)
-        return replace(picture, boxes=[entry.box for entry in annotation.objects] or None, size=annotation.size)
+    def annotate(self, record: ImageRecord) -> ImageRecord:
+        annotation = read_annotation(self.source, self.boxes_root + record.image_id)
+        return replace(record, boxes=[entry.box for entry in annotation.objects] or None, size=annotation.size)
 
     @cached_property
     def _rows(self) -> dict[str, list[tuple[str, str, int]]]:
-        """For each split where it says so, the picture below `Images` and the number of its class."""
+        """For each split where it says so, the image below `Images` and the number of its class."""
         return {split: list(self._read_rows(self.lists_root + name)) for split, name in LISTS.items()}
 
     def _read_rows(self, path: str) -> Iterator[tuple[str, str, int]]:

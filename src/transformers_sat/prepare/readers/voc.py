@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Detection data in PASCAL VOC's form, as far as its pictures show one class."""
+"""Detection data in PASCAL VOC's form, as far as its images show one class."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ import PIL.Image
 from transformers.utils import logging
 
 from ..archives import Source
-from ..records import Picture, Reader
+from ..records import ImageRecord, Reader
 from .lists import missing, roots_with
 from .voc_xml import Annotation, read_annotation
 
@@ -40,17 +40,17 @@ class VocReader(Reader):
     """
     Trees `VOC<year>` of PASCAL VOC, one or several, or anything in their form.
 
-    A picture has one class here. So what is taken are the pictures whose objects are all of one class, whatever their
+    An image has one class here. So what is taken are the images whose objects are all of one class, whatever their
     number, with at least one that is not marked as difficult; difficult ones count as their class, but their boxes are
-    left out. How many pictures that leaves out is logged. Where there is a segmentation of the objects, it is the mask.
+    left out. How many images that leaves out is logged. Where there is a segmentation of the objects, it is the mask.
     """
 
     name = "voc"
-    title = "Pictures of one class in PASCAL VOC's form"
+    title = "Images of one class in PASCAL VOC's form"
     homepage = "http://host.robots.ox.ac.uk/pascal/VOC/"
     license = "other"
     license_text = (
-        "PASCAL VOC: the pictures are from Flickr, whose terms their use must respect; see the homepage. Other data in this "
+        "PASCAL VOC: the images are from Flickr, whose terms their use must respect; see the homepage. Other data in this "
         "form: as their owner states."
     )
     citation = """@article{everingham2010pascal,
@@ -81,10 +81,10 @@ class VocReader(Reader):
 
     @cached_property
     def class_names(self) -> list[str]:
-        return sorted({picture.label for picture in self._pictures})
+        return sorted({record.label for record in self._images})
 
-    def pictures(self) -> Iterator[Picture]:
-        yield from self._pictures
+    def records(self) -> Iterator[ImageRecord]:
+        yield from self._images
 
     def object_pixels(self, mask: PIL.Image.Image) -> np.ndarray:
         """The objects of a segmentation, which are numbered from 1."""
@@ -96,9 +96,9 @@ class VocReader(Reader):
         return np.asarray(mask) == VOID
 
     @cached_property
-    def _pictures(self) -> list[Picture]:
-        """Which class a picture has, and whether it has one, is nowhere but in its XML file."""
-        pictures, left_out, total = [], Counter(), 0
+    def _images(self) -> list[ImageRecord]:
+        """Which class an image has, and whether it has one, is nowhere but in its XML file."""
+        records, left_out, total = [], Counter(), 0
         for split, root, path in self.lists:
             for where, name in self.source.lines(path):
                 total += 1
@@ -113,8 +113,8 @@ class VocReader(Reader):
                     continue
                 segmentation = f"{root}SegmentationObject/{name}.png"
                 masks = (segmentation,) if segmentation in self.source else ()
-                pictures.append(
-                    Picture(
+                records.append(
+                    ImageRecord(
                         split=split,
                         image_id=name,
                         image=f"{root}JPEGImages/{name}.jpg",
@@ -128,8 +128,8 @@ class VocReader(Reader):
                 )
         if left_out:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
-            logger.warning(f"{left_out.total()} of {total} pictures left out: {reasons}.")
-        return pictures
+            logger.warning(f"{left_out.total()} of {total} images left out: {reasons}.")
+        return records
 
     def _annotation(self, path: str, where: str) -> Annotation:
         if path not in self.source:

@@ -22,7 +22,7 @@ from ..archives import Source
 from .lists import corners_to_box
 
 
-# What no honest annotation of a picture comes near.
+# What no honest annotation of an image comes near.
 MAX_FILE_BYTES = 2**21
 MAX_ELEMENTS = 50_000
 MAX_DEPTH = 32
@@ -47,7 +47,7 @@ class AnnotatedObject:
 @dataclass
 class Annotation:
     """
-    What an XML file tells of a picture.
+    What an XML file tells of an image.
 
     Attributes:
         objects (`list[AnnotatedObject]`): in the order of the file.
@@ -78,7 +78,7 @@ def read_annotation(source: Source, path: str) -> Annotation:
 
 
 class _RefusedError(Exception):
-    """The file has what no annotation of a picture has."""
+    """The file has what no annotation of an image has."""
 
 
 class _LimitedTree(ElementTree.TreeBuilder):

@@ -18,17 +18,17 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from ..archives import Source
-from ..records import Picture, Reader
+from ..records import ImageRecord, Reader
 from .lists import distinct_names, missing, optional_root, read_csv, read_fields, roots_with, without_number
 from .wsoleval_split import SPLIT_NAMES, WsolevalSplit
 
 
 class WsolevalReader(Reader):
     """
-    A set in wsolevaluation's own layout: `metadata/<SET>/<split>/*.txt` and the pictures, as its scripts put them.
+    A set in wsolevaluation's own layout: `metadata/<SET>/<split>/*.txt` and the images, as its scripts put them.
 
-    Of several sets in the metadata, it is the one whose pictures are in the source. Classes get the names of the folders
-    that their pictures are in, readable where the source says how: `LOC_synset_mapping.txt` for ImageNet's synsets, the
+    Of several sets in the metadata, it is the one whose images are in the source. Classes get the names of the folders
+    that their images are in, readable where the source says how: `LOC_synset_mapping.txt` for ImageNet's synsets, the
     class descriptions of Open Images for its identifiers.
     """
 
@@ -38,7 +38,7 @@ class WsolevalReader(Reader):
     license = "other"
     license_text = (
         "The annotations of CUBV2 and ImageNetV2 are licensed by NAVER Corp. under CC BY 2.0, those of OpenImages30k by "
-        "Google LLC under CC BY 4.0. Pictures keep the licences of their sources; see the homepage."
+        "Google LLC under CC BY 4.0. Images keep the licences of their sources; see the homepage."
     )
     citation = """@inproceedings{choe2020evaluating,
   title     = {Evaluating Weakly Supervised Object Localization Methods Right},
@@ -47,11 +47,11 @@ class WsolevalReader(Reader):
   year      = {2020}
 }"""
     layout = """metadata/<SET>/{train,val,test}/   image_ids.txt class_labels.txt localization.txt image_sizes.txt
-dataset/<SET>/                     the pictures and masks, in folders as the lists have them"""
+dataset/<SET>/                     the images and masks, in folders as the lists have them"""
 
     keeps_official_boxes = True
 
-    # The set to read, or None for the one whose pictures are there.
+    # The set to read, or None for the one whose images are there.
     set_name: str | None = None
 
     def __init__(self, source: Source):
@@ -76,9 +76,9 @@ dataset/<SET>/                     the pictures and masks, in folders as the lis
         readable = self._readable_names()
         return distinct_names({key: readable.get(key, without_number(key)) for key in keys})
 
-    def pictures(self) -> Iterator[Picture]:
+    def records(self) -> Iterator[ImageRecord]:
         for split in self.splits:
-            yield from split.pictures(self.class_names)
+            yield from split.records(self.class_names)
 
     def _find_set(self) -> dict[str, str]:
         """Folder of each split, by its name in the metadata."""
@@ -91,15 +91,15 @@ dataset/<SET>/                     the pictures and masks, in folders as the lis
         if not sets:
             raise missing(f"metadata/{self.set_name or '<SET>'}/<split>/image_ids.txt", self.layout)
         if len(sets) > 1:
-            sets = {root: folders for root, folders in sets.items() if self._has_pictures(folders)}
+            sets = {root: folders for root, folders in sets.items() if self._has_images(folders)}
         if len(sets) != 1:
             found = ", ".join(sets) or "none"
             raise ValueError(
-                f"The pictures of one set of the metadata should be in the source; there are those of: {found}"
+                f"The images of one set of the metadata should be in the source; there are those of: {found}"
             )
         return next(iter(sets.values()))
 
-    def _has_pictures(self, folders: dict[str, str]) -> bool:
+    def _has_images(self, folders: dict[str, str]) -> bool:
         for folder in folders.values():
             first = next(self.source.lines(f"{folder}image_ids.txt"), None)
             if first is not None and roots_with(self.source, first[1].strip()):
@@ -127,8 +127,8 @@ class OpenImagesReader(WsolevalReader):
     name = "openimages"
     title = "OpenImages30k"
     license_text = (
-        "wsolevaluation states: the annotations are licensed by Google LLC under CC BY 4.0, the pictures are listed as "
-        "having a CC BY 2.0 licence, which nobody warrants for the single picture."
+        "wsolevaluation states: the annotations are licensed by Google LLC under CC BY 4.0, the images are listed as "
+        "having a CC BY 2.0 licence, which nobody warrants for the single image."
     )
     citation = (
         WsolevalReader.citation

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 from ...fields import as_number, shown
 from ..archives import Source
-from ..records import Picture
+from ..records import ImageRecord
 from .lists import corners_to_box, read_fields, roots_with
 
 
@@ -34,13 +34,13 @@ class WsolevalSplit:
     line of an image, several lines of an image are several boxes or masks.
 
     Args:
-        source ([`Source`]): where the lists and the pictures are.
+        source ([`Source`]): where the lists and the images are.
         folder (`str`):
             Folder of the lists, ending in a slash: `image_ids.txt` and `class_labels.txt`, perhaps `localization.txt`,
-            `image_sizes.txt` and `mapping.txt` (the names that the owner of the pictures gave them).
+            `image_sizes.txt` and `mapping.txt` (the names that the owner of the images gave them).
 
     Raises:
-        `ValueError`: if a line does not have its fields, or the split's pictures are not in the source.
+        `ValueError`: if a line does not have its fields, or the split's images are not in the source.
     """
 
     def __init__(self, source: Source, folder: str):
@@ -73,9 +73,9 @@ class WsolevalSplit:
                     raise ValueError(f"{where_label}: the class should be from 0 to {MAX_CLASSES - 1}, got {label}.")
             yield where, name, ahead.pop(name)
 
-    def pictures(self, class_names: list[str]) -> Iterator[Picture]:
+    def records(self, class_names: list[str]) -> Iterator[ImageRecord]:
         """
-        Yields the pictures of the split, in the order of `image_ids.txt`.
+        Yields the images of the split, in the order of `image_ids.txt`.
 
         Raises:
             `ValueError`: if an image has a class that is not known, or none of the boxes or masks that the split has.
@@ -86,7 +86,7 @@ class WsolevalSplit:
             for located in (self.boxes, self.masks):
                 if located and name not in located:
                     raise ValueError(f"{where}: {name} has no line in {self._file('localization.txt')}.")
-            yield Picture(
+            yield ImageRecord(
                 split=self.split,
                 image_id=name,
                 image=self.image_root + self.own_names.get(name, name),
@@ -124,14 +124,14 @@ class WsolevalSplit:
         where, name, _ = first
         root = self._root_of(name)
         if root is None and self._file("mapping.txt") in self.source:
-            # ImageNetV2: wsolevaluation numbers the pictures, its owner names them by their contents
+            # ImageNetV2: wsolevaluation numbers the images, its owner names them by their contents
             for _, (number, own_name) in read_fields(self.source, self._file("mapping.txt"), 2, ","):
                 self.own_names[f"val2/{number}"] = own_name
             if name in self.own_names:
                 root = self._root_of(self.own_names[name])
         if root is None:
             raise ValueError(
-                f"{where}: the picture {name} is not in the source. Put the split's pictures there, in folders as "
+                f"{where}: the image {name} is not in the source. Put the split's images there, in folders as "
                 f"the list has them, or leave the folder {self.folder} out."
             )
         return root

@@ -38,7 +38,7 @@ FEATURES = datasets.Features(
 
 
 def draw_square(index: int, label: int, size: int = 64) -> tuple[PIL.Image.Image, list[float]]:
-    """The picture of that number, and its COCO box."""
+    """The image of that number, and its COCO box."""
     random = np.random.default_rng(index)
     pixels = random.integers(90, 160, (size, size, 3), dtype=np.uint8)
     side = random.integers(size // 3, size // 2)
@@ -48,7 +48,7 @@ def draw_square(index: int, label: int, size: int = 64) -> tuple[PIL.Image.Image
 
 
 def square_split(count: int, first: int = 0, with_boxes: bool = True) -> datasets.Dataset:
-    """Pictures `first`, `first + 1`, ... of classes that take turns."""
+    """Images `first`, `first + 1`, ... of classes that take turns."""
     rows = []
     for index in range(count):
         image, box = draw_square(first + index, index % 3)
@@ -58,7 +58,7 @@ def square_split(count: int, first: int = 0, with_boxes: bool = True) -> dataset
 
 
 def write_class_folders(folder: Path, **counts: int) -> Path:
-    """Writes `folder/<split>/<class>/<index>.png`, other pictures in each split."""
+    """Writes `folder/<split>/<class>/<index>.png`, other images in each split."""
     for number, (split, count) in enumerate(counts.items()):
         for index in range(count):
             path = folder / split / CLASS_NAMES[index % 3] / f"{index}.png"
@@ -68,7 +68,7 @@ def write_class_folders(folder: Path, **counts: int) -> Path:
 
 
 def save_tiny_vit(folder: Path) -> Path:
-    """A ViT classifier of two blocks for pictures of 64 pixels: a backbone that trains in seconds."""
+    """A ViT classifier of two blocks for images of 64 pixels: a backbone that trains in seconds."""
     torch.manual_seed(0)
     config = ViTConfig(
         hidden_size=32,

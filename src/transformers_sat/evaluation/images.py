@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Pictures as a protocol shows them, with all that is known to be true about them."""
+"""Images as a protocol shows them, with all that is known to be true about them."""
 
 import datasets
 import numpy as np
@@ -30,7 +30,7 @@ logger = logging.get_logger(__name__)
 CENTER_CROP = 4
 
 
-class EvaluationPictures(LocalizationDataset):
+class EvaluationImages(LocalizationDataset):
     """
     A split for evaluation: beside what [`LocalizationDataset`] gives, the row, the masks in the protocol's frame and, if
     asked for, ten crops.
@@ -40,9 +40,9 @@ class EvaluationPictures(LocalizationDataset):
             Rows with `image` (not decoded), `label`, `objects` and, if pixels are to be measured, `mask` and
             `ignore_mask` (not decoded).
         image_processor ([`SATImageProcessor`] or [`SATImageProcessorPil`]):
-            Normalizes the pictures. Resize and crop are the protocol's, whatever its settings.
+            Normalizes the images. Resize and crop are the protocol's, whatever its settings.
         protocol (`str` or [`~transformers_sat.metrics.Protocol`]): `"sat"` or `"wsoleval"`.
-        image_size (`int`): side of the pictures that the model sees, which is the protocol's frame.
+        image_size (`int`): side of the images that the model sees, which is the protocol's frame.
         class_numbers (`list[int]`, *optional*):
             The model's number for each class of the data set; the same numbers by default.
         ten_crop (`bool`, *optional*, defaults to `False`):
@@ -106,10 +106,10 @@ class EvaluationPictures(LocalizationDataset):
 
 def ten_crops(image: torch.Tensor, size: int) -> torch.Tensor:
     """
-    Cuts the four corners and the centre out of a picture, and mirrors them.
+    Cuts the four corners and the centre out of an image, and mirrors them.
 
     Args:
-        image (`torch.Tensor` of shape `(num_channels, height, width)`): a picture of at least the crops' size.
+        image (`torch.Tensor` of shape `(num_channels, height, width)`): an image of at least the crops' size.
         size (`int`): side of the crops.
 
     Returns:
@@ -122,9 +122,9 @@ def ten_crops(image: torch.Tensor, size: int) -> torch.Tensor:
     return torch.cat([crops, crops.flip(-1)])
 
 
-def collate_pictures(examples: list[dict]) -> dict:
+def collate_images(examples: list[dict]) -> dict:
     """
-    Batches examples of [`EvaluationPictures`].
+    Batches examples of [`EvaluationImages`].
 
     Returns:
         `dict` with the tensors `pixel_values` and `labels`, and the lists `rows` and, where the examples have them, `boxes`,
@@ -173,9 +173,9 @@ def class_numbers_of(dataset: datasets.Dataset, config: PreTrainedConfig) -> lis
 
 __all__ = [
     "CENTER_CROP",
-    "EvaluationPictures",
+    "EvaluationImages",
     "class_numbers_of",
-    "collate_pictures",
+    "collate_images",
     "read_mask",
     "ten_crops",
 ]
