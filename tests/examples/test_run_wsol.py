@@ -138,7 +138,6 @@ def command(launcher: str, *arguments: str) -> subprocess.CompletedProcess:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
     )
     assert completed.returncode == 0, completed.stderr[-4000:]
     return completed
