@@ -437,7 +437,6 @@ print([name for name in sys.modules if name.startswith("transformers_sat")])
         input=json.dumps([as_base64(picture(index)) for index in range(3)]),
         capture_output=True,
         text=True,
-        timeout=300,
         env=os.environ | {"HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"},
     )
     assert finished.returncode == 0, finished.stderr
