@@ -98,8 +98,9 @@ class DivergenceWatch:
         if not self._on_any_process(not is_finite):
             return
         raise TrainingDivergedError(
-            f"Training diverged at step {step}: the loss is {self._worst(loss)}, the gradient norm {self._worst(grad_norm)}. "
-            f"The step was not made. {self._keep_weights()} {self._describe(batches)} Check them, or lower the learning rate."
+            f"Training diverged at step {step}: the loss is {self._worst(loss)}, the gradient norm "
+            f"{self._worst(grad_norm)}. The step was not made. {self._keep_weights()} {self._describe(batches)} Check them, "
+            "or lower the learning rate."
         )
 
     def _scaler_leaves_out_the_step(self) -> bool:
