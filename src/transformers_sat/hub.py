@@ -80,7 +80,7 @@ REQUIREMENTS = (
 )
 EXAMPLE_SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
 MODEL_FILES = ("config.json", "preprocessor_config.json", *WEIGHT_FILES)
-# All that a repository holds. A folder may hold much more: logs, checkpoints, pictures of the data, what its owner keeps there.
+# All that a repository holds. A folder may hold much more: logs, checkpoints, images of the data, notes of its owner.
 PUBLISHED_FILES = (
     *MODEL_FILES,
     *CODE_FILES,
@@ -127,7 +127,7 @@ def save_with_remote_code(
             Weights larger than this are split into several files.
 
     Raises:
-        `ValueError`: if the model is not a SAT model, weights are NaN or infinite, or the picture is of another kind.
+        `ValueError`: if the model is not a SAT model, weights are NaN or infinite, or the example is of another kind.
     """
     check_is_sat(model.config.model_type)
     folder = Path(folder)

@@ -193,7 +193,7 @@ def _is_disk_full(error: BaseException, folder: Path) -> bool:
             return True
         each = each.__cause__ or each.__context__
     # PyTorch says only that something was written wrongly
-    return not _can_write(folder)
+    return isinstance(error, RuntimeError) and not _can_write(folder)
 
 
 def _can_write(folder: Path) -> bool:
