@@ -67,12 +67,12 @@ CUSTOM_PIPELINES = {
 }
 # What the code files import; an Inference Endpoint installs it.
 REQUIREMENTS = (
-    "numpy>=1.26",
+    "numpy>=2.0",
     "pillow>=10.1",
-    "safetensors>=0.6",
-    "scipy>=1.11",
-    "torch>=2.6",
-    "torchvision>=0.21",
+    "safetensors>=0.8",
+    "scipy>=1.13",
+    "torch>=2.8",
+    "torchvision>=0.23",
     "transformers>=5.23,<6",
 )
 EXAMPLE_SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
