@@ -74,8 +74,8 @@ REQUIREMENTS = (
     "pillow>=10.1",
     "safetensors>=0.8",
     "scipy>=1.13",
-    "torch>=2.6",
-    "torchvision>=0.21",
+    "torch>=2.8",
+    "torchvision>=0.23",
     "transformers>=5.23,<6",
 )
 EXAMPLE_SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")

@@ -26,6 +26,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
+from ..saving import NonFiniteWeightsError
 from ..writing import UNFINISHED, sync, write_json
 
 
@@ -171,6 +172,8 @@ def naming_a_full_disk(folder: str | os.PathLike, what: str) -> Iterator[None]:
     """
     try:
         yield
+    except NonFiniteWeightsError:
+        raise
     except Exception as error:
         if not _is_disk_full(error, Path(folder)):
             raise
