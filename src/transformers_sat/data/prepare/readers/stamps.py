@@ -103,7 +103,8 @@ class DrawnSource:
         split, _, name = path.partition("/")
         return split, int(name[:-4])
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, max_bytes: int | None = None) -> bytes:
+        """A file, as [`Source.read`]; drawn ones are small, whatever `max_bytes` is."""
         picture = self.drawn(*self.place(path))
         file = io.BytesIO()
         if path.endswith(".jpg"):
