@@ -137,6 +137,8 @@ def main():
         "command": "python benchmarks/serving_load.py",
         "date": date.today().isoformat(),
         "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, shared by server and clients",
+        # what others did on the machine meanwhile
+        "load_average_before": [round(load, 1) for load in os.getloadavg()],
         "versions": {name: version(name) for name in ("torch", "transformers", "uvicorn", "starlette", "pillow")},
         "model": MODEL,
         "images": f"JPEG of {SIZE[0]} x {SIZE[1]} pixels, {sum(map(len, images)) // len(images)} bytes on average",
