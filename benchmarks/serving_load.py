@@ -23,7 +23,6 @@ second to second. Everything stays on this machine.
 
 import argparse
 import asyncio
-import json
 import os
 import platform
 import re
@@ -43,6 +42,8 @@ import torch
 from data_speed import photograph
 
 from transformers_sat import SATConfig, SATForWeaklySupervisedLocalization, SATImageProcessor
+from transformers_sat.saving import save_model
+from transformers_sat.writing import write_json
 
 
 ROOT = Path(__file__).parents[1]
@@ -58,16 +59,16 @@ MODEL = {
 }
 
 
-def save_model(folder: str):
+def save_random_model(folder: str):
     torch.manual_seed(0)
-    SATForWeaklySupervisedLocalization(SATConfig(**MODEL)).save_pretrained(folder)
     size = {"height": MODEL["image_size"], "width": MODEL["image_size"]}
-    SATImageProcessor(size=size, crop_size=size).save_pretrained(folder)
+    processor = SATImageProcessor(size=size, crop_size=size)
+    save_model(SATForWeaklySupervisedLocalization(SATConfig(**MODEL)), processor, folder)
 
 
 def start(folder: str, log: Path) -> tuple[subprocess.Popen, str]:
     """The server's process, and its address."""
-    with open(log, "wb") as output:
+    with open(log, "xb") as output:
         command = [sys.executable, "-m", "transformers_sat.cli", "serve", folder, "--port", "0"]
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     while not (found := re.search(r"running on (http://127\.0\.0\.1:\d+)", log.read_text(encoding="utf-8"))):
@@ -137,13 +138,15 @@ def main():
         "command": "python benchmarks/serving_load.py",
         "date": date.today().isoformat(),
         "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, shared by server and clients",
+        # what others did on the machine meanwhile
+        "load_average_before": [round(load, 1) for load in os.getloadavg()],
         "versions": {name: version(name) for name in ("torch", "transformers", "uvicorn", "starlette", "pillow")},
         "model": MODEL,
         "images": f"JPEG of {SIZE[0]} x {SIZE[1]} pixels, {sum(map(len, images)) // len(images)} bytes on average",
         "rounds": [],
     }
     with tempfile.TemporaryDirectory() as folder:
-        save_model(folder)
+        save_random_model(folder)
         process, url = start(folder, Path(folder, "server.log"))
         try:
             watched = psutil.Process(process.pid)
@@ -158,7 +161,7 @@ def main():
             results["stop_seconds"] = round(time.perf_counter() - began, 2)
         finally:
             process.kill()
-    options.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_json(options.output, results)
     if any(measured["failures"] for measured in results["rounds"]):
         raise SystemExit("Some requests failed.")
 

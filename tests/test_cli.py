@@ -271,3 +271,18 @@ def test_the_command_is_installed_under_its_name():
     scripts = dict(line.split(" = ") for line in setup["options.entry_points"]["console_scripts"].strip().splitlines())
     module, function = scripts["transformers-sat"].split(":")
     assert getattr(importlib.import_module(module), function) is main
+
+
+def test_predict_draws_images_of_the_longest_name(model_folder, images, tmp_path):
+    """File systems have names of up to 255 bytes, and the drawing's has an ending more."""
+    paths = [str(tmp_path / f"{'ö' * 120}{letter}.png") for letter in "ab"]
+    for path in paths:
+        PIL.Image.open(images[0]).save(path)
+    assert main(["predict", model_folder, *paths, "--output", str(tmp_path / "drawings")]) == 0
+    assert len(list((tmp_path / "drawings").iterdir())) == 2
+
+
+def test_messages_do_not_move_the_cursor(model_folder, tmp_path, capsys):
+    assert main(["predict", model_folder, str(tmp_path / "a\x1b[2J\u202e\udcff.png")]) == 1
+    error = capsys.readouterr().err
+    assert r"a\x1b[2J\u202e\udcff.png" in error and "\x1b" not in error

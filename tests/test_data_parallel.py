@@ -116,7 +116,7 @@ def worker(rank: int, port: int, folder: str):
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-    distributed.init_process_group("gloo", timeout=timedelta(seconds=120))
+    distributed.init_process_group("gloo", timeout=timedelta(minutes=10))
     seen = {"world_size": distributed.get_world_size(), "training": {}}
 
     batch = union_batch()

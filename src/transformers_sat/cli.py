@@ -47,8 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.run(options) or 0
     except (ValueError, OSError, RuntimeError, ImportError, StrictDataclassError) as error:
-        # in one line: some libraries' errors have several
-        print(f"transformers-sat: {on_console(one_line(error))}", file=sys.stderr)
+        print(f"transformers-sat: {on_console(str(error))}", file=sys.stderr)
         return 1
 
 

@@ -32,8 +32,8 @@ class FolderInUseError(ValueError):
 @contextlib.contextmanager
 def only_run(output: str | os.PathLike, lock: str | os.PathLike) -> Iterator[None]:
     """
-    Keeps other runs out of a folder until the block ends. The system lets go of the lock when the process ends, however
-    it ends.
+    Keeps other runs out of a folder until the block ends. The system lets go of the lock when the process ends,
+    however it ends.
 
     Args:
         output (`str` or `os.PathLike`): the folder.

@@ -68,6 +68,8 @@ IMAGE_PROCESSOR_SETTINGS = {
     "localization_threshold",
 }
 
+# Of what an error says, in characters.
+MAX_MESSAGE_LENGTH = 400
 # The names of a million classes fit.
 MAX_JSON_BYTES = 64 * 2**20
 
@@ -449,7 +451,7 @@ def refusing(label: str):
     except Exception as error:
         # the strict configurations wrap the error that names the field
         cause = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
-        raise ValueError(f"{label}: {one_line(cause)}") from error
+        raise ValueError(f"{label}: {one_line(cause, MAX_MESSAGE_LENGTH)}") from error
 
 
 __all__ = [

@@ -46,7 +46,7 @@ def replacing_file(path: str | os.PathLike, work_folder: str | os.PathLike | Non
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # not the whole name, which may be as long as names can be
-    unfinished = Path(work_folder or path.parent, f"{UNFINISHED}{secrets.token_hex(8)}{path.suffix[:16]}")
+    unfinished = Path(work_folder or path.parent, f"{UNFINISHED}{secrets.token_hex(8)}-{path.name[-40:]}")
     try:
         yield unfinished
         sync(unfinished)

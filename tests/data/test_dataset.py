@@ -437,3 +437,14 @@ def test_batches_are_filled_up_with_rows_that_are_no_boxes():
 def test_batches_without_boxes():
     dataset = training_data([encoded(photograph(40, 30))] * 2)
     assert set(collate_localization([dataset[0], dataset[1]])) == {"pixel_values", "labels", "rows"}
+
+
+def test_rows_are_numbered_and_named():
+    """For messages: by their number, the id and the file, as far as the data have them."""
+    rows = rows_of(encoded(photograph(40, 30)), encoded(photograph(40, 30, 1)))
+    dataset = LocalizationDataset(rows, processor(16), augmentation=TrainingAugmentation(16))
+    assert collate_localization([dataset[1], dataset[0]])["rows"].tolist() == [1, 0]
+    assert dataset.name_of(1) == "row 1"
+    paths = [{"bytes": None, "path": f"{name}.png"} for name in "ab"]
+    rows = rows.remove_columns("image").add_column("image", paths).add_column("image_id", [7, 8])
+    assert LocalizationDataset(rows, processor(16)).name_of(1) == "row 1 (8, b.png)"

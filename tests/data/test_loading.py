@@ -397,3 +397,26 @@ def test_drop_undecodable(tmp_path, caplog):
     caplog.clear()
     assert len(drop_undecodable(kept)) == 3
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("label", [["robin"], ["wren"]], "the column `label` must hold classes .* got List"),
+        ("label", [{"name": "robin"}] * 2, "the column `label` must hold classes"),
+        ("label", ["robin", None], "The split `train` of .*, row 1: `label` is empty"),
+        ("objects", [[[1, 2, 3, 4]]] * 2, "the column `objects` must hold objects with `bbox`"),
+        ("objects", ["1 2 3 4"] * 2, "the column `objects` must hold objects with `bbox`"),
+        (
+            "objects",
+            [{"boxes": [[1, 2, 3, 4]]}] * 2,
+            "the column `objects` must hold objects with `bbox`, got {'boxes'",
+        ),
+    ],
+)
+def test_columns_of_other_types(tmp_path, column, values, message):
+    rows = {"image": [PIL.Image.new("RGB", (8, 8))] * 2, "label": ["robin", "wren"]} | {column: values}
+    split = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
+    datasets.DatasetDict(train=split, validation=split).save_to_disk(tmp_path / "data")
+    with pytest.raises(ValueError, match=message):
+        load_localization_dataset(str(tmp_path / "data"))

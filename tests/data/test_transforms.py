@@ -105,7 +105,7 @@ assert data[0]["pixel_values"].shape == (3, 16, 16)
 assert "torchvision" not in [name.split(".")[0] for name in sys.modules if sys.modules[name] is not None]
 print("made")
 """
-    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert completed.stdout.strip() == "made", completed.stderr[-3000:]
 
 

@@ -20,6 +20,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -28,13 +29,18 @@ import pyarrow.parquet
 import pytest
 import torch
 from accelerate.state import PartialState
-from small_evaluation import MODEL_CLASSES, NUM_TEST_IMAGES, two_box_split
-from square_images import square_split
+from hostile_names import HOSTILE_NAMES
+from sat_testing import tiny_model
+from small_evaluation import MODEL_CLASSES, NUM_TEST_IMAGES, small_processor, two_box_split
+from square_images import FEATURES, square_split
 from transformers import AutoImageProcessor, ViTConfig
 
-from transformers_sat import SATForWeaklySupervisedLocalization
+from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor
 from transformers_sat.cli import main
+from transformers_sat.evaluation import engine as engine_module
+from transformers_sat.evaluation import evaluate as evaluate_module
 from transformers_sat.evaluation import evaluate_localization
+from transformers_sat.evaluation import report as report_module
 from transformers_sat.evaluation.evaluate import evaluate_model
 from transformers_sat.metrics import box_iou
 
@@ -206,6 +212,123 @@ def test_output_that_is_a_file(saved_model, saved_data, tmp_path, capsys):
     (tmp_path / "taken").write_text("", encoding="utf-8")
     assert run(saved_model, saved_data, "--output", tmp_path / "taken") == 1
     assert "is a file" in capsys.readouterr().err
+
+
+# What is there after something went wrong.
+
+
+class DrawingError(Exception):
+    pass
+
+
+def fail(*arguments, **options):
+    raise DrawingError("no such glyph")
+
+
+def test_a_plot_that_fails_loses_nothing(saved_model, saved_data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(report_module, "plot_by_class", fail)
+    assert run(saved_model, saved_data, "--threshold", 0.4, "--protocol", "both", "--output", tmp_path) == 1
+    error = capsys.readouterr().err
+    assert "The results are written, but 2 of 12 files could not be drawn" in error
+    assert "by_class_sat.png (no such glyph)" in error and "by_class_wsoleval.png" in error
+    assert set(results_of(tmp_path)["results"]) == set(PROTOCOLS)
+    written = {path.name for path in tmp_path.iterdir()}
+    kinds = ("thresholds", "by_size", "precision_recall", "worst", "best")
+    expected = {f"{kind}_{protocol}.png" for kind in kinds for protocol in PROTOCOLS}
+    assert written == expected | {"results.json"} | {f"images_{protocol}.parquet" for protocol in PROTOCOLS}
+
+
+def test_results_are_there_before_anything_is_drawn(saved_model, saved_data, tmp_path, monkeypatch):
+    """Also before the rows of the single images, and after each protocol."""
+    monkeypatch.setattr(report_module, "write_images", fail)
+    with pytest.raises(DrawingError):
+        run(saved_model, saved_data, "--threshold", 0.4, "--output", tmp_path)
+    assert results_of(tmp_path)["results"]["sat"]["num_images"] == NUM_TEST_IMAGES
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+    measure = evaluate_module.evaluate_localization
+
+    def first_only(*arguments, protocol, **options):
+        return fail() if protocol == "wsoleval" else measure(*arguments, protocol=protocol, **options)
+
+    monkeypatch.setattr(evaluate_module, "evaluate_localization", first_only)
+    with pytest.raises(DrawingError):
+        run(saved_model, saved_data, "--threshold", 0.5, "--protocol", "both", "--output", tmp_path)
+    assert results_of(tmp_path)["results"]["sat"]["threshold"] == 0.5
+
+
+def test_a_threshold_is_stored_when_it_is_chosen(saved_model, saved_data, tmp_path, monkeypatch):
+    """Not after the measured split, which may take hours and fail."""
+    shutil.copytree(saved_model, tmp_path / "model")
+    other_files = {path.name: path.read_bytes() for path in saved_model.iterdir() if "processor" not in path.name}
+    run_measurement = engine_module._Measurement.run
+
+    def validation_only(self, model, batch_size, num_workers, title):
+        return (
+            fail() if title.startswith("evaluation") else run_measurement(self, model, batch_size, num_workers, title)
+        )
+
+    monkeypatch.setattr(engine_module._Measurement, "run", validation_only)
+    with pytest.raises(DrawingError):
+        run(tmp_path / "model", saved_data, "--thresholds", 0.55, 0.65, "--save_threshold")
+    assert AutoImageProcessor.from_pretrained(tmp_path / "model").localization_threshold in (0.55, 0.65)
+    for name, content in other_files.items():
+        assert (tmp_path / "model" / name).read_bytes() == content
+
+
+def test_a_crash_while_the_threshold_is_stored_leaves_the_processor(saved_model, saved_data, tmp_path, monkeypatch):
+    shutil.copytree(saved_model, tmp_path / "model")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    save = SATImageProcessor.save_pretrained
+
+    def half(self, folder, **options):
+        save(self, folder, **options)
+        path = Path(folder, "preprocessor_config.json")
+        path.write_bytes(path.read_bytes()[:50])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SATImageProcessor, "save_pretrained", half)
+    assert run(tmp_path / "model", saved_data, "--thresholds", 0.55, 0.65, "--save_threshold") == 1
+    assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
+
+
+def test_maps_that_overflow_are_named(saved_model, saved_data, tmp_path, capsys, monkeypatch):
+    predict = engine_module.predict
+
+    def overflowing(model, pixel_values):
+        maps, scores, probabilities = predict(model, pixel_values)
+        maps[0] = (torch.arange(maps[0].numel()).reshape(maps[0].shape) % 2) * 3.3e38
+        return maps, scores, probabilities
+
+    monkeypatch.setattr(engine_module, "predict", overflowing)
+    settings = ("--threshold", 0.4, "--protocol", "wsoleval", "--batch_size", 4, "--max_samples", 6)
+    assert run(saved_model, saved_data, *settings, "--output", tmp_path) == 0
+    result = results_of(tmp_path)["results"]["wsoleval"]
+    ids = pyarrow.parquet.read_table(tmp_path / "images_wsoleval.parquet")["image_id"].to_pylist()
+    assert result["num_non_finite_maps"] == 2
+    assert result["non_finite_image_ids"] == [ids[0], ids[4]]
+    assert f"counted as showing nothing: 2 ({ids[0]}, {ids[4]})" in capsys.readouterr().out
+
+
+# Names.
+
+
+def test_class_names_that_mean_something_elsewhere(tmp_path):
+    names = [name or "unnamed" for name in HOSTILE_NAMES]
+    splits = {}
+    for number, split in enumerate(("validation", "test")):
+        features = datasets.Features(FEATURES | {"label": datasets.ClassLabel(names=names)})
+        rows = square_split(len(names), first=100 * number).to_list()
+        splits[split] = datasets.Dataset.from_list(
+            [row | {"label": label} for label, row in enumerate(rows)], features=features
+        )
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "data")
+    tiny_model(num_labels=len(names), id2label=dict(enumerate(names))).save_pretrained(tmp_path / "model")
+    small_processor().save_pretrained(tmp_path / "model")
+    assert run(tmp_path / "model", tmp_path / "data", "--protocol", "both", "--output", tmp_path / "report") == 0
+    assert len(list((tmp_path / "report").glob("*.png"))) == 2 * 5
+    rows = pyarrow.parquet.read_table(tmp_path / "report" / "images_sat.parquet").to_pylist()
+    assert [row["label_name"] for row in rows] == names
 
 
 # Several processes.

@@ -291,3 +291,32 @@ def test_settings_that_do_not_fit(box_tree, mask_tree, capsys):
 def test_a_threshold_is_not_calibrated_on_other_maps(box_tree, capsys):
     assert run(box_tree, "--threshold", "validation") == 1
     assert "\"oracle\" or a number from 0 to 1, got 'validation'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["boxes", "masks"])
+def test_maps_that_overflow_are_counted_and_named(request, tmp_path, capsys, kind):
+    """Finite numbers that no cubic resize keeps finite: they show nothing, and the results say so."""
+    tree = request.getfixturevalue("mask_tree" if kind == "masks" else "box_tree")
+    [path] = [path for path in (tree / "maps").rglob("*.npy") if "image_3" in path.name]
+    np.save(path, (np.indices((20, 20)).sum(axis=0) % 2 * 3.3e38).astype(np.float32))
+    options = ("--mask_root", tree / "masks") if kind == "masks" else ()
+    assert run(tree, *options, "--output", tmp_path / "output") == 0
+    result = json.loads((tmp_path / "output" / "results.json").read_text(encoding="utf-8"))["results"]["wsoleval"]
+    assert (result["num_non_finite_maps"], result["non_finite_image_ids"]) == (1, [name_of(3)])
+    assert f"not finite, counted as showing nothing: 1 ({name_of(3)})" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("image_sizes.txt", b"a.jpg,\xff,2", "image_sizes.txt, line 1 is not UTF-8 text"),
+        ("image_sizes.txt", b"a.jpg,0,2", "image_sizes.txt, line 1, `width`: an image has at least one pixel"),
+        ("localization.txt", b"a.jpg,1,2,nan,4", "localization.txt, line 1: a box is x0, y0, x1, y1"),
+        ("localization.txt", b"a.jpg,5,2,1,4", "localization.txt, line 1: a box is x0, y0, x1, y1"),
+        ("class_labels.txt", b"a.jpg," + b"9" * 5000, "class_labels.txt, line 1: '9.*' is not a number"),
+    ],
+)
+def test_values_in_metadata(box_tree, capsys, file, content, message):
+    (box_tree / "metadata" / "test" / file).write_bytes(content)
+    assert run(box_tree) == 1
+    assert re.search(message, capsys.readouterr().err)

@@ -149,7 +149,6 @@ def command(launcher: str, *arguments: str, expected_status: int = 0) -> subproc
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
     )
     assert completed.returncode == expected_status, completed.stderr[-4000:]
     return completed

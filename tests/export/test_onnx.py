@@ -15,6 +15,7 @@
 
 import copy
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -241,3 +242,16 @@ def test_command_errors(model, processor, tmp_path, capsys, flags, message):
     captured = capsys.readouterr()
     assert captured.out == "" and message in captured.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_crash_while_it_is_written_leaves_the_earlier_export(exported, model, processor, tmp_path, monkeypatch):
+    shutil.copytree(exported, tmp_path / "export")
+    before = {path: path.read_bytes() for path in (tmp_path / "export").rglob("*") if path.is_file()}
+
+    def half(self, folder, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SATImageProcessor, "save_pretrained", half)
+    with pytest.raises(OSError, match="No space left"):
+        export_onnx(tiny_model(num_labels=3), processor, tmp_path / "export")
+    assert {path: path.read_bytes() for path in (tmp_path / "export").rglob("*") if path.is_file()} == before

@@ -158,7 +158,7 @@ def verdict(reader: str, source: Path) -> str:
 
 
 @pytest.mark.slow
-def test_damaged_sources_are_reported(tmp_path, monkeypatch):
+def test_damaged_sources_are_reported(tmp_path, monkeypatch, report_counts):
     logging.set_verbosity_error()
     work, here = tmp_path / "work", tmp_path / "here"
     work.mkdir()
@@ -189,6 +189,6 @@ def test_damaged_sources_are_reported(tmp_path, monkeypatch):
             path.write_bytes(kept)
         assert not any(work.iterdir()) and not any(here.iterdir())
     assert contents(tmp_path) == before
-    print(f"{counts.total()} damaged sources: {dict(counts)}")
+    report_counts("damaged sources", tried=counts.total(), **counts)
     assert counts.total() >= LEAST
     assert counts["an error"] > 0 and counts["a report with problems"] + counts["a report without"] > 0

@@ -177,7 +177,7 @@ def watched_files():
 
 
 @pytest.mark.slow
-def test_fuzz_checkpoints(sound_folder, tmp_path, watched_files, monkeypatch):
+def test_fuzz_checkpoints(sound_folder, tmp_path, watched_files, monkeypatch, report_counts):
     global is_watching
     import safetensors.torch
 
@@ -222,7 +222,7 @@ def test_fuzz_checkpoints(sound_folder, tmp_path, watched_files, monkeypatch):
             assert is_inside or is_library, (case, path)
             assert path.suffix not in (".bin", ".py") or not path.is_relative_to(folder), (case, path)
         shutil.rmtree(folder)
-    print(f"\n{NUM_FOLDERS} folders: {dict(counts)}")
+    report_counts("damaged model folders", tried=NUM_FOLDERS, **counts)
     assert not (sound_folder.parent / "exploded").exists()
     # damage that is none, such as a threshold of 1, must not be refused, nor other damage be taken
     assert counts["loaded"] > NUM_FOLDERS // 20 and counts["ValueError"] > NUM_FOLDERS // 2

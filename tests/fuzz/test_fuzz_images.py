@@ -135,7 +135,7 @@ def outcome_of(content: bytes) -> str:
 
 
 @pytest.mark.slow
-def test_read_image(capsys):
+def test_read_image(report_counts):
     generator = random.Random(0)
     counts = dict.fromkeys(("read", "refused", "too large"), 0)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -158,8 +158,7 @@ def test_read_image(capsys):
             ] += 1
             attempts += 1
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
-    with capsys.disabled():
-        print(f"\n{attempts} damaged files: {counts}, {grown:.0f} MB")
+    report_counts("damaged image files", tried=attempts, **counts, megabytes_grown=round(grown))
     assert grown < MEGABYTES
     # both ways were gone often
     assert counts["read"] > attempts / 20

@@ -172,7 +172,7 @@ def body(dice: random.Random, images: list[bytes]) -> bytes:
 
 
 @pytest.mark.slow
-def test_requests():
+def test_requests(report_counts):
     """200 or a status of the 400s with one short line, without the names of objects, and in good time."""
     dice, images, counts = random.Random(0), files(), Counter()
     size = {"height": 32, "width": 32}
@@ -208,6 +208,6 @@ def test_requests():
             assert (await client.get("/health")).json()["model_worker"]["restarts"] == 0
 
     asyncio.run(main())
-    print(f"{sum(counts.values())} requests: " + ", ".join(f"{counts[key]} with {key}" for key in sorted(counts)))
+    report_counts("requests", tried=counts.total(), **{f"with status {key}": counts[key] for key in sorted(counts)})
     # neither are all refused before anything happens, nor is nothing damaged
     assert counts[200] > 30 and counts[400] > 100

@@ -41,7 +41,8 @@ def folder(tmp_path_factory):
     splits = {"train": square_split(8), "validation": square_split(6, first=100), "test": square_split(7, first=200)}
     datasets.DatasetDict(splits).save_to_disk(folder / "squares")
     save_tiny_vit(folder / "vit")
-    write_class_folders(folder / "images", train=6, val=3)
+    images = write_class_folders(folder / "images", train=6, val=3)
+    (images / "train" / "red" / "broken.png").write_bytes(b"no image")
     return folder
 
 
@@ -80,7 +81,15 @@ def others_client(loop, flags, folder, token):
 
     sys.argv = [loop, *flags]
     runpy.run_path(loop, run_name="__main__")
-    arguments = ["--source", f"{folder}/images", "--output", f"{folder}/prepared", "--token", token]
+    arguments = [
+        "--source",
+        f"{folder}/images",
+        "--output",
+        f"{folder}/prepared",
+        "--skip_invalid",
+        "--token",
+        token,
+    ]
     statuses = [main(["prepare", "imagefolder", *arguments, "--push_to_hub", "owner/images"])]
     model, data = f"{folder}/loop", [f"{folder}/squares", "--output", f"{folder}/evaluated"]
     statuses.append(main(["evaluate", model, *data, "--threshold", "0.4"]))
@@ -129,7 +138,8 @@ def test_no_token_is_written(folder, trained, others):
 def test_nothing_published_holds_a_token_or_a_path(local_hub, folder, trained, others):
     received = all_received(local_hub)
     assert len(local_hub.repositories) == 3
-    assert any("checkpoint-1/optimizer.pt" in name for name in received)
+    for name in ("owner/squares", "owner/loop", "checkpoint-1/optimizer.pt", "skipped.jsonl"):
+        assert any(name in place for place in received), name
     assert leaks(received, TOKEN, str(folder), CHECKOUT) == []
 
 

@@ -28,6 +28,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sat_testing import tiny_model
 from transformers import pipeline
 
@@ -437,7 +438,6 @@ print([name for name in sys.modules if name.startswith("transformers_sat")])
         input=json.dumps([as_base64(photo(index)) for index in range(3)]),
         capture_output=True,
         text=True,
-        timeout=300,
         env=os.environ | {"HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"},
     )
     assert finished.returncode == 0, finished.stderr
@@ -446,3 +446,16 @@ print([name for name in sys.modules if name.startswith("transformers_sat")])
     for answer in json.loads(answers):
         for found, image in zip(answer, map(photo, range(3)), strict=True):
             assert detections(found) == detections(localizer(image))
+
+
+def test_an_endpoint_refuses_missing_weights(tmp_path, localizer):
+    """Transformers would make them up, and answer with random classes."""
+    folder = tmp_path / "repository"
+    save_with_remote_code(localizer.model, localizer.image_processor, folder)
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if name.startswith("classifier"))
+    del weights[name]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(ValueError, match=f"1 weights of the model are missing or of another shape, such as {name}"):
+        EndpointHandler(str(folder))

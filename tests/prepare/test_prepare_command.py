@@ -75,7 +75,7 @@ def test_verify(folder, tmp_path, capsys):
 def test_a_problem_is_an_error_by_default(folder, tmp_path, capsys):
     write_files(folder, {"train/a/bad.jpg": b"no image"})
     assert run(folder, tmp_path / "out") == 1
-    assert "transformers-sat: train/a/bad.jpg: train/a/bad.jpg cannot be decoded" in capsys.readouterr().err
+    assert "transformers-sat: train/a/bad.jpg: The image train/a/bad.jpg cannot be decoded" in capsys.readouterr().err
     assert not (tmp_path / "out" / "README.md").exists()
     assert run(folder, tmp_path / "out", "--skip_invalid") == 0
     assert "left out: 1 images, see" in capsys.readouterr().out

@@ -194,7 +194,7 @@ def test_a_problem_in_one_process_stops_all(tmp_path):
     content["17.png"] = b"no image"
     images = [listed(name, number) for number, name in enumerate(content)]
     reader = ListReader(open_source(write_files(tmp_path / "a", content)), images)
-    with pytest.raises(InvalidImage, match="images.txt, line 17: 17.png cannot be decoded"):
+    with pytest.raises(InvalidImage, match="images.txt, line 17: The image 17.png cannot be decoded"):
         prepare_dataset(reader, tmp_path / "out", max_shard_size="20KB", num_proc=3)
     # what is right goes on from there
     prepared = prepare_dataset(reader, tmp_path / "out", max_shard_size="20KB", skip_invalid=True)

@@ -281,6 +281,6 @@ def test_json_that_is_deep_or_dense(tmp_path, monkeypatch):
 def test_files_too_large_for_a_image_are_not_read(tmp_path):
     """The bitmap of all pixels that are decoded has 268 MB."""
     with open(tmp_path / "a.jpg", "wb") as file:
-        file.truncate(450 * MEGABYTE)
+        file.truncate(750 * MEGABYTE)
     report, _, _ = verify_dataset(ListReader(open_source(tmp_path), [listed("a.jpg")]))
-    assert "a.jpg has 450000000 bytes; files of up to 402653184 are read" in str(report)
+    assert "a.jpg has 750000000 bytes; files of up to 715827880 are read" in str(report)

@@ -62,7 +62,7 @@ PROBLEMS = {
     "undecodable, a mask": (
         {"m.png": b"?"},
         {"image": "1.jpg", "masks": ("m.png",)},
-        "the mask m.png cannot be decoded",
+        "The image m.png cannot be decoded",
     ),
     "size_mismatch": ({}, {"image": "1.jpg", "size": (41, 30)}, "1.jpg has 40 x 30 pixels, and 41 x 30 in the list"),
     "size_mismatch, turned": ({}, {"image": "1.jpg", "size": (30, 40)}, "40 x 30 pixels, and 30 x 40"),

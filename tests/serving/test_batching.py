@@ -165,7 +165,8 @@ def test_a_function_that_loses_items():
 
 def test_a_worker_that_ends_is_replaced():
     """Those whose batch it had get an error; those that waited in the queue are served by the next."""
-    squares = Squares(seconds=0.3)
+    squares = Squares()
+    squares.may_end.clear()
     batcher = Batcher(squares, max_batch_size=1, max_wait_ms=0)
 
     async def main():
@@ -173,6 +174,7 @@ def test_a_worker_that_ends_is_replaced():
         while not squares.batches:
             await asyncio.sleep(0.01)
         batcher.worker.cancel()
+        squares.may_end.set()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     ended, served = run_with(batcher, main)
@@ -181,7 +183,8 @@ def test_a_worker_that_ends_is_replaced():
 
 
 def test_what_nobody_waits_for_any_more():
-    squares = Squares(seconds=0.5)
+    squares = Squares()
+    squares.may_end.clear()
     batcher = Batcher(squares, max_batch_size=2, max_wait_ms=50)
 
     async def main():
@@ -193,6 +196,7 @@ def test_what_nobody_waits_for_any_more():
             task.cancel()
             await asyncio.wait([task])
             states.append((batcher.given_up(), batcher.hopeless()))
+        squares.may_end.set()
         await batcher(4)
         return [*states, (batcher.given_up(), batcher.hopeless())]
 

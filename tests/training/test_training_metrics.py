@@ -18,6 +18,7 @@ import pytest
 import torch
 from transformers import EvalPrediction
 
+from transformers_sat.evaluation.report import caption
 from transformers_sat.metrics import BoxAccuracy
 from transformers_sat.training import LocalizationMetrics, format_table
 
@@ -165,3 +166,15 @@ def test_table():
     assert cells[3] == ["whole image", "-", "28.0", "-"]
     # readable as text, too
     assert len({len(line) for line in lines}) == 1
+
+
+@pytest.mark.parametrize("count, said", [(0, ""), (1, "; not finite: 1 map, "), (3, "; not finite: 3 maps, ")])
+def test_maps_that_are_not_finite_are_spoken_of(count, said):
+    """In the line below the figures, by their number."""
+    maps = torch.rand(4, 4, 4)
+    maps[:count, 1, 2] = torch.tensor([torch.nan, torch.inf, -torch.inf])[:count]
+    boxes = torch.tensor([[[2, 3, 20, 20]]] * 4)
+    metrics = LocalizationMetrics(32, thresholds=[0.5])
+    metrics(EvalPrediction((torch.rand(4, 3), maps), (torch.zeros(4, dtype=torch.long), boxes)))
+    text = caption(metrics.result)
+    assert (said in text) if said else ("not finite" not in text)

@@ -20,6 +20,7 @@ import datasets
 from transformers.utils import logging
 
 from ..drawn.emblems import load_emblems
+from ..fields import shown
 from .dataset import decode_image
 from .subsets import select_classes
 
@@ -121,13 +122,14 @@ def in_schema(
         name (`str`): what errors call it.
 
     Raises:
-        `ValueError`: if it has no images or no classes.
+        `ValueError`: if it has no images or no classes, or classes or boxes are of another type.
     """
     for own, column in columns.items():
         if column != "objects" and own not in dataset.column_names:
             raise ValueError(
                 f"{name} has no column `{own}`; name it with `{column}_column`. Its columns are {dataset.column_names}."
             )
+    check_types(dataset, columns, name)
     kept = [own for own in columns if own in dataset.column_names]
     optional = [column for column in OPTIONAL_COLUMNS if column not in columns and is_usable(dataset, column)]
     dataset = dataset.select_columns(kept + optional)
@@ -136,6 +138,30 @@ def in_schema(
         dataset = dataset.cast_column(column, datasets.Image(decode=False))
     renamed = {own: columns[own] for own in kept if columns[own] != own}
     return dataset.rename_columns(renamed) if renamed else dataset
+
+
+def check_types(dataset: datasets.Dataset | datasets.IterableDataset, columns: dict[str, str], name: str):
+    """Checks that classes and boxes are in a form that can be read, as far as the split tells; see [`in_schema`]."""
+    for own, column in columns.items():
+        feature = (dataset.features or {}).get(own)
+        if feature is None:
+            continue
+        is_class = isinstance(feature, datasets.ClassLabel | datasets.Value)
+        if column == "label" and not is_class:
+            raise ValueError(
+                f"{name}: the column `{own}` must hold classes (class labels, text or numbers), got {shown(feature)}."
+            )
+        if column == "objects" and "bbox" not in (feature if isinstance(feature, dict) else ()):
+            raise ValueError(f"{name}: the column `{own}` must hold objects with `bbox`, got {shown(feature)}.")
+
+
+def classes_in(dataset: datasets.Dataset, name: str) -> list:
+    """What stands in `label`, each once; `ValueError` with the row if it is empty in one."""
+    values = dataset.unique("label")
+    if None in values:
+        row = dataset["label"][:].index(None)
+        raise ValueError(f"{name}, row {row}: `label` is empty; leave the image out, or give it a class.")
+    return values
 
 
 def is_usable(dataset: datasets.Dataset, column: str) -> bool:
@@ -161,7 +187,8 @@ def with_class_labels(
     feature = splits["train"].features["label"]
     numbers_are_known = isinstance(feature, datasets.ClassLabel)
     if not numbers_are_known:
-        feature = datasets.ClassLabel(names=[str(value) for value in sorted(splits["train"].unique("label"))])
+        values = classes_in(splits["train"], f"The split `train` of {name}")
+        feature = datasets.ClassLabel(names=[str(value) for value in sorted(values)])
     labelled = {}
     for split, dataset in splits.items():
         own = dataset.features["label"]
@@ -184,7 +211,7 @@ def labelled_as(
     classes, if they can be and `numbers_are_known`, else their names.
     """
     feature = datasets.ClassLabel(names=class_names)
-    values = dataset.unique("label")
+    values = classes_in(dataset, name)
     if numbers_are_known and all(isinstance(value, int) and 0 <= value < len(class_names) for value in values):
         return dataset.cast_column("label", feature)
     number_of = {class_name: number for number, class_name in enumerate(class_names)}

@@ -48,7 +48,7 @@ class LocalizationEvaluation:
     Attributes:
         result (`dict`):
             Figures of [`~transformers_sat.metrics.BoxAccuracy.compute`], with `mean_iou_levels`, the mean of `iou30`,
-            `iou50` and `iou70`; `ten_crop`; `non_finite_image_ids`, whose maps `num_non_finite_maps` counts; for a threshold from other images `calibration`, how it did there; and with
+            `iou50` and `iou70`; `ten_crop`; `non_finite_image_ids`, if `num_non_finite_maps` counts any; for a threshold from other images `calibration`, how it did there; and with
             masks `pixel_average_precision`, the `pxap` of the maps and, in `whole_image` and `center`, of the baselines.
         curves (`dict`): accuracies at every threshold, see [`~transformers_sat.metrics.BoxAccuracy.curves`].
         precision_recall (`dict`, *optional*):
@@ -152,7 +152,7 @@ def evaluate_localization(
     for row in (result, result["whole_image"], result["center_box"]):
         row["mean_iou_levels"] = sum(row[name] for name in ("iou30", "iou50", "iou70")) / 3
     result |= {"ten_crop": ten_crop, **calibration}
-    result["non_finite_image_ids"] = ids_not_finite(measurement.non_finite_rows, measurement.photos.dataset)
+    result |= ids_not_finite(measurement.non_finite_rows, measurement.photos.dataset)
     precision_recall = None
     if measurement.pixels is not None:
         figures = measurement.pixels.compute()
@@ -241,10 +241,10 @@ def image_ids(dataset: datasets.Dataset) -> Sequence:
     return dataset["image_id"] if "image_id" in dataset.column_names else range(len(dataset))
 
 
-def ids_not_finite(rows: list[int], dataset: datasets.Dataset) -> list:
-    """Ids of the images whose maps are not finite, on all processes."""
-    ids = image_ids(dataset)
-    return [ids[row] for row in sorted(gather_lists(rows))]
+def ids_not_finite(rows: list[int], dataset: datasets.Dataset) -> dict[str, list]:
+    """For a result, the ids of the images whose maps are not finite, on all processes; nothing if there are none."""
+    ids, rows = image_ids(dataset), sorted(gather_lists(rows))
+    return {"non_finite_image_ids": [ids[row] for row in rows]} if rows else {}
 
 
 def predict(

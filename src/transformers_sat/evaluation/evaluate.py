@@ -263,7 +263,7 @@ def evaluate_maps(
 
 def print_not_finite(result: dict):
     """Which maps count as showing nothing, if there are any; `results.json` has all of them."""
-    ids = result["non_finite_image_ids"]
+    ids = result.get("non_finite_image_ids")
     if ids:
         listed = ", ".join(map(str, ids[:MAX_IDS_PRINTED])) + (", ..." if len(ids) > MAX_IDS_PRINTED else "")
         print(on_console(f"maps that are not finite, counted as showing nothing: {len(ids)} ({listed})"))

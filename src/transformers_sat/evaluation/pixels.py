@@ -37,7 +37,7 @@ class PixelEvaluation:
 
     Attributes:
         result (`dict`):
-            `num_non_finite_maps`, `non_finite_image_ids`, `top1_cls` and `top5_cls` in percent, `pixel_average_precision` with `pxap` of the maps and, in `whole_image`
+            `num_non_finite_maps` and, if there are any, their `non_finite_image_ids`, `top1_cls` and `top5_cls` in percent, `pixel_average_precision` with `pxap` of the maps and, in `whole_image`
             and `center`, of the baselines, `protocol`, `image_size` and `num_images`.
         precision_recall (`dict`): see [`~transformers_sat.metrics.PixelAveragePrecision.curve`].
     """
@@ -111,7 +111,7 @@ def evaluate_pixels(
         "image_size": image_size,
         "num_images": len(ranks),
         "num_non_finite_maps": figures["num_non_finite_maps"],
-        "non_finite_image_ids": ids_not_finite(non_finite_rows, dataset),
+        **ids_not_finite(non_finite_rows, dataset),
         "top1_cls": 100.0 * float((ranks < 1).mean()),
         # the first five of fewer classes hold any label
         "top5_cls": 100.0 * float((ranks < 5).mean()) if model.config.num_labels >= 5 else None,

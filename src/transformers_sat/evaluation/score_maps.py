@@ -131,7 +131,7 @@ def evaluate_score_maps(
     Returns:
         `tuple` of the result and the curves: for boxes those of [`~transformers_sat.metrics.BoxAccuracy`], with
         `by_class`, the number of images and GT-known Loc of each class, if the metadata has classes; for masks those of
-        [`~transformers_sat.metrics.PixelAveragePrecision`]. `num_non_finite_maps` and `non_finite_image_ids` tell of maps
+        [`~transformers_sat.metrics.PixelAveragePrecision`]. `num_non_finite_maps` and, if there are any, `non_finite_image_ids` tell of maps
         whose values overflow when they are normalized or resized; they count as maps that show nothing.
 
     Raises:
@@ -167,7 +167,9 @@ def evaluate_score_maps(
         listed = "\n".join(problem for _, problem in problems)
         raise ValueError(f"{len(problems)} of {len(metadata.image_ids)} images cannot be measured:\n{listed}")
     result, curves = counter.compute()
-    return result | {"non_finite_image_ids": [name for _, name in sorted(gather_lists(non_finite))]}, curves
+    if names := [name for _, name in sorted(gather_lists(non_finite))]:
+        result["non_finite_image_ids"] = names
+    return result, curves
 
 
 class _UnusableFile(ValueError):

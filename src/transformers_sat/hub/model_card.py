@@ -17,6 +17,7 @@ Model cards from what a run wrote: the figures of its `results.json`, the sizes 
 The one template is `templates/model_card.md` in the package, so that an installed package has it too.
 """
 
+import os
 import platform
 import re
 from pathlib import Path
@@ -215,12 +216,12 @@ def _is_plain(value) -> bool:
 
 def _repository_or_none(name: str | None) -> str | None:
     """A name that can be looked up on the Hub; a folder on this machine means nothing to a reader."""
-    return name if name and REPOSITORY.fullmatch(name) and not Path(name).exists() else None
+    return name if name and REPOSITORY.fullmatch(name) and not os.path.exists(name) else None
 
 
 def public_name(name: str | None) -> str | None:
     """What others may read of a name: a repository's as it is, of a folder on this machine the last part."""
-    return name if name is None or _repository_or_none(name) else Path(name).resolve().name
+    return name if name is None or _repository_or_none(name) else os.path.basename(os.path.abspath(name))
 
 
 def _slug(name: str) -> str:

@@ -63,17 +63,17 @@ CUSTOM_PIPELINES = {
 }
 # What the code files import; an Inference Endpoint installs it.
 REQUIREMENTS = (
-    "numpy>=1.26",
+    "numpy>=2.0",
     "pillow>=10.1",
-    "safetensors>=0.6",
-    "scipy>=1.11",
-    "torch>=2.6",
-    "torchvision>=0.21",
+    "safetensors>=0.8",
+    "scipy>=1.13",
+    "torch>=2.8",
+    "torchvision>=0.23",
     "transformers>=5.23,<6",
 )
 EXAMPLE_SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
 MODEL_FILES = ("config.json", "preprocessor_config.json", *WEIGHT_FILES)
-# All that a repository holds. A folder may hold much more: logs, checkpoints, images of the data, what its owner keeps there.
+# All that a repository holds. A folder may hold much more: logs, checkpoints, images of the data, notes of its owner.
 PUBLISHED_FILES = (
     *MODEL_FILES,
     *CODE_FILES,
@@ -120,7 +120,7 @@ def save_with_remote_code(
             Weights larger than this are split into several files.
 
     Raises:
-        `ValueError`: if the model is not a SAT model, weights are NaN or infinite, or the image is of another kind.
+        `ValueError`: if the model is not a SAT model, weights are NaN or infinite, or the example is of another kind.
     """
     check_is_sat(model.config.model_type)
     folder = Path(folder)

@@ -25,7 +25,7 @@ from transformers.activations import ACT2FN
 MAX_LAYERS = 256
 MAX_WIDTH = 2**17
 MAX_LABELS = 1_000_000
-MAX_IMAGE_SIDE = 4096
+MAX_INPUT_SIDE = 4096
 MAX_PATCHES = 2**16
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -151,8 +151,8 @@ class SATConfig(ViTConfig):
         for name in ("image_size", "patch_size"):
             if len(_pair(getattr(self, name))) != 2:
                 raise ValueError(f"`{name}` must be a side or a (height, width), got {getattr(self, name)}.")
-        if max(_pair(self.image_size)) > MAX_IMAGE_SIDE:
-            raise ValueError(f"`image_size` must be at most {MAX_IMAGE_SIDE} a side, got {self.image_size}.")
+        if max(_pair(self.image_size)) > MAX_INPUT_SIDE:
+            raise ValueError(f"`image_size` must be at most {MAX_INPUT_SIDE} a side, got {self.image_size}.")
         for name, image_side, patch_side in zip(("height", "width"), _pair(self.image_size), _pair(self.patch_size)):
             if patch_side < 1 or image_side < patch_side or image_side % patch_side != 0:
                 raise ValueError(

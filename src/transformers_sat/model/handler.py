@@ -27,7 +27,7 @@ import string
 
 import PIL.Image
 import torch
-from transformers import Pipeline, pipeline
+from transformers import Pipeline, PreTrainedModel, pipeline
 
 
 # Pillow reads many more; some of its readers run other programs, which strangers' images should not reach.
@@ -76,7 +76,8 @@ class EndpointHandler:
             Largest width times height of an image; the image processor's limit by default.
 
     Raises:
-        `ValueError`: if the model does not answer for a first image, or with values that are not finite.
+        `ValueError`: if weights are missing in the folder or of another shape, or if the model does not answer for a first
+            image, or with values that are not finite.
 
     Example:
 
@@ -90,6 +91,7 @@ class EndpointHandler:
         if localizer is None:
             folder = path or os.path.dirname(os.path.abspath(__file__))
             localizer = pipeline("weakly-supervised-localization", model=folder, trust_remote_code=True)
+            check_weights(localizer.model, folder)
         self.localizer = localizer
         self.limits = {} if max_pixels is None else {"max_pixels": max_pixels}
         self.check_model()
@@ -259,6 +261,26 @@ class EndpointHandler:
 
 
 SCORES = {"softmax": lambda logits: logits.softmax(-1), "sigmoid": torch.sigmoid, "none": lambda logits: logits}
+
+
+def check_weights(model: PreTrainedModel, folder: str):
+    """
+    Looks once more at the files of a loaded model, as Transformers only logs what it has made up.
+
+    Args:
+        model (`PreTrainedModel`): the model.
+        folder (`str`): its folder.
+
+    Raises:
+        `ValueError`: if weights are missing or of another shape.
+    """
+    _, found = type(model).from_pretrained(folder, output_loading_info=True)
+    wrong = sorted({*found["missing_keys"], *(str(entry[0]) for entry in found["mismatched_keys"])})
+    if wrong:
+        raise ValueError(
+            f"{folder}: {len(wrong)} weights of the model are missing or of another shape, such as {', '.join(wrong[:3])}; "
+            "get the model again."
+        )
 
 
 def check_parameters(parameters: dict | None) -> dict:

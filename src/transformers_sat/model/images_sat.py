@@ -69,8 +69,6 @@ ORIENTATION_ENTRIES = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xm
 # JPEG: markers with a length behind them (libjpeg steps over the others), and the end.
 JPEG_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
 START_OF_SCAN, END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
-EXIF_SEGMENT = re.compile(rb"(?s)\xff\xe1..Exif\0")
-MPF_SEGMENT = re.compile(rb"(?s)\xff\xe2..MPF\0")
 
 # TIFF files and EXIF blocks: `struct`'s name of the byte order, bytes of a value of each type, names of the integer ones.
 BYTE_ORDERS = {b"II": "<", b"MM": ">"}
@@ -149,9 +147,8 @@ def opened_image(
         raise ImageTooLargeError(f"The image {name} is too large: {one_line(error)}") from error
     except PIL.UnidentifiedImageError as error:
         # its own message names a Python object
-        formats = f"{', '.join(readable[:-1])} and {readable[-1]}" if len(readable) > 1 else readable[0]
         raise ValueError(
-            f"The image {name} cannot be decoded: it is damaged at its beginning, or of another format than {formats}."
+            f"The image {name} cannot be decoded: it is damaged at its beginning, or none of {', '.join(readable)}."
         ) from error
     except Exception as error:  # on damaged files Pillow's readers raise errors of any kind
         raise ValueError(f"The image {name} cannot be decoded: {one_line(error)}") from error
@@ -282,8 +279,10 @@ def _tamed(content: bytes) -> bytes:
         return _tamed_gif(content)
     if content[4:8] == b"ftyp":
         # AVIF has its orientation in `irot` and `imir`, and decoders pass over the EXIF block's; here, over all of it
-        return re.sub(rb"(?s)(infe(?:\x02.{7}|\x03.{9}))Exif", rb"\1none", content)
-    if content.startswith(b"\x89PNG") and len(re.findall(rb"iCCP|zTXt|iTXt", content)) > MAX_PNG_BLOCKS:
+        return (
+            content if b"Exif" not in content else re.sub(rb"(?s)(infe(?:\x02.{7}|\x03.{9}))Exif", rb"\1none", content)
+        )
+    if content.startswith(b"\x89PNG") and sum(map(content.count, (b"iCCP", b"zTXt", b"iTXt"))) > MAX_PNG_BLOCKS:
         raise ValueError(f"it has more than {MAX_PNG_BLOCKS} profiles and compressed texts.")
     if content[:2] in BYTE_ORDERS and _refers_too_often(content):
         raise ValueError("its tags refer to more bytes than it has.")
@@ -298,18 +297,29 @@ def _tamed_jpeg(content: bytes) -> bytes:
     # most often these two bytes are those of scans, and few
     if content.count(START_OF_SCAN) > MAX_JPEG_SCANS and _has_too_many_scans(content):
         raise ValueError(f"it has more than {MAX_JPEG_SCANS} scans.")
-    first, *unwanted = [match.start() for match in EXIF_SEGMENT.finditer(content)] or [None]
-    if first is not None:
-        length = int.from_bytes(content[first + 2 : first + 4], "big")
-        if _refers_too_often(content[first + 10 : first + 2 + length]):
-            unwanted.append(first)
-    unwanted += [match.start() for match in MPF_SEGMENT.finditer(content)]
+    exif = _named_segments(content, b"\xff\xe1", b"Exif\0")
+    unwanted = exif[1:] + _named_segments(content, b"\xff\xe2", b"MPF\0")
+    if exif:
+        length = int.from_bytes(content[exif[0] - 2 : exif[0]], "big")
+        if _refers_too_often(content[exif[0] : exif[0] + length - 2]):
+            unwanted.append(exif[0])
     if not unwanted:
         return content
     tamed = bytearray(content)
-    for start in unwanted:
-        tamed[start + 4] = 0  # of the name: nobody knows the segment then
+    for place in unwanted:
+        tamed[place] = 0  # the first letter: nobody knows the segment then
     return bytes(tamed)
+
+
+def _named_segments(content: bytes, marker: bytes, name: bytes) -> list[int]:
+    """Where the names stand that follow a JPEG marker and the two bytes of its length."""
+    places = []
+    place = content.find(name)
+    while place >= 0:
+        if content[place - 4 : place - 2] == marker:
+            places.append(place)
+        place = content.find(name, place + 1)
+    return places
 
 
 def _has_too_many_scans(content: bytes) -> bool:

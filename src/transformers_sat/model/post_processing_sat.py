@@ -27,7 +27,7 @@ from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
 from transformers.utils import ModelOutput, logging
 
-from .configuration_sat import MAX_IMAGE_SIDE
+from .configuration_sat import MAX_INPUT_SIDE
 from .images_sat import IMAGE_FORMATS, MAX_IMAGE_PIXELS, ImageTooLargeError, fetch_file, read_image
 from .localization_sat import locate, map_in_image, normalize_map
 
@@ -428,9 +428,9 @@ def _check_size(name: str, size: int | dict[str, int] | Sequence[int] | SizeDict
     elif isinstance(size, list | tuple):
         sides = size if len(size) == 2 else []
     is_whole = all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
-    if not sides or not is_whole or not all(1 <= side <= MAX_IMAGE_SIDE for side in sides):
+    if not sides or not is_whole or not all(1 <= side <= MAX_INPUT_SIDE for side in sides):
         raise ValueError(
-            f"`{name}` must be a side or a (height, width), each between 1 and {MAX_IMAGE_SIDE} px, got {size!r}."
+            f"`{name}` must be a side or a (height, width), each between 1 and {MAX_INPUT_SIDE} px, got {size!r}."
         )
 
 

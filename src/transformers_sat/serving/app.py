@@ -229,7 +229,7 @@ class Service:
                 self.checking = asyncio.create_task(self._check())
             await asyncio.wait([self.checking], timeout=STUCK_S)
             if self.batcher.failed:
-                return "The last forward pass failed, and so did one for this check; the server's log has it."
+                return "The last forward pass failed, and one for this check did not succeed; the server's log has it."
         return stuck
 
     def _stuck(self) -> str | None:

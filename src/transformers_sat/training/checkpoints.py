@@ -26,6 +26,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
+from ..saving import NonFiniteWeightsError
 from ..writing import UNFINISHED, sync, write_json
 
 
@@ -171,6 +172,8 @@ def naming_a_full_disk(folder: str | os.PathLike, what: str) -> Iterator[None]:
     """
     try:
         yield
+    except NonFiniteWeightsError:
+        raise
     except Exception as error:
         if not _is_disk_full(error, Path(folder)):
             raise
@@ -193,7 +196,7 @@ def _is_disk_full(error: BaseException, folder: Path) -> bool:
             return True
         each = each.__cause__ or each.__context__
     # PyTorch says only that something was written wrongly
-    return not _can_write(folder)
+    return isinstance(error, RuntimeError) and not _can_write(folder)
 
 
 def _can_write(folder: Path) -> bool:

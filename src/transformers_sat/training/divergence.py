@@ -39,12 +39,12 @@ class DivergenceWatch:
     """
     Looks at the losses and the gradient norm of every step, before its optimizer step is made.
 
-    It waits for the device once a step, for two numbers, where Trainer's `logging_nan_inf_filter` waits for every batch; on
-    several processes one more number is added up. That keeps the queue of work for an accelerator from reaching beyond
-    the backward pass, so that it idles while the optimizer's first kernels are launched.
+    It waits for the device once a step, for two numbers, where Trainer's `logging_nan_inf_filter` waits for every
+    batch; on several processes one more number is added up. That keeps the queue of work for an accelerator from
+    reaching beyond the backward pass, so that it idles while the optimizer's first kernels are launched.
 
-    Under a gradient scaler (float16), gradients that overflow are not divergence: the scaler leaves out the step and tries
-    a smaller scale. They are once the scale is below 1, as nothing is scaled up any more.
+    Under a gradient scaler (float16), gradients that overflow are not divergence: the scaler leaves out the step and
+    tries a smaller scale. They are once the scale is below 1, as nothing is scaled up any more.
 
     Args:
         accelerator ([`~accelerate.Accelerator`]): of the training.
@@ -74,8 +74,8 @@ class DivergenceWatch:
         Args:
             loss (`torch.Tensor`): its loss.
             batch (`dict[str, torch.Tensor]`):
-                `pixel_values` of shape `(batch_size, num_channels, height, width)` and, if the images can be named, `rows` of
-                shape `(batch_size,)`, see [`LocalizationDataset`].
+                `pixel_values` of shape `(batch_size, num_channels, height, width)` and, if the images can be named,
+                `rows` of shape `(batch_size,)`, see [`LocalizationDataset`].
         """
         has_finite_pixels = batch["pixel_values"].isfinite().flatten(1).all(dim=1)
         self._batches.append((loss.detach().float().sum(), has_finite_pixels, batch.get("rows")))
@@ -98,8 +98,9 @@ class DivergenceWatch:
         if not self._on_any_process(not is_finite):
             return
         raise TrainingDivergedError(
-            f"Training diverged at step {step}: the loss is {self._worst(loss)}, the gradient norm {self._worst(grad_norm)}. "
-            f"The step was not made. {self._keep_weights()} {self._describe(batches)} Check them, or lower the learning rate."
+            f"Training diverged at step {step}: the loss is {self._worst(loss)}, the gradient norm "
+            f"{self._worst(grad_norm)}. The step was not made. {self._keep_weights()} {self._describe(batches)} Check "
+            "them, or lower the learning rate."
         )
 
     def _scaler_leaves_out_the_step(self) -> bool:

@@ -26,14 +26,15 @@ from .saving import SavingTrainer
 
 class PublishingTrainer(SavingTrainer):
     """
-    [`SavingTrainer`] whose pushes hold the files that [`~transformers_sat.hub.publishing.push_to_hub`] uploads and `results.json`, and
-    with `hub_strategy` `checkpoint` or `all_checkpoints` the checkpoints: no logs, reports or other files of the folder.
+    [`SavingTrainer`] whose pushes hold the files that [`~transformers_sat.hub.push_to_hub`] uploads, `results.json`
+    and, with `hub_strategy` `checkpoint` or `all_checkpoints`, the checkpoints: no logs, reports or other files.
     """
 
     def create_model_card(self, *args, **kwargs):
         """
-        Writes the package's card in place of Trainer's, with the figures of `results.json` in the output folder once they are
-        there, and beside it the code that a model on the Hub needs. Trainer's arguments say nothing that is not in that file.
+        Writes the package's card in place of Trainer's, with the figures of `results.json` in the output folder once
+        they are there, and beside it the code that a model on the Hub needs. Trainer's arguments say nothing that is
+        not in that file.
         """
         if not self.is_world_process_zero():
             return
@@ -58,7 +59,7 @@ class PublishingTrainer(SavingTrainer):
 
         Args:
             commit_message (`str`, *optional*, defaults to `"End of training"`): summary of the commit.
-            blocking (`bool`, *optional*, defaults to `True`): whether to wait for the upload; a future is returned otherwise.
+            blocking (`bool`, *optional*, defaults to `True`): whether to wait for the upload, not return a future.
             token, revision, private: in place of Trainer's arguments of these names.
             kwargs: Trainer's for its own card, which this one does not need.
         """

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What a training script does around the training: one run per folder, the checkpoint to go on from, plain last words."""
+"""What a script does around a training: one run per folder, the checkpoint to go on from, plain last words."""
 
 import contextlib
 import logging
@@ -62,8 +62,8 @@ def checkpoint_to_resume(folder: str | os.PathLike, asked: str | bool | None, op
     Args:
         folder (`str` or `os.PathLike`): output folder of the run.
         asked (`str` or `bool`, *optional*):
-            `True` for the newest complete checkpoint in the folder, or none if there is none yet; the path of one; `False` or
-            `None` to begin anew.
+            `True` for the newest complete checkpoint in the folder, or none if there is none yet; the path of one;
+            `False` or `None` to begin anew.
         option (`str`): what to give the script for the first, for a message.
 
     Returns:

@@ -23,14 +23,15 @@ from ..writing import write_json
 from .checkpoints import naming_a_full_disk, newest_checkpoint, remove_old_checkpoints, writing_checkpoint
 
 
-# In a checkpoint, the name of the best one. Trainer's own record is a path of this machine, and checkpoints are published.
+# In a checkpoint, the name of the best one. Trainer's own record is a path of this machine, and checkpoints are
+# published.
 BEST_CHECKPOINT = "best_checkpoint.json"
 
 
 class SavingTrainer(Trainer):
     """
-    [`~transformers.Trainer`] whose checkpoints are complete or not there, which saves no weights that are not finite, and
-    whose arguments, with the Hub's token among them, are not pickled beside the weights (`training_args.bin`).
+    [`~transformers.Trainer`] whose checkpoints are complete or not there, which saves no weights that are not finite,
+    and whose arguments, with the Hub's token among them, are not pickled beside the weights (`training_args.bin`).
     """
 
     def __init__(self, *args, **kwargs):
@@ -40,7 +41,8 @@ class SavingTrainer(Trainer):
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args, **kwargs):
         """
-        Trains. For `resume_from_checkpoint=True` it goes on from the newest complete checkpoint, or begins if there is none.
+        Trains. For `resume_from_checkpoint=True` it goes on from the newest complete checkpoint, or begins if there is
+        none.
         """
         if resume_from_checkpoint is True:
             newest = newest_checkpoint(self.args.output_dir)

@@ -103,7 +103,8 @@ class DrawnSource:
         split, _, name = path.partition("/")
         return split, int(name[:-4])
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, max_bytes: int | None = None) -> bytes:
+        """The file of an image or a mask; what is drawn here is small, so no limit is looked at."""
         record = self.drawn(*self.place(path))
         file = io.BytesIO()
         if path.endswith(".jpg"):
