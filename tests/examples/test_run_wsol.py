@@ -170,6 +170,11 @@ def same_bytes(folder: Path, other: Path) -> bool:
     return (folder / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
 
 
+# Two processes add gradients up in another order than one does. The optimizer divides by a gradient's own size, so where
+# one is nearly zero the rounding moves a weight by about 1e-5; another order of images moves thousands of them by 4e-3.
+TOLERANCE_OF_TWO_PROCESSES = 1e-4
+
+
 def assert_same_weights(folder: Path, other: Path, tolerance: float):
     ours, theirs = weights(folder), weights(other)
     assert set(ours) == set(theirs)
@@ -314,7 +319,7 @@ def test_two_processes_give_the_results_of_one(commanded, settings, launcher, tm
     for entry, expected_entry in zip(entries, expected_entries, strict=True):
         for name in ("loss", "classification_loss", "area_loss", "normalization_loss", "learning_rate"):
             assert entry[name] == pytest.approx(expected_entry[name], abs=1e-4)
-    assert_same_weights(alone, tmp_path, tolerance=1e-5)
+    assert_same_weights(alone, tmp_path, tolerance=TOLERANCE_OF_TWO_PROCESSES)
     assert read_json(tmp_path / "preprocessor_config.json") == read_json(alone / "preprocessor_config.json")
     # said once, not by each
     assert completed.stdout.count("load it:") == 1
@@ -700,7 +705,7 @@ def test_streaming_on_two_processes(run_wsol, settings, square_parquet, tmp_path
     command("torchrun", *as_flags({**settings, **halved, "output_dir": tmp_path / "together"}))
     results, expected = (read_json(tmp_path / name / "results.json") for name in ("together", "alone"))
     assert (results["num_processes"], expected["num_processes"]) == (2, 1)
-    assert_same_weights(tmp_path / "alone", tmp_path / "together", tolerance=1e-5)
+    assert_same_weights(tmp_path / "alone", tmp_path / "together", tolerance=TOLERANCE_OF_TWO_PROCESSES)
     assert results["test"] == expected["test"]
 
 

@@ -102,6 +102,11 @@ def same_bytes(one: Path, other: Path) -> bool:
     return (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
 
 
+# Two processes add gradients up in another order than one does. The optimizer divides by a gradient's own size, so where
+# one is nearly zero the rounding moves a weight by about 1e-5; another order of images moves thousands of them by 4e-3.
+TOLERANCE_OF_TWO_PROCESSES = 1e-4
+
+
 def assert_same_weights(one: Path, other: Path, tolerance: float):
     expected, found = weights(one), weights(other)
     assert expected.keys() == found.keys()
@@ -265,7 +270,7 @@ def test_two_processes_give_the_results_of_one(run, flags, tmp_path):
     assert results["num_processes"] == 2
     for split in ("validation", "test"):
         assert results[split] == expected[split]
-    assert_same_weights(alone, tmp_path / "two", tolerance=1e-5)
+    assert_same_weights(alone, tmp_path / "two", tolerance=TOLERANCE_OF_TWO_PROCESSES)
 
 
 def test_the_optimizer_is_trainers(script, flags, tmp_path, monkeypatch):

@@ -133,15 +133,19 @@ def test_reproducible_and_opset(exported, model, processor, tmp_path):
     assert_same(newer.path, model, torch.randn(2, 3, 32, 32))
 
 
-def test_dynamic_size(model, processor, tmp_path):
-    export = export_onnx(model, processor, tmp_path, dynamic_size=True)
-    assert shapes(export.path) == {
+@pytest.fixture(scope="module")
+def dynamic(model, processor, tmp_path_factory):
+    return export_onnx(model, processor, tmp_path_factory.mktemp("dynamic"), dynamic_size=True)
+
+
+def test_dynamic_size(dynamic, model):
+    assert shapes(dynamic.path) == {
         "pixel_values": ["batch_size", 3, "height", "width"],
         "logits": ["batch_size", 5],
         "localization_map": ["batch_size", "grid_height", "grid_width"],
     }
     for batch_size, height, width in [(1, 32, 32), (2, 8, 8), (3, 80, 24), (1, 24, 160)]:
-        assert_same(export.path, model, torch.randn(batch_size, 3, height, width))
+        assert_same(dynamic.path, model, torch.randn(batch_size, 3, height, width))
 
 
 @pytest.mark.parametrize(
@@ -229,6 +233,53 @@ def test_a_wrong_export_is_not_written(model, processor, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.onnx, "export", damaged_export)
     with pytest.raises(RuntimeError, match="differ from PyTorch's by .* nothing was written"):
         export_onnx(model, processor, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def resize_a_single_patch_wrongly(graph: onnx.GraphProto, resize: onnx.NodeProto):
+    """What exporters did until onnxscript 0.7: a side of one patch takes its position from the first, not the middle."""
+    mode = next(part for part in resize.attribute if part.name == "coordinate_transformation_mode")
+    assert mode.s == b"half_pixel"
+    mode.s = b"pytorch_half_pixel"
+
+
+def fix_the_positions(graph: onnx.GraphProto, resize: onnx.NodeProto):
+    """The position embeddings keep the grid of 4x4 patches."""
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 32, 4, 4]), "sizes"))
+    resize.input[3] = "sizes"
+
+
+def turn_the_map(graph: onnx.GraphProto, resize: onnx.NodeProto):
+    """Height and width of the map are exchanged."""
+    node = next(node for node in graph.node if "localization_map" in node.output)
+    node.output[list(node.output).index("localization_map")] = "upright"
+    graph.node.append(onnx.helper.make_node("Transpose", ["upright"], ["localization_map"], perm=[0, 2, 1]))
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (resize_a_single_patch_wrongly, r"by [\d.e-]+, more than 1e-04, on images of 8x32, 32x8, 8x8 pixels; nothing"),
+        (
+            fix_the_positions,
+            "onnxruntime cannot run the exported model on 2 images of 40x32 pixels; nothing was written",
+        ),
+        (turn_the_map, "by inf, .* on images of 32x32, 40x32, 32x48, 8x32, 32x8 pixels; nothing was written"),
+    ],
+)
+def test_an_export_that_is_wrong_at_other_sizes_is_not_written(
+    dynamic, model, processor, tmp_path, monkeypatch, damage, message
+):
+    def damaged_export(*arguments, **options):
+        proto = onnx.load(dynamic.path)
+        (resize,) = (node for node in proto.graph.node if node.op_type == "Resize")
+        damage(proto.graph, resize)
+        return SimpleNamespace(model_proto=proto)
+
+    monkeypatch.setattr(torch.onnx, "export", damaged_export)
+    with pytest.raises(RuntimeError, match=message) as raised:
+        export_onnx(model, processor, tmp_path / "out", dynamic_size=True)
+    assert "\n" not in str(raised.value)
     assert not (tmp_path / "out").exists()
 
 

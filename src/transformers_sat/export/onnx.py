@@ -29,6 +29,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import BaseImageProcessor
 
 from ..model.configuration_sat import SATConfig
+from ..model.images_sat import one_line
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from ..safe_loading import load_model
 from ..writing import replacing_files
@@ -43,10 +44,12 @@ DEFAULT_OPSET = 18
 # Largest difference from PyTorch that still counts as the same model. Float32 sums in another order differ by 1e-6.
 TOLERANCE = 1e-4
 
+REMEDY = "Another `opset`, or a newer version of torch or onnxscript, may do it right."
+
 # A protocol buffer, and so a file that holds its weights, cannot be larger than this.
 MAX_FILE_BYTES = 2**31 - 1
 
-# Sizes at which the written model is compared with PyTorch; the first is the one that is traced, and a batch of one
+# Batches on which the written model is compared with PyTorch; the first is the one that is traced, and a batch of one
 # there would fix the batch size at one.
 BATCH_SIZES = (2, 1, 3)
 
@@ -143,7 +146,8 @@ def export_onnx(
     Raises:
         `ValueError`: if `model` is no SAT model or not in float32, if `output` is a file, or if `opset` or `image_size`
             is out of range; nothing is written then.
-        `RuntimeError`: if the exported model's outputs differ from PyTorch's by more than 1e-4; nothing is written.
+        `RuntimeError`: if onnxruntime cannot run the exported model, or if its outputs differ from PyTorch's by more
+            than 1e-4, at one of the compared sizes; nothing is written.
     """
     _check_folder(output)
     _check_model(model)
@@ -156,23 +160,21 @@ def export_onnx(
 
     model = copy.deepcopy(model).cpu().eval()
     data = _trace(model, height, width, opset, dynamic_size)
-    sizes = [(height, width)]
-    if dynamic_size:
-        patch_height, patch_width = model.vit.embeddings.patch_embeddings.patch_size
-        sizes += [(height + patch_height, width), (height, width + 2 * patch_width)]
-    difference = _largest_difference(model, data, sizes)
-    if not difference <= TOLERANCE:
+    sizes = _compared_sizes(model, height, width, dynamic_size)
+    differences = _differences(model, data, sizes)
+    wrong = [f"{height}x{width}" for (height, width), value in differences.items() if not value <= TOLERANCE]
+    if wrong:
         raise RuntimeError(
-            f"The exported model's outputs differ from PyTorch's by {difference:.1e}, more than {TOLERANCE:.0e}; nothing "
-            f"was written. Another `opset` than {opset}, or another version of torch or onnxscript, may do it right."
+            f"The exported model's outputs differ from PyTorch's by {_largest(differences):.1e}, more than "
+            f"{TOLERANCE:.0e}, on images of {', '.join(wrong)} pixels; nothing was written. {REMEDY}"
         )
-    export = OnnxExport(Path(output, "onnx", "model.onnx"), difference)
+    export = OnnxExport(Path(output, "onnx", "model.onnx"), _largest(differences))
     files = {export.path: data}
     quantized_path = export.path.with_name("model_quantized.onnx")
     if quantize:
         files[quantized_path] = _quantize(data)
         export.quantized_path = quantized_path
-        export.quantized_difference = _largest_difference(model, files[quantized_path], sizes)
+        export.quantized_difference = _largest(_differences(model, files[quantized_path], sizes))
 
     with replacing_files(output) as unfinished:
         (unfinished / "onnx").mkdir()
@@ -336,20 +338,61 @@ def _images(model: SATForWeaklySupervisedLocalization, batch_size: int, height: 
     return torch.randn(batch_size, model.config.num_channels, height, width, generator=generator)
 
 
-def _largest_difference(model: SATForWeaklySupervisedLocalization, data: bytes, sizes: list[tuple[int, int]]) -> float:
-    """Between the outputs of `model` and those of the ONNX file `data`, over batches of several sizes."""
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    differences = []
-    for batch_size in BATCH_SIZES:
-        for height, width in sizes:
+def _compared_sizes(
+    model: SATForWeaklySupervisedLocalization, height: int, width: int, dynamic_size: bool
+) -> list[tuple[int, int]]:
+    """
+    Heights and widths at which the exported model is compared with PyTorch: those of the image processor's images and,
+    with `dynamic_size`, a taller and a wider one, and sides of a single patch. There resizing has rules of its own,
+    which differ between runtimes.
+    """
+    sizes = [(height, width)]
+    if dynamic_size:
+        patch_height, patch_width = model.vit.embeddings.patch_embeddings.patch_size
+        sizes += [(height + patch_height, width), (height, width + 2 * patch_width)]
+        sizes += [(patch_height, width), (height, patch_width), (patch_height, patch_width)]
+    return sizes
+
+
+def _differences(
+    model: SATForWeaklySupervisedLocalization, data: bytes, sizes: list[tuple[int, int]]
+) -> dict[tuple[int, int], float]:
+    """
+    The largest difference between the outputs of `model` and those of the ONNX file `data` at each height and width,
+    over batches of several sizes. A NaN on either side stays one; outputs of another shape differ by infinity.
+    """
+    with _named_errors("load the exported model"):
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    differences = {}
+    for height, width in sizes:
+        found_here = []
+        for batch_size in BATCH_SIZES:
             pixel_values = _images(model, batch_size, height, width)
-            found = session.run(OUTPUT_NAMES, {"pixel_values": pixel_values.numpy()})
+            with _named_errors(f"run the exported model on {batch_size} images of {height}x{width} pixels"):
+                found = session.run(OUTPUT_NAMES, {"pixel_values": pixel_values.numpy()})
             with torch.no_grad():
                 expected = model(pixel_values, interpolate_pos_encoding=True)
             for name, values in zip(OUTPUT_NAMES, found, strict=True):
-                differences.append((torch.from_numpy(values) - expected[name]).abs().max())
-    # a NaN on either side stays one
-    return torch.stack(differences).max().item()
+                same_shape = values.shape == expected[name].shape
+                found_here.append((torch.from_numpy(values) - expected[name]).abs().max() if same_shape else torch.inf)
+        differences[height, width] = torch.tensor(found_here).max().item()
+    return differences
+
+
+@contextlib.contextmanager
+def _named_errors(attempt: str):
+    """Says what onnxruntime could not do; its own errors have no class in common, and name inner nodes only."""
+    try:
+        yield
+    except Exception as error:
+        raise RuntimeError(
+            f"onnxruntime cannot {attempt}; nothing was written. {REMEDY} It says: {one_line(error)}"
+        ) from error
+
+
+def _largest(differences: dict[tuple[int, int], float]) -> float:
+    # unlike Python's, this maximum of numbers with a NaN is NaN
+    return torch.tensor([*differences.values()]).max().item()
 
 
 def _quantize(data: bytes) -> bytes:

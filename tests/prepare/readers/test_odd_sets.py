@@ -167,7 +167,7 @@ def test_what_is_missing_is_named_with_the_layout_there_should_be(official, form
             "coco",
             "annotations/instances_val2017.json",
             '"images"',
-            '"pictures"',
+            '"images"',
             ("instances_val2017.json", "list `images`"),
         ),
         ("coco", "annotations/instances_val2017.json", '"bbox"', '"box"', ("annotation 1", "`bbox`")),
