@@ -33,6 +33,7 @@ from ..metrics import (
     ten_crop_probabilities,
 )
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
+from ..results import with_pixels
 from .images import CENTER_CROP, EvaluationImages, class_numbers_of, collate_images
 from .processes import gather_lists, process_count, share_of_process
 
@@ -49,7 +50,7 @@ class LocalizationEvaluation:
         result (`dict`):
             Figures of [`~transformers_sat.metrics.BoxAccuracy.compute`], with `mean_iou_levels`, the mean of `iou30`,
             `iou50` and `iou70`; `ten_crop`; `non_finite_image_ids`, if `num_non_finite_maps` counts any; for a threshold from other images `calibration`, how it did there; and with
-            masks `pixel_average_precision`, the `pxap` of the maps and, in `whole_image` and `center`, of the baselines.
+            masks `pxap`, of the maps and, in `whole_image` and `center`, of the baselines.
         curves (`dict`): accuracies at every threshold, see [`~transformers_sat.metrics.BoxAccuracy.curves`].
         precision_recall (`dict`, *optional*):
             The pixels' curve, see [`~transformers_sat.metrics.PixelAveragePrecision.curve`].
@@ -58,12 +59,14 @@ class LocalizationEvaluation:
             `predicted_label`, `probability` of the latter, `iou` at the result's threshold (under `"wsoleval"` of the
             largest contour), `predicted_box` and `true_boxes`, corners in the protocol's frame, and `object_share`, the
             share of the frame that the largest true box covers.
+        localization_maps (`list[torch.Tensor]`): the map of each of the images, `(grid_height, grid_width)`.
     """
 
     result: dict
     curves: dict
     precision_recall: dict | None = None
     images: list[dict] = field(default_factory=list)
+    localization_maps: list[torch.Tensor] = field(default_factory=list)
 
 
 def evaluate_localization(
@@ -155,11 +158,10 @@ def evaluate_localization(
     result |= ids_not_finite(measurement.non_finite_rows, measurement.photos.dataset)
     precision_recall = None
     if measurement.pixels is not None:
-        figures = measurement.pixels.compute()
-        result["pixel_average_precision"] = {name: figures[name] for name in ("pxap", "whole_image", "center")}
+        result = with_pixels(result, measurement.pixels.compute())
         precision_recall = measurement.pixels.curve()
-    images = measurement.images_at(result["threshold"]) if with_images else []
-    return LocalizationEvaluation(result, measurement.boxes.curves(), precision_recall, images)
+    images, maps = measurement.images_at(result["threshold"]) if with_images else ([], [])
+    return LocalizationEvaluation(result, measurement.boxes.curves(), precision_recall, images, maps)
 
 
 class _Measurement:
@@ -214,8 +216,8 @@ class _Measurement:
                 }
             )
 
-    def images_at(self, threshold: float) -> list[dict]:
-        """The images of all processes, in order."""
+    def images_at(self, threshold: float) -> tuple[list[dict], list[torch.Tensor]]:
+        """The images of all processes, in order, and their maps."""
         protocol, frame = self.photos.protocol, self.photos.image_size
         ids = image_ids(self.photos.dataset)
         records = []
@@ -233,7 +235,9 @@ class _Measurement:
                     "object_share": protocol.largest_share(true_boxes, frame),
                 }
             )
-        return sorted(gather_lists(records), key=lambda record: record["row"])
+        maps = [image["localization_map"] for image in self.images]
+        found = sorted(gather_lists(list(zip(records, maps))), key=lambda pair: pair[0]["row"])
+        return [record for record, _ in found], [localization_map for _, localization_map in found]
 
 
 def image_ids(dataset: datasets.Dataset) -> Sequence:

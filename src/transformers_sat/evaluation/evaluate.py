@@ -16,6 +16,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -23,18 +24,19 @@ import datasets
 import torch
 import transformers
 from accelerate import PartialState
+from transformers import BaseImageProcessor
 
 from ..data import EMBEDDED_DATASET, load_localization_dataset
 from ..data.loading import has_boxes, has_masks
 from ..escaping import on_console
 from ..metrics import PROTOCOLS, get_protocol
+from ..model.modeling_sat import SATForWeaklySupervisedLocalization
+from ..results import RESULTS_FILE, results_record, summary, write_results
 from ..safe_loading import load_model
-from ..training.metrics import format_table
-from ..writing import replacing_files, write_json
-from .engine import check_boxes, evaluate_localization
+from ..writing import replacing_files
+from .engine import LocalizationEvaluation, check_boxes, evaluate_localization
 from .pixels import PixelEvaluation, evaluate_pixels
-from .plots import plot_precision_recall, plot_thresholds
-from .report import caption, draw_all, summary, versions, write_reports
+from .report import draw_all, plots_of_maps, write_reports
 from .score_maps import WsolMetadata, evaluate_score_maps
 
 
@@ -42,164 +44,187 @@ from .score_maps import WsolMetadata, evaluate_score_maps
 MAX_IDS_PRINTED = 5
 
 
-def evaluate_model(
-    model: str,
-    dataset: str = EMBEDDED_DATASET,
-    config_name: str | None = None,
-    split: str = "test",
-    image_column: str = "image",
-    label_column: str = "label",
-    objects_column: str = "objects",
-    validation_fraction: float = 0.1,
-    protocol: str = "sat",
-    threshold: str | float = "validation",
-    thresholds: Sequence[float] | None = None,
-    ten_crop: bool = False,
-    save_threshold: bool = False,
-    max_samples: int | None = None,
-    batch_size: int = 32,
-    num_workers: int = 0,
-    output: Path | None = None,
-) -> dict:
+@dataclass
+class EvaluationSettings:
+    """
+    What `transformers-sat evaluate` measures; each field is an option.
+
+    Args:
+        model (`str`): SAT model, repository on the Hub or folder.
+        dataset (`str`, *optional*, defaults to `"emblems"`):
+            What [`load_localization_dataset`] loads; it also has `dataset_config_name`, the names of the columns and
+            `validation_fraction`.
+        split (`str`, *optional*, defaults to `"test"`): split to measure.
+        protocol (`str`, *optional*, defaults to `"sat"`): `"sat"`, `"wsoleval"` or `"both"`.
+        localization_threshold, localization_thresholds, ten_crop, batch_size, num_workers:
+            See [`evaluate_localization`]. With two protocols, `ten_crop` is of `"sat"`.
+        save_threshold (`bool`, *optional*, defaults to `False`):
+            Whether to store the threshold of `"sat"`, calibrated on the validation split, in the model's folder.
+        max_samples (`int`, *optional*): measure only that many images of each split, drawn at random.
+        output (`Path`, *optional*): folder to write.
+    """
+
+    model: str
+    dataset: str = EMBEDDED_DATASET
+    dataset_config_name: str | None = None
+    split: str = "test"
+    image_column_name: str = "image"
+    label_column_name: str = "label"
+    objects_column_name: str = "objects"
+    validation_fraction: float = 0.1
+    protocol: str = "sat"
+    localization_threshold: str | float = "validation"
+    localization_thresholds: Sequence[float] | None = None
+    ten_crop: bool = False
+    save_threshold: bool = False
+    max_samples: int | None = None
+    batch_size: int = 32
+    num_workers: int = 0
+    output: Path | None = None
+
+    @property
+    def protocols(self) -> list[str]:
+        return list(PROTOCOLS) if self.protocol == "both" else [get_protocol(self.protocol).name]
+
+    @property
+    def calibrates(self) -> bool:
+        return self.localization_threshold == "validation"
+
+    def stores_threshold(self, protocol: str) -> bool:
+        return self.save_threshold and PROTOCOLS[protocol].fits_post_processing
+
+    def check(self):
+        can_be_stored = self.calibrates and os.path.isdir(self.model)
+        if self.save_threshold and not (can_be_stored and any(map(self.stores_threshold, self.protocols))):
+            raise ValueError(
+                "`save_threshold` stores the threshold that is calibrated on the validation split under the `sat` "
+                "protocol, which post-processing follows, in a model folder: it needs `localization_threshold` to be "
+                f"`validation`, `protocol` to be `sat` or `both`, and `model` a folder. Got {self.localization_threshold}, "
+                f"{self.protocol} and {self.model}."
+            )
+        if self.max_samples is not None and self.max_samples < 1:
+            raise ValueError(f"`max_samples` must be at least 1, got {self.max_samples}.")
+        check_output(self.output)
+
+    def record(self, num_processes: int) -> dict:
+        """The record for `results.json`, with no figures yet."""
+        options = asdict(self)
+        # those are fields of the record, or say nothing of the figures
+        for name in ("model", "dataset", "dataset_config_name", "batch_size", "num_workers", "output"):
+            del options[name]
+        return results_record(
+            {self.split: {}},
+            command="transformers-sat evaluate",
+            model=self.model,
+            dataset=self.dataset,
+            config_name=self.dataset_config_name,
+            num_processes=num_processes,
+            arguments=options,
+        )
+
+
+def evaluate_model(settings: EvaluationSettings) -> dict:
     """
     Measures a saved model on a data set, prints the figures and, with `output`, writes them with plots and drawings.
 
     Started by `torchrun` or `accelerate launch`, all processes share the work, and the first one reports.
 
     Args:
-        model (`str`): SAT model, repository on the Hub or folder.
-        dataset (`str`, *optional*, defaults to `"emblems"`):
-            What [`load_localization_dataset`] loads; it also has `config_name`, the columns and `validation_fraction`.
-        split (`str`, *optional*, defaults to `"test"`): split to measure.
-        protocol (`str`, *optional*, defaults to `"sat"`): `"sat"`, `"wsoleval"` or `"both"`.
-        threshold, thresholds, ten_crop, batch_size, num_workers: see [`evaluate_localization`]. With two protocols,
-            `ten_crop` is of `"sat"`.
-        save_threshold (`bool`, *optional*, defaults to `False`):
-            Whether to store the threshold of `"sat"`, calibrated on the validation split, in the model's folder.
-        max_samples (`int`, *optional*): measure only that many images of each split, drawn at random.
-        output (`Path`, *optional*): folder to write.
+        settings ([`EvaluationSettings`]): what to measure, and how.
 
     Returns:
-        `dict`: what was written to `results.json`, or would have been.
+        `dict`: what was written to `results.json`, or would have been; see [`~transformers_sat.results.results_record`].
+
+    Raises:
+        `ValueError`: if settings do not fit each other, the model or the data set.
     """
-    protocols = list(PROTOCOLS) if protocol == "both" else [get_protocol(protocol).name]
-    stored_under = next((name for name in protocols if PROTOCOLS[name].fits_post_processing), None)
-    if save_threshold and (threshold != "validation" or stored_under is None or not os.path.isdir(model)):
-        raise ValueError(
-            "`save_threshold` stores the threshold that is calibrated on the validation split under the `sat` protocol, "
-            "which post-processing follows, in a model folder: it needs `threshold` to be `validation`, `protocol` to be "
-            f"`sat` or `both`, and `model` a folder. Got {threshold}, {protocol} and {model}."
-        )
-    if max_samples is not None and max_samples < 1:
-        raise ValueError(f"`max_samples` must be at least 1, got {max_samples}.")
-    check_output(output)
+    settings.check()
     state = start_processes()
-    network, image_processor = load_model(model)
-    network.to(state.device)
+    model, image_processor = load_model(settings.model)
+    model.to(state.device)
     # the main process writes the cache, the others read it
     with state.main_process_first():
-        splits = load_localization_dataset(
-            dataset,
-            config_name,
-            image_column,
-            label_column,
-            objects_column,
-            validation_fraction,
-            model_classes=list(network.config.id2label.values()),
-        )
-        if split not in splits:
-            raise ValueError(f"The data set {dataset} has no split `{split}`, but {list(splits)}.")
-        # masks alone are measured at all thresholds
-        pixels_only = not has_boxes(splits[split]) and has_masks(splits[split])
-        if threshold == "validation" and "validation" not in splits and not pixels_only:
-            raise ValueError(
-                f"The data set {dataset} has neither a `validation` split nor a `train` split to set one apart from, so the "
-                "threshold cannot be calibrated: give `--threshold` a number, or `oracle`."
-            )
-        measured = {split, "validation"} & set(splits)
-        splits = {name: with_row_numbers(splits[name], max_samples) for name in measured}
-    record = {
-        "model": model,
-        "dataset": dataset,
-        "config_name": config_name,
-        "split": split,
-        "num_processes": state.num_processes,
-        "versions": versions(),
-    }
-    if pixels_only:
-        evaluations = {
-            name: evaluate_pixels(
-                network, image_processor, splits[split], name, batch_size, num_workers, show_progress=True
-            )
-            for name in protocols
-        }
-        record["results"] = {name: evaluation.result for name, evaluation in evaluations.items()}
-        if state.is_main_process:
-            report_pixels(evaluations, record, output)
-        return record
-    check_boxes(splits[split], split)
-    if threshold == "validation":
-        check_calibration(splits["validation"], split)
-
-    def store_threshold(chosen: float):
-        # when it is chosen: what is measured with it takes longer, and may fail
-        if state.is_main_process:
-            image_processor.localization_threshold = chosen
-            with replacing_files(model) as unfinished:
-                image_processor.save_pretrained(unfinished)
-            print(f"stored the localization threshold {chosen:g} in {on_console(model)}")
-
-    evaluations, record["results"] = {}, {}
-    for name in protocols:
-        evaluations[name] = evaluate_localization(
-            network,
-            image_processor,
-            splits[split],
-            protocol=name,
-            threshold=threshold,
-            validation_dataset=splits["validation"] if threshold == "validation" else None,
-            thresholds=thresholds,
-            ten_crop=ten_crop and (PROTOCOLS[name].has_ten_crop or len(protocols) == 1),
-            batch_size=batch_size,
-            num_workers=num_workers,
-            with_images=output is not None,
-            show_progress=True,
-            on_calibration=store_threshold if save_threshold and name == stored_under else None,
-        )
-        record["results"][name] = evaluations[name].result
-        if state.is_main_process and output is not None:
-            write_json(output / "results.json", record)
+        splits = load_splits(settings, model)
+    record, evaluations = settings.record(state.num_processes), []
+    for protocol in settings.protocols:
+        evaluation = measure(settings, protocol, model, image_processor, splits)
+        evaluations.append(evaluation)
+        record["results"][settings.split][protocol] = evaluation.result
+        if state.is_main_process and settings.output is not None:
+            write_results(settings.output / RESULTS_FILE, record)
     if state.is_main_process:
-        print(summary(evaluations))
-        for evaluation in evaluations.values():
-            print_not_finite(evaluation.result)
-        if output is not None:
-            write_reports(evaluations.values(), network, image_processor, splits[split], output)
-            print(f"results, images and plots: {on_console(str(output))}")
+        print_results(record)
+        if settings.output is not None:
+            write_reports(evaluations, splits[settings.split], model.config.id2label, settings.output)
+            print(f"results, images and plots: {on_console(str(settings.output))}")
     return record
 
 
-def report_pixels(evaluations: dict[str, PixelEvaluation], record: dict, output: Path | None):
-    """Prints the figures of data with masks and no boxes and, with `output`, writes them with their curves."""
-    drawings = {}
-    if output is not None:
-        write_json(output / "results.json", record)
-    for protocol, evaluation in evaluations.items():
-        result = evaluation.result
-        pixels = result["pixel_average_precision"]
-        print(
-            f"PxAP {pixels['pxap']:.2f} percent; constant map {pixels['whole_image']['pxap']:.2f}, centred map "
-            f"{pixels['center']['pxap']:.2f}; Top-1 Cls {result['top1_cls']:.1f}; frame of {protocol}; "
-            f"{result['num_images']} images with masks and without boxes"
-        )
-        print_not_finite(result)
-        if output is not None:
-            title = f"protocol {protocol}, {result['num_images']} images"
-            plot = partial(plot_precision_recall, evaluation.precision_recall, pixels["pxap"], title)
-            drawings[output / f"precision_recall_{protocol}.png"] = plot
-    if output is not None:
-        draw_all(drawings)
-        print(f"results and plots: {on_console(str(output))}")
+def load_splits(
+    settings: EvaluationSettings, model: SATForWeaklySupervisedLocalization
+) -> dict[str, datasets.Dataset]:
+    """The split to measure and, if there is one, the validation split; `ValueError` if they cannot be measured as asked."""
+    splits = load_localization_dataset(
+        settings.dataset,
+        settings.dataset_config_name,
+        settings.image_column_name,
+        settings.label_column_name,
+        settings.objects_column_name,
+        settings.validation_fraction,
+        model_classes=list(model.config.id2label.values()),
+    )
+    if settings.split not in splits:
+        raise ValueError(f"The data set {settings.dataset} has no split `{settings.split}`, but {list(splits)}.")
+    # masks alone are measured at all thresholds
+    if not has_masks_alone(splits[settings.split]):
+        check_boxes(splits[settings.split], settings.split)
+        if settings.calibrates:
+            check_calibration(splits, settings)
+    measured = {settings.split, "validation"} & set(splits)
+    return {name: with_row_numbers(splits[name], settings.max_samples) for name in measured}
+
+
+def has_masks_alone(dataset: datasets.Dataset) -> bool:
+    return has_masks(dataset) and not has_boxes(dataset)
+
+
+def measure(
+    settings: EvaluationSettings,
+    protocol: str,
+    model: SATForWeaklySupervisedLocalization,
+    image_processor: BaseImageProcessor,
+    splits: dict[str, datasets.Dataset],
+) -> LocalizationEvaluation | PixelEvaluation:
+    """What is found by one protocol: by boxes, or by masks if there are no boxes."""
+    dataset = splits[settings.split]
+    shared = {"protocol": protocol, "batch_size": settings.batch_size, "num_workers": settings.num_workers}
+    if has_masks_alone(dataset):
+        return evaluate_pixels(model, image_processor, dataset, **shared, show_progress=True)
+    return evaluate_localization(
+        model,
+        image_processor,
+        dataset,
+        **shared,
+        threshold=settings.localization_threshold,
+        validation_dataset=splits["validation"] if settings.calibrates else None,
+        thresholds=settings.localization_thresholds,
+        ten_crop=settings.ten_crop and (PROTOCOLS[protocol].has_ten_crop or len(settings.protocols) == 1),
+        with_images=settings.output is not None,
+        show_progress=True,
+        # when it is chosen: what is measured with it takes longer, and may fail
+        on_calibration=partial(store_threshold, settings.model, image_processor)
+        if settings.stores_threshold(protocol)
+        else None,
+    )
+
+
+def store_threshold(folder: str, image_processor: BaseImageProcessor, threshold: float):
+    if not PartialState().is_main_process:
+        return
+    image_processor.localization_threshold = threshold
+    with replacing_files(folder) as unfinished:
+        image_processor.save_pretrained(unfinished)
+    print(f"stored the localization threshold {threshold:g} in {on_console(folder)}")
 
 
 def evaluate_maps(
@@ -207,7 +232,7 @@ def evaluate_maps(
     metadata: Path,
     split: str | None = None,
     protocol: str = "wsoleval",
-    threshold: str | float = "oracle",
+    localization_threshold: str | float = "oracle",
     mask_root: Path | None = None,
     output: Path | None = None,
 ) -> dict:
@@ -218,47 +243,44 @@ def evaluate_maps(
         folder (`Path`): where the maps are.
         metadata (`Path`): metadata folder of wsolevaluation, the one with `image_ids.txt`, or the one above it.
         split (`str`, *optional*): folder below `metadata` that has the `image_ids.txt`.
-        protocol, threshold, mask_root: see [`evaluate_score_maps`].
+        protocol, localization_threshold, mask_root: see [`evaluate_score_maps`].
         output (`Path`, *optional*): folder to write.
 
     Returns:
-        `dict`: what was written to `results.json`, or would have been.
+        `dict`: what was written to `results.json`, or would have been; see [`~transformers_sat.results.results_record`].
     """
     check_output(output)
     if not folder.is_dir():
         raise ValueError(f"The folder of the score maps, {folder}, does not exist.")
     state = start_processes()
-    known = WsolMetadata.read(metadata if split is None else metadata / split)
-    result, curves = evaluate_score_maps(folder, known, protocol, threshold, mask_root, show_progress=True)
-    record = {
-        "score_maps": str(folder),
-        "metadata": str(metadata),
-        "split": split,
-        "num_processes": state.num_processes,
-        "versions": versions(),
-        "results": {protocol: result},
-    }
+    lists = metadata if split is None else metadata / split
+    known = WsolMetadata.read(lists)
+    result, curves = evaluate_score_maps(
+        folder, known, protocol, localization_threshold, mask_root, show_progress=True
+    )
+    record = results_record(
+        {lists.resolve().name: {protocol: result}},
+        command="transformers-sat evaluate-maps",
+        score_maps=str(folder),
+        metadata=str(metadata),
+        num_processes=state.num_processes,
+        arguments={"localization_threshold": localization_threshold},
+    )
     if not state.is_main_process:
         return record
-    title = f"protocol {protocol}, {result['num_images']} images"
-    if known.masks:
-        print(
-            f"PxAP {result['pxap']:.2f} percent; constant map {result['whole_image']['pxap']:.2f}, centred map "
-            f"{result['center']['pxap']:.2f}; frame of {protocol}; {result['num_images']} images"
-        )
-    else:
-        baselines = {"whole image": result["whole_image"], "best centre box": result["center_box"]}
-        print(f"{format_table({protocol: result, **baselines})}\n\n{caption(result)}")
-    print_not_finite(result)
+    print_results(record, "maps")
     if output is not None:
-        write_json(output / "results.json", record)
-        if known.masks:
-            plot = partial(plot_precision_recall, curves, result["pxap"], title)
-        else:
-            plot = partial(plot_thresholds, curves, result["threshold"], title)
-        draw_all({output / f"{'precision_recall' if known.masks else 'thresholds'}_{protocol}.png": plot})
+        write_results(output / RESULTS_FILE, record)
+        draw_all(plots_of_maps(result, curves, output))
         print(f"results and plots: {on_console(str(output))}")
     return record
+
+
+def print_results(record: dict, heading: str = "SAT"):
+    print(summary(record["results"], heading))
+    for by_protocol in record["results"].values():
+        for result in by_protocol.values():
+            print_not_finite(result)
 
 
 def print_not_finite(result: dict):
@@ -300,16 +322,21 @@ def with_row_numbers(dataset: datasets.Dataset, max_samples: int | None) -> data
     return dataset
 
 
-def check_calibration(validation: datasets.Dataset, split: str):
-    if split == "validation":
+def check_calibration(splits: dict[str, datasets.Dataset], settings: EvaluationSettings):
+    if "validation" not in splits:
         raise ValueError(
-            "The threshold cannot be calibrated on the split that is measured: for `--split validation` give a number or "
-            "`oracle` as the threshold."
+            f"The data set {settings.dataset} has neither a `validation` split nor a `train` split to set one apart from, so "
+            "the threshold cannot be calibrated: give `--localization_threshold` a number, or `oracle`."
+        )
+    if settings.split == "validation":
+        raise ValueError(
+            "The threshold cannot be calibrated on the split that is measured: for `--split validation` give "
+            "`--localization_threshold` a number, or `oracle`."
         )
     try:
-        check_boxes(validation, "validation")
+        check_boxes(splits["validation"], "validation")
     except ValueError as error:
-        raise ValueError(f"{error} Without such, give `--threshold` a number, or `oracle`.") from error
+        raise ValueError(f"{error} Without such, give `--localization_threshold` a number, or `oracle`.") from error
 
 
 def check_output(output: Path | None):
@@ -317,4 +344,4 @@ def check_output(output: Path | None):
         raise ValueError(f"{output} is a file; give a folder to write.")
 
 
-__all__ = ["evaluate_maps", "evaluate_model"]
+__all__ = ["EvaluationSettings", "evaluate_maps", "evaluate_model"]

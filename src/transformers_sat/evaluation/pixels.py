@@ -25,6 +25,7 @@ from transformers import BaseImageProcessor
 from ..metrics import PixelAveragePrecision, Protocol, get_protocol
 from ..metrics.classification import ranks_of_labels
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
+from ..results import with_pixels
 from .engine import ids_not_finite, predict, with_undecoded_images
 from .images import EvaluationImages, class_numbers_of, collate_images
 from .processes import gather_lists, process_count, share_of_process
@@ -37,8 +38,7 @@ class PixelEvaluation:
 
     Attributes:
         result (`dict`):
-            `num_non_finite_maps` and, if there are any, their `non_finite_image_ids`, `top1_cls` and `top5_cls` in percent, `pixel_average_precision` with `pxap` of the maps and, in `whole_image`
-            and `center`, of the baselines, `protocol`, `image_size` and `num_images`.
+            `num_non_finite_maps` and, if there are any, their `non_finite_image_ids`, `top1_cls` and `top5_cls` in percent, `pxap` of the maps and, in `whole_image` and `center`, of the baselines, `protocol`, `image_size` and `num_images`.
         precision_recall (`dict`): see [`~transformers_sat.metrics.PixelAveragePrecision.curve`].
     """
 
@@ -115,9 +115,8 @@ def evaluate_pixels(
         "top1_cls": 100.0 * float((ranks < 1).mean()),
         # the first five of fewer classes hold any label
         "top5_cls": 100.0 * float((ranks < 5).mean()) if model.config.num_labels >= 5 else None,
-        "pixel_average_precision": {name: figures[name] for name in ("pxap", "whole_image", "center")},
     }
-    return PixelEvaluation(result, pixels.curve())
+    return PixelEvaluation(with_pixels(result, figures), pixels.curve())
 
 
 __all__ = ["PixelEvaluation", "evaluate_pixels"]

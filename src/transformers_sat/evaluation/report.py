@@ -11,94 +11,29 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What an evaluation leaves behind: figures as JSON, one row an image as Parquet, plots and drawings."""
+"""What an evaluation leaves behind beside its figures: one row an image as Parquet, plots and drawings."""
 
-import importlib.metadata
-import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import datasets
-import torch
-from transformers import BaseImageProcessor
 
 from ..data.dataset import decode_image
 from ..metrics import get_protocol
-from ..model.modeling_sat import SATForWeaklySupervisedLocalization
-from ..training.metrics import format_table, remark_on_maps
 from ..visualization import Localization, contact_sheet
 from ..writing import replacing_file
-from .engine import LocalizationEvaluation, predict, with_undecoded_images
-from .images import EvaluationImages
 from .plots import plot_by_class, plot_by_size, plot_precision_recall, plot_thresholds
 
 
-# Packages that figures depend on.
-VERSIONS_OF = ("torchvision", "transformers", "datasets", "numpy", "scipy", "pillow", "opencv-python-headless")
+if TYPE_CHECKING:
+    from .engine import LocalizationEvaluation
+    from .pixels import PixelEvaluation
 
-CHOICES = {
-    "oracle": "the best on these very images",
-    "validation": "the best on the validation split",
-    "fixed": "given",
-}
 
 # Images on each of the two contact sheets.
 NUM_CASES = 12
-
-
-def versions() -> dict[str, str]:
-    """The versions of everything that the figures depend on, as far as it is installed."""
-    from .. import __version__
-
-    # with the build: it names the accelerator's libraries
-    found = {"transformers_sat": __version__, "python": platform.python_version(), "torch": torch.__version__}
-    for name in VERSIONS_OF:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def summary(evaluations: dict[str, LocalizationEvaluation]) -> str:
-    """
-    The figures for people.
-
-    Args:
-        evaluations (`dict[str, LocalizationEvaluation]`): by protocol.
-
-    Returns:
-        `str`: for each protocol a Markdown table and a line about how it was measured.
-    """
-    parts = []
-    for protocol, evaluation in evaluations.items():
-        result = evaluation.result
-        rows = {protocol: result, "whole image": result["whole_image"], "best centre box": result["center_box"]}
-        parts.append(f"{format_table(rows)}\n\n{caption(result)}")
-    return "\n\n".join(parts)
-
-
-def caption(result: dict) -> str:
-    """One line about how a result was measured, and the figures that the table has no column for."""
-    parts = [
-        f"percent; protocol {result['protocol']} at {result['image_size']} px",
-        f"threshold {result['threshold']:g}, {CHOICES[result['threshold_choice']]}",
-        f"{result['num_images']} images",
-    ]
-    named = {
-        "max_box_acc": "MaxBoxAcc",
-        "max_box_acc_v2": "MaxBoxAccV2",
-        "box_acc": "BoxAcc",
-        "box_acc_v2": "BoxAccV2",
-    }
-    parts += [f"{title} {result[name]:.1f}" for name, title in named.items() if name in result]
-    if result.get("ten_crop"):
-        parts.append("class of ten crops")
-    pixels = result.get("pixel_average_precision")
-    if pixels is not None:
-        parts.append(f"PxAP {pixels['pxap']:.1f} (constant map {pixels['whole_image']['pxap']:.1f})")
-    return "; ".join(parts) + remark_on_maps(result)
 
 
 def write_images(images: list[dict], class_names: dict[int, str], path: Path):
@@ -164,99 +99,106 @@ def draw_all(drawings: dict[Path, Callable[[Path], None]]):
 
 
 def plots_of(
-    evaluation: LocalizationEvaluation, class_names: dict[int, str], folder: Path
+    evaluation: "LocalizationEvaluation | PixelEvaluation", class_names: dict[int, str], folder: Path
 ) -> dict[Path, Callable[[Path], None]]:
     """The plots of one protocol, `<what>_<protocol>.png`, for [`draw_all`]."""
-    result = evaluation.result
-    protocol = result["protocol"]
-    title = f"protocol {protocol}, {result['num_images']} images"
-    plots = {
-        "thresholds": partial(plot_thresholds, evaluation.curves, result["threshold"], title),
-        "by_size": partial(plot_by_size, evaluation.images, title),
-        "by_class": partial(plot_by_class, evaluation.images, class_names, title),
-    }
-    if evaluation.precision_recall is not None:
-        average_precision = result["pixel_average_precision"]["pxap"]
-        plots["precision_recall"] = partial(
-            plot_precision_recall, evaluation.precision_recall, average_precision, title
+    result, plots = evaluation.result, {}
+    if has_boxes(evaluation):
+        plots |= plots_of_maps(result, evaluation.curves, folder)
+        plots[_path("by_size", result, folder)] = partial(plot_by_size, evaluation.images, _title(result))
+        plots[_path("by_class", result, folder)] = partial(
+            plot_by_class, evaluation.images, class_names, _title(result)
         )
-    return {folder / f"{name}_{protocol}.png": plot for name, plot in plots.items()}
+    if evaluation.precision_recall is not None:
+        plots |= plots_of_maps(result, evaluation.precision_recall, folder)
+    return plots
 
 
-def write_report(
-    evaluation: LocalizationEvaluation,
-    model: SATForWeaklySupervisedLocalization,
-    image_processor: BaseImageProcessor,
+def plots_of_maps(result: dict, curves: dict, folder: Path) -> dict[Path, Callable[[Path], None]]:
+    """The plot of what was counted at all thresholds: of pixels, precision against recall, of boxes their accuracies."""
+    if "recall" in curves:
+        plot = partial(plot_precision_recall, curves, result["pxap"], _title(result))
+        return {_path("precision_recall", result, folder): plot}
+    plot = partial(plot_thresholds, curves, result["threshold"], _title(result))
+    return {_path("thresholds", result, folder): plot}
+
+
+def has_boxes(evaluation: "LocalizationEvaluation | PixelEvaluation") -> bool:
+    return "threshold" in evaluation.result
+
+
+def write_reports(
+    evaluations: Sequence["LocalizationEvaluation | PixelEvaluation"],
     dataset: datasets.Dataset,
+    class_names: dict[int, str],
     folder: Path,
 ):
     """
-    Writes one row an image, then the plots, and drawings of the worst and best cases.
+    Writes one row an image, then the plots, and drawings of the worst and best cases; nothing is drawn before the rows of
+    all protocols are written.
 
     Args:
-        evaluation ([`LocalizationEvaluation`]): with its images.
-        model, image_processor, dataset: what was measured, and on what.
+        evaluations (`Sequence` of [`LocalizationEvaluation`] or [`PixelEvaluation`]):
+            What was found, by one protocol each; where there are boxes, with the images.
+        dataset (`datasets.Dataset`): the split that was measured.
+        class_names (`dict[int, str]`): name of each class of the model.
         folder (`Path`): where to write.
 
     Raises:
         `RuntimeError`: if some of the plots and drawings could not be made; everything else is written then.
     """
-    write_reports([evaluation], model, image_processor, dataset, folder)
-
-
-def write_reports(
-    evaluations: Iterable[LocalizationEvaluation],
-    model: SATForWeaklySupervisedLocalization,
-    image_processor: BaseImageProcessor,
-    dataset: datasets.Dataset,
-    folder: Path,
-):
-    """Several protocols' reports, as [`write_report`]: nothing is drawn before the rows of all are written."""
-    class_names, drawings = model.config.id2label, {}
+    drawings = {}
     for evaluation in evaluations:
-        protocol = evaluation.result["protocol"]
-        write_images(evaluation.images, class_names, folder / f"images_{protocol}.parquet")
         drawings |= plots_of(evaluation, class_names, folder)
-        by_iou = sorted(evaluation.images, key=lambda image: (image["iou"], image["row"]))
-        for kind, images in (("worst", by_iou[:NUM_CASES]), ("best", by_iou[: -NUM_CASES - 1 : -1])):
-            drawings[folder / f"{kind}_{protocol}.png"] = partial(
-                draw_cases, kind, images, evaluation.result, model, image_processor, dataset
+        if not has_boxes(evaluation):
+            continue
+        result = evaluation.result
+        write_images(evaluation.images, class_names, folder / f"images_{result['protocol']}.parquet")
+        by_iou = sorted(range(len(evaluation.images)), key=lambda number: evaluation.images[number]["iou"])
+        for kind, numbers in (("worst", by_iou[:NUM_CASES]), ("best", by_iou[: -NUM_CASES - 1 : -1])):
+            drawings[_path(kind, result, folder)] = partial(
+                draw_cases, kind, evaluation, numbers, dataset, class_names
             )
     draw_all(drawings)
 
 
-@torch.inference_mode()
 def draw_cases(
     kind: str,
-    images: list[dict],
-    result: dict,
-    model: SATForWeaklySupervisedLocalization,
-    image_processor: BaseImageProcessor,
+    evaluation: "LocalizationEvaluation",
+    numbers: Sequence[int],
     dataset: datasets.Dataset,
+    class_names: dict[int, str],
     path: Path,
 ):
     """Draws some images as the protocol shows and cuts them; `kind` says in the heading which."""
+    result = evaluation.result
     protocol, image_size = get_protocol(result["protocol"]), result["image_size"]
-    photos = EvaluationImages(with_undecoded_images(dataset), image_processor, protocol, image_size)
-    names = model.config.id2label
+    # decoded with our own limits
+    dataset = dataset.cast_column("image", datasets.Image(decode=False))
     tiles = []
-    for image in images:
-        row = photos.dataset[image["row"]]
-        localization_map = predict(model, photos[image["row"]]["pixel_values"][None])[0][0]
-        is_right = "" if image["predicted_label"] == image["label"] else f" (is {names[image['label']]})"
+    for number in numbers:
+        image = evaluation.images[number]
+        photo = decode_image(dataset[image["row"]]["image"]).convert("RGB")
+        is_right = "" if image["predicted_label"] == image["label"] else f" (is {class_names[image['label']]})"
         tiles.append(
             Localization(
-                image=protocol.image_in_frame(decode_image(row["image"]).convert("RGB"), image_size),
-                localization_map=protocol.map_in_frame(localization_map, image_size),
+                image=protocol.image_in_frame(photo, image_size),
+                localization_map=protocol.map_in_frame(evaluation.localization_maps[number], image_size),
                 predicted_boxes=[image["predicted_box"]],
                 true_boxes=protocol.drawn_boxes(image["true_boxes"]),
-                title=f"IoU {image['iou']:.2f}: {names[image['predicted_label']]}{is_right}",
+                title=f"IoU {image['iou']:.2f}: {class_names[image['predicted_label']]}{is_right}",
             )
         )
-    heading = (
-        f"protocol {protocol.name}, the {kind} {len(tiles)} of {result['num_images']}: true boxes green, predicted red"
-    )
-    contact_sheet(tiles, path, columns=4, heading=heading)
+    heading = f"protocol {protocol.name}, the {kind} {len(tiles)} of {result['num_images']}"
+    contact_sheet(tiles, path, columns=4, heading=f"{heading}: true boxes green, predicted red")
 
 
-__all__ = ["caption", "draw_all", "summary", "versions", "write_images", "write_report", "write_reports"]
+def _path(name: str, result: dict, folder: Path) -> Path:
+    return folder / f"{name}_{result['protocol']}.png"
+
+
+def _title(result: dict) -> str:
+    return f"protocol {result['protocol']}, {result['num_images']} images"
+
+
+__all__ = ["draw_all", "plots_of_maps", "write_images", "write_reports"]

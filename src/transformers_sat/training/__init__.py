@@ -14,7 +14,7 @@
 """Training with Transformers' Trainer."""
 
 from .divergence import DivergenceWatch, TrainingDivergedError
-from .metrics import LocalizationMetrics, format_table
+from .metrics import LocalizationMetrics
 from .trainer import LocalizationTrainer, count_parameters, freeze_encoder
 
 
@@ -24,6 +24,5 @@ __all__ = [
     "LocalizationTrainer",
     "TrainingDivergedError",
     "count_parameters",
-    "format_table",
     "freeze_encoder",
 ]

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The localization metrics as Trainer's `compute_metrics`, and as a table."""
+"""The localization metrics as Trainer's `compute_metrics`."""
 
 from collections.abc import Sequence
 
@@ -19,25 +19,9 @@ import numpy as np
 from transformers import EvalPrediction
 
 from ..data.dataset import NO_BOX
-from ..escaping import in_markdown
 from ..metrics import BoxAccuracy, Protocol
 from ..metrics.classification import ranks_of_labels
-
-
-# The figures of one row of the table, and how they are headed.
-COLUMNS = {
-    "top1_cls": "Top-1 Cls",
-    "gt_known_loc": "GT-known Loc",
-    "top1_loc": "Top-1 Loc",
-    "top5_loc": "Top-5 Loc",
-    "iou30": "IoU .3",
-    "iou50": "IoU .5",
-    "iou70": "IoU .7",
-    "mean_iou_levels": "mean .3/.5/.7",
-}
-
-
-LOGGED = ("threshold", "top5_cls", *COLUMNS)
+from ..results import FIGURES
 
 
 class LocalizationMetrics:
@@ -93,7 +77,7 @@ class LocalizationMetrics:
             return {}
         self.result = self._localization() if self.with_boxes else self._classification(logits.shape[1])
         # the rest, such as the baselines, stays in `result`
-        return {name: self.result[name] for name in LOGGED if self.result.get(name) is not None}
+        return {name: self.result[name] for name in ("threshold", *FIGURES) if self.result.get(name) is not None}
 
     def _localization(self) -> dict:
         result = self._boxes.compute(**self._threshold)
@@ -113,36 +97,4 @@ class LocalizationMetrics:
         }
 
 
-def format_table(rows: dict[str, dict]) -> str:
-    """
-    A table of results for people.
-
-    Args:
-        rows (`dict[str, dict]`): figures in percent, as `BoxAccuracy.compute` names them, by the row's heading.
-
-    Returns:
-        `str`: lines of a Markdown table; figures that a row has not are a dash.
-    """
-    rows = {in_markdown(heading): row for heading, row in rows.items()}
-    columns = {
-        name: title for name, title in COLUMNS.items() if any(row.get(name) is not None for row in rows.values())
-    }
-    width = max(len(heading) for heading in rows)
-    lines = [
-        f"| {'':{width}} | " + " | ".join(columns.values()) + " |",
-        f"| {'-' * width} | " + " | ".join("-" * (len(title) - 1) + ":" for title in columns.values()) + " |",
-    ]
-    for heading, row in rows.items():
-        cells = ["-" if row.get(name) is None else f"{row[name]:.1f}" for name in columns]
-        padded = [f"{cell:>{len(title)}}" for cell, title in zip(cells, columns.values())]
-        lines.append(f"| {heading:{width}} | " + " | ".join(padded) + " |")
-    return "\n".join(lines)
-
-
-def remark_on_maps(result: dict) -> str:
-    """What belongs behind a result's figures if maps with NaN or infinite values are counted in them, or nothing."""
-    count = result.get("num_non_finite_maps", 0)
-    return f"; not finite: {count} map{'s' if count > 1 else ''}, counted as showing nothing" if count else ""
-
-
-__all__ = ["LocalizationMetrics", "format_table", "remark_on_maps"]
+__all__ = ["LocalizationMetrics"]
