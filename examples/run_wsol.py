@@ -35,7 +35,6 @@ import yaml
 from transformers import AutoConfig, AutoImageProcessor, HfArgumentParser, TrainingArguments, set_seed
 from transformers.utils import is_torchvision_available
 
-import transformers_sat
 from transformers_sat import SATConfig, SATForWeaklySupervisedLocalization, SATImageProcessor, SATImageProcessorPil
 from transformers_sat.convert import load_backbone
 from transformers_sat.data import (
@@ -56,20 +55,25 @@ from transformers_sat.data import (
 )
 from transformers_sat.drawn import emblem_backbone_path
 from transformers_sat.evaluation import LocalizationEvaluation, evaluate_localization, evaluate_pixels
-from transformers_sat.evaluation.report import write_report
-from transformers_sat.hub.model_card import public_name, training_record
+from transformers_sat.evaluation.report import write_reports
 from transformers_sat.metrics import get_protocol
+from transformers_sat.results import (
+    RESULTS_FILE,
+    public_name,
+    results_record,
+    summary,
+    training_record,
+    write_results,
+)
 from transformers_sat.training import (
     LocalizationMetrics,
     LocalizationTrainer,
     count_parameters,
-    format_table,
     freeze_encoder,
 )
-from transformers_sat.training.metrics import remark_on_maps
 from transformers_sat.training.runs import checkpoint_to_resume, plain_last_words, run_folder
 from transformers_sat.visualization import Localization, contact_sheet
-from transformers_sat.writing import replacing_file, write_json
+from transformers_sat.writing import replacing_file
 
 
 logger = logging.getLogger(__name__)
@@ -472,7 +476,7 @@ class Measurement:
         return results, evaluation
 
     def _measure_pixels(self, trainer: LocalizationTrainer, split: str) -> dict:
-        result = evaluate_pixels(
+        return evaluate_pixels(
             trainer.accelerator.unwrap_model(trainer.model),
             self.image_processor,
             self.splits[split],
@@ -481,7 +485,6 @@ class Measurement:
             num_workers=trainer.args.dataloader_num_workers,
             show_progress=not trainer.args.disable_tqdm,
         ).result
-        return result | {"pxap": result["pixel_average_precision"]["pxap"]}
 
     def _localize(self, trainer: LocalizationTrainer, split: str) -> LocalizationEvaluation:
         chooses = split == "validation"
@@ -501,24 +504,6 @@ class Measurement:
         elif self.with_boxes["validation"]:
             evaluation.result["threshold_choice"] = "validation"
         return evaluation
-
-
-def print_results(results: dict[str, dict]):
-    rows = {f"SAT, {split}": result for split, result in results.items()}
-    split, result = list(results.items())[-1]
-    if "whole_image" not in result:
-        pixels = f"; PxAP {result['pxap']:.2f} in the frame of {result['protocol']}" if "pxap" in result else ""
-        print(
-            f"\n{format_table(rows)}\n\npercent; {result['num_images']} images in {split}{pixels}{remark_on_maps(result)}"
-        )
-        return
-    rows |= {f"whole image, {split}": result["whole_image"], f"best centre box, {split}": result["center_box"]}
-    choice = {"oracle": f"the best on {split} itself", "validation": "the best on validation", "fixed": "given"}
-    print(
-        f"\n{format_table(rows)}\n\npercent; protocol {result['protocol']} at {result['image_size']} px; threshold "
-        f"{result['threshold']:g}, {choice[result['threshold_choice']]}; {result['num_images']} images in {split}"
-        f"{remark_on_maps(result)}"
-    )
 
 
 def main():
@@ -574,19 +559,21 @@ def train_and_measure(
 
     # it is published: names of what others can find, and no folders of this machine
     model_name, dataset_name = public_name(model_args.model_name_or_path), public_name(data_args.dataset_name)
-    record = {
-        "model": model_name or "the embedded backbone",
-        "dataset": dataset_name,
-        "seed": training_args.seed,
-        "num_processes": training_args.world_size,
-        "transformers_sat": transformers_sat.__version__,
-        "license": model_args.hub_license,
-        "arguments": {
+    record = results_record(
+        {},
+        command="examples/run_wsol.py",
+        model=model_name or "the embedded backbone",
+        dataset=dataset_name,
+        config_name=data_args.dataset_config_name,
+        seed=training_args.seed,
+        num_processes=training_args.world_size,
+        license=model_args.hub_license,
+        arguments={
             "data": asdict(data_args) | {"dataset_name": dataset_name},
             "model": asdict(model_args) | {"model_name_or_path": model_name, "token": None},
         },
         **training_record(training_args),
-    }
+    )
     if training_args.do_train:
         train_result = trainer.train(resume_from_checkpoint=resumed)
         trainer.log_metrics("train", train_result.metrics)
@@ -600,18 +587,18 @@ def train_and_measure(
     trainer.save_model()
     output_dir = training_args.output_dir
     if trainer.is_world_process_zero():
-        write_json(os.path.join(output_dir, "results.json"), record | results)
+        record["results"] = {split: {evaluation_args.protocol: figures} for split, figures in results.items()}
+        write_results(os.path.join(output_dir, RESULTS_FILE), record)
         if training_args.push_to_hub:
             # for the widget of the model's page
             with replacing_file(os.path.join(output_dir, "example.png")) as unfinished:
                 decode_image(splits[list(results)[-1]][0]["image"]).save(unfinished)
-        print_results(results)
-        print(f"results: {os.path.join(output_dir, 'results.json')}")
+        print(f"\n{summary(record['results'])}\n\nresults: {os.path.join(output_dir, RESULTS_FILE)}")
         split = list(results)[-1]
         model = trainer.model.eval()
         if evaluation is not None:
             report = Path(output_dir, "report")
-            write_report(evaluation, model, image_processor, splits[split], report)
+            write_reports([evaluation], splits[split], model.config.id2label, report)
             print(f"plots, worst and best cases, one row per image: {report}")
         if data_args.contact_sheet_samples > 0:
             sheet = os.path.join(output_dir, "contact_sheet.png")

@@ -50,10 +50,10 @@ from transformers_sat.data import (
 from transformers_sat.drawn import emblem_backbone_path
 from transformers_sat.evaluation import evaluate_localization
 from transformers_sat.metrics import get_protocol
+from transformers_sat.results import RESULTS_FILE, hardware, public_name, results_record, summary, write_results
 from transformers_sat.saving import check_finite_weights, save_model
-from transformers_sat.training import DivergenceWatch, count_parameters, format_table, freeze_encoder
+from transformers_sat.training import DivergenceWatch, count_parameters, freeze_encoder
 from transformers_sat.training.checkpoints import remove_old_checkpoints, writing_checkpoint
-from transformers_sat.training.metrics import remark_on_maps
 from transformers_sat.training.runs import checkpoint_to_resume, plain_last_words, run_folder
 from transformers_sat.training.trainer import NEW_PARAMETERS, NO_WEIGHT_DECAY
 from transformers_sat.writing import replacing_files, write_json
@@ -181,6 +181,26 @@ def train(accelerator: Accelerator, model, image_processor, rows, options: argpa
     save(options.output_dir)
 
 
+def run_record(accelerator: Accelerator, options: argparse.Namespace) -> dict:
+    """What makes the result, in the names of a `results.json`; of folders on this machine the last part."""
+    settings = ("learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "seed")
+    length = "num_train_epochs" if options.max_steps is None else "max_steps"
+    return {
+        "command": "examples/run_wsol_no_trainer.py",
+        "model": public_name(options.model_name_or_path),
+        "dataset": public_name(options.dataset_name),
+        "seed": options.seed,
+        "num_processes": accelerator.num_processes,
+        "hardware": hardware(accelerator.device, accelerator.num_processes),
+        "training": {
+            **{name: getattr(options, name) for name in settings},
+            "optim": "AdamW",
+            "batch_size": options.batch_size * accelerator.num_processes,
+            length: options.max_steps or options.num_epochs,
+        },
+    }
+
+
 def main():
     options = parse_arguments()
     accelerator = Accelerator(cpu=options.cpu)
@@ -219,7 +239,7 @@ def train_and_measure(accelerator: Accelerator, options: argparse.Namespace, res
 
     began = time.perf_counter()
     train(accelerator, model, image_processor, splits["train"], options, resumed)
-    results = {"num_processes": accelerator.num_processes, "train_seconds": time.perf_counter() - began}
+    record = results_record({}, **run_record(accelerator, options), train_seconds=time.perf_counter() - began)
 
     model.to(accelerator.device)
     threshold = "oracle"
@@ -239,15 +259,12 @@ def train_and_measure(accelerator: Accelerator, options: argparse.Namespace, res
         ).result
         # chosen on validation, kept by the image processor, and what the test split is measured at
         threshold = image_processor.localization_threshold = found["threshold"]
-        results[split] = found
-        rows = {f"SAT, {split}": found, "whole image": found["whole_image"], "best centre box": found["center_box"]}
-        accelerator.print(
-            f"\n{format_table(rows)}\n\npercent; protocol sat at {side} px; threshold {threshold:g}{remark_on_maps(found)}"
-        )
+        record["results"][split] = {"sat": found}
+    accelerator.print(f"\n{summary(record['results'])}")
     if accelerator.is_main_process:
         with replacing_files(options.output_dir) as folder:
             image_processor.save_pretrained(folder)
-        write_json(options.output_dir / "results.json", results)
+        write_results(options.output_dir / RESULTS_FILE, record)
 
 
 if __name__ == "__main__":
