@@ -42,6 +42,7 @@ from transformers_sat.data import StreamedLocalizationDataset, loading, streamin
 from transformers_sat.drawn import load_emblems
 from transformers_sat.metrics import BoxAccuracy, ground_truth_boxes
 from transformers_sat.one_run import only_run
+from transformers_sat.results import read_results
 from transformers_sat.training import LocalizationTrainer
 from transformers_sat.training.checkpoints import newest_checkpoint
 
@@ -103,6 +104,16 @@ def as_flags(settings: dict) -> list[str]:
     return [word for name, value in settings.items() if value is not None for word in (f"--{name}", str(value))]
 
 
+def results_of(folder: Path) -> dict:
+    """The record of a run, and the figures of each split by its name: they are by one protocol."""
+    record = read_results(folder / "results.json")
+    for by_protocol in record["results"].values():
+        assert all(figures.get("protocol", protocol) == protocol for protocol, figures in by_protocol.items())
+    return record | {
+        split: figures for split, by_protocol in record["results"].items() for figures in by_protocol.values()
+    }
+
+
 @pytest.fixture(scope="session")
 def script():
     """`examples/run_wsol.py` as a module."""
@@ -131,7 +142,7 @@ def run_wsol(script, settings, tmp_path, monkeypatch):
     def run(output_dir: Path | None = None, **others) -> tuple[dict, Path]:
         output_dir = prepare(output_dir, **others)
         script.main()
-        return json.loads((output_dir / "results.json").read_text(encoding="utf-8")), output_dir
+        return results_of(output_dir), output_dir
 
     # for runs of the script as a program
     run.prepare = prepare
@@ -223,7 +234,7 @@ def test_what_is_written(commanded):
 
 def test_results(commanded):
     output, completed = commanded
-    results = read_json(output / "results.json")
+    results = results_of(output)
     assert results["num_processes"] == 1
     assert (results["validation"]["num_images"], results["test"]["num_images"]) == (13, 15)
     for split, choice in (("validation", "oracle"), ("test", "validation")):
@@ -243,14 +254,16 @@ def test_results(commanded):
     ]
     cells = [cell.strip() for cell in table[3].split("|")]
     assert cells[2:4] == [f"{results['test'][name]:.1f}" for name in ("top1_cls", "gt_known_loc")]
-    assert "protocol sat at 64 px" in completed.stdout and "the best on validation" in completed.stdout
+    assert "protocol sat at 64 px" in completed.stdout
+    assert "the best on these very images; 13 images in validation" in completed.stdout
+    assert "chosen on the validation split; 15 images in test" in completed.stdout
     assert str(output / "contact_sheet.png") in completed.stdout
 
 
 def test_results_are_those_of_the_saved_model(commanded, square_folder):
     """The figures again, image by image, from what was saved."""
     output, _ = commanded
-    results = read_json(output / "results.json")
+    results = results_of(output)
     model = AutoModelForObjectDetection.from_pretrained(output).eval()
     assert isinstance(model, SATForWeaklySupervisedLocalization)
     assert model.config.id2label == dict(enumerate(CLASS_NAMES))
@@ -305,7 +318,7 @@ def test_two_processes_give_the_results_of_one(commanded, settings, launcher, tm
     alone, _ = commanded
     flags = as_flags({**settings, "max_steps": 4, "per_device_train_batch_size": 4, "output_dir": tmp_path})
     completed = command(launcher, *flags)
-    results, expected = read_json(tmp_path / "results.json"), read_json(alone / "results.json")
+    results, expected = results_of(tmp_path), results_of(alone)
     assert results["num_processes"] == 2
     for split in ("validation", "test"):
         assert results[split] == expected[split]
@@ -594,7 +607,7 @@ def test_some_of_the_classes(script, settings, tmp_path, monkeypatch):
         flags = as_flags({**settings, "output_dir": output})
         monkeypatch.setattr(sys, "argv", ["run_wsol.py", *flags, "--classes", *words])
         script.main()
-        results = read_json(output / "results.json")
+        results = results_of(output)
         # of 13 and 15 images whose classes take turns
         assert (results["validation"]["num_images"], results["test"]["num_images"]) == (9, 10)
         assert AutoConfig.from_pretrained(output).id2label == {0: "red", 1: "blue"}
@@ -698,7 +711,7 @@ def test_streaming_on_two_processes(run_wsol, settings, square_parquet, tmp_path
     run_wsol(tmp_path / "alone", **arguments)
     halved = arguments | {"per_device_train_batch_size": 4, "dataloader_num_workers": 1}
     command("torchrun", *as_flags({**settings, **halved, "output_dir": tmp_path / "together"}))
-    results, expected = (read_json(tmp_path / name / "results.json") for name in ("together", "alone"))
+    results, expected = (results_of(tmp_path / name) for name in ("together", "alone"))
     assert (results["num_processes"], expected["num_processes"]) == (2, 1)
     assert_same_weights(tmp_path / "alone", tmp_path / "together", tolerance=1e-5)
     assert results["test"] == expected["test"]
@@ -764,7 +777,7 @@ def test_other_image_size(run_wsol):
 def test_evaluates_a_saved_model(run_wsol, commanded):
     """What was trained is measured again from its folder alone: its blocks, its threshold, its loss."""
     trained, _ = commanded
-    expected = read_json(trained / "results.json")
+    expected = results_of(trained)
     results, output = run_wsol(
         model_name_or_path=trained, do_train=False, num_spatial_layers=None, drop_path_rate=None
     )
@@ -786,7 +799,7 @@ def in_folders(square_folder, tmp_path) -> Path:
 
 def test_classes_in_another_order(run_wsol, commanded, in_folders):
     trained, _ = commanded
-    expected = read_json(trained / "results.json")
+    expected = results_of(trained)
     others = {"model_name_or_path": trained, "num_spatial_layers": None, "dataset_name": in_folders, "do_train": False}
     results, output = run_wsol(**others)
     for split in ("validation", "test"):

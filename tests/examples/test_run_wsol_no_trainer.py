@@ -35,6 +35,7 @@ from transformers_sat import one_run
 from transformers_sat.convert import load_backbone
 from transformers_sat.data import LocalizationDataset
 from transformers_sat.one_run import only_run
+from transformers_sat.results import read_results
 from transformers_sat.training import LocalizationTrainer, checkpoints
 from transformers_sat.training.checkpoints import newest_checkpoint
 
@@ -111,7 +112,10 @@ def assert_same_weights(one: Path, other: Path, tolerance: float):
 
 def test_trains_measures_and_saves(run, flags, tmp_path):
     output = run(tmp_path / "out", *flags, "--batch_size", "8")
-    results = json.loads((output / "results.json").read_text(encoding="utf-8"))
+    record = read_results(output / "results.json")
+    assert (record["command"], record["dataset"]) == ("examples/run_wsol_no_trainer.py", "squares")
+    assert record["training"]["batch_size"] == 8 and str(tmp_path) not in json.dumps(record)
+    results = record | {split: figures["sat"] for split, figures in record["results"].items()}
     assert results["num_processes"] == 1
     assert (results["validation"]["num_images"], results["test"]["num_images"]) == (13, 15)
     assert results["test"]["threshold"] == results["validation"]["threshold"]
@@ -259,12 +263,10 @@ def test_two_processes_give_the_results_of_one(run, flags, tmp_path):
     command += [*flags, "--batch_size", "4", "--drop_path_rate", "0", "--output_dir", str(tmp_path / "two")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run(command, check=True, env=environment, capture_output=True)
-    results, expected = (
-        json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in (tmp_path / "two", alone)
-    )
+    results, expected = (read_results(folder / "results.json") for folder in (tmp_path / "two", alone))
     assert results["num_processes"] == 2
-    for split in ("validation", "test"):
-        assert results[split] == expected[split]
+    assert results["training"]["batch_size"] == 8 and results["results"].keys() == {"validation", "test"}
+    assert results["results"] == expected["results"]
     assert_same_weights(alone, tmp_path / "two", tolerance=1e-5)
 
 
