@@ -268,7 +268,7 @@ def test_metadata_that_lacks_images(box_tree, capsys):
         (
             "localization.txt",
             "a.jpg,1,2,3",
-            r"localization.txt, line 1: 2 or 3 or 5 fields expected, got 'a.jpg,1,2,3'",
+            r"localization.txt, line 1: image and box, or image, mask and region to leave out, got 'a.jpg,1,2,3'",
         ),
         ("localization.txt", "a.jpg,1,2,x,4", "localization.txt, line 1: 'x' is not a number"),
         ("localization.txt", "a.jpg,1,2,3,4\na.jpg,m.png,", "mixes lines with boxes and lines with masks"),
@@ -316,7 +316,7 @@ def test_maps_that_overflow_are_counted_and_named(request, tmp_path, capsys, kin
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("image_sizes.txt", b"a.jpg,\xff,2", "image_sizes.txt, line 1 is not UTF-8 text"),
+        ("image_sizes.txt", b"a.jpg,\xff,2", "image_sizes.txt is not UTF-8 text, somewhere after line 0"),
         ("image_sizes.txt", b"a.jpg,0,2", "image_sizes.txt, line 1, `width`: an image has at least one pixel"),
         ("localization.txt", b"a.jpg,1,2,nan,4", "localization.txt, line 1: a box is x0, y0, x1, y1"),
         ("localization.txt", b"a.jpg,5,2,1,4", "localization.txt, line 1: a box is x0, y0, x1, y1"),
