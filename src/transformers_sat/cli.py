@@ -202,12 +202,15 @@ def add_evaluate(commands):
     )
     parser.add_argument("--protocol", choices=["sat", "wsoleval", "both"], default="sat", help="(sat)")
     parser.add_argument(
+        "--localization_threshold",
         "--threshold",
         type=threshold_choice,
         default="validation",
         help="`validation` (default): the best on the validation split; `oracle`: on the measured split; or a number",
     )
-    parser.add_argument("--thresholds", type=float, nargs="+", help="what is chosen from; the protocol's by default")
+    parser.add_argument(
+        "--localization_thresholds", type=float, nargs="+", help="what is chosen from; the protocol's by default"
+    )
     parser.add_argument("--ten_crop", action="store_true", help="class of ten crops, for the protocol sat")
     parser.add_argument(
         "--save_threshold", action="store_true", help="store the calibrated threshold in the model folder"
@@ -220,9 +223,16 @@ def add_evaluate(commands):
 
 
 def evaluate(options: argparse.Namespace):
+    from .evaluation import EvaluationSettings
     from .evaluation.evaluate import evaluate_model
 
-    evaluate_model(**{name: value for name, value in vars(options).items() if name not in ("command", "run")})
+    given = vars(options)
+    columns = ("config_name", "image_column", "label_column", "objects_column", "validation_fraction")
+    data = {"name": options.dataset} | {name: given[name] for name in columns}
+    measuring = EvaluationSettings.__dataclass_fields__.keys() & given.keys()
+    settings = EvaluationSettings(**{name: given[name] for name in measuring})
+    own = ("model", "split", "max_samples", "save_threshold", "output")
+    evaluate_model(data=data, settings=settings, **{name: given[name] for name in own})
 
 
 def add_evaluate_maps(commands):
@@ -234,7 +244,11 @@ def add_evaluate_maps(commands):
     parser.add_argument("--split", help="folder below the metadata that has the image_ids.txt, such as test")
     parser.add_argument("--protocol", choices=["wsoleval", "sat"], default="wsoleval", help="(wsoleval)")
     parser.add_argument(
-        "--threshold", type=threshold_choice, default="oracle", help="`oracle` (default): the best; or a number"
+        "--localization_threshold",
+        "--threshold",
+        type=threshold_choice,
+        default="oracle",
+        help="`oracle` (default): the best; or a number",
     )
     parser.add_argument("--mask_root", type=Path, help="folder that the metadata's mask files are relative to")
     parser.add_argument("--output", type=Path, help="folder for results.json and plots")

@@ -160,7 +160,7 @@ def test_boxes_equal_the_metric(box_tree, tmp_path, capsys):
 
 def test_given_threshold(box_tree):
     known = WsolMetadata.read(box_tree / "metadata" / "test")
-    result, _ = evaluate_score_maps(box_tree / "maps", known, threshold=0.35)
+    result, _ = evaluate_score_maps(box_tree / "maps", known, localization_threshold=0.35)
     del result["by_class"]
     assert result == count_by_hand([0.35]).compute(0.35)
 
@@ -168,7 +168,7 @@ def test_given_threshold(box_tree):
 def test_maps_of_the_centre_crop(box_tree):
     """Under the other protocol the true boxes are brought to its crop, and the map is cut as it does."""
     known = WsolMetadata.read(box_tree / "metadata" / "test")
-    result, _ = evaluate_score_maps(box_tree / "maps", known, protocol="sat", threshold=0.5)
+    result, _ = evaluate_score_maps(box_tree / "maps", known, protocol="sat", localization_threshold=0.5)
     metric = BoxAccuracy("sat", [0.5])
     for index in range(NUM_IMAGES):
         width, height = image_size(index)
@@ -281,7 +281,7 @@ def test_settings_that_do_not_fit(box_tree, mask_tree, capsys):
     assert run(mask_tree) == 1
     assert "`mask_root` is missing" in capsys.readouterr().err
     assert run(mask_tree, "--mask_root", mask_tree / "masks", "--threshold", 0.4) == 1
-    assert "`threshold` is for boxes" in capsys.readouterr().err
+    assert "`localization_threshold` is for boxes" in capsys.readouterr().err
     assert main(["evaluate-maps", str(mask_tree / "nothing"), "--metadata", str(mask_tree)]) == 1
     assert "does not exist" in capsys.readouterr().err
     assert main(["evaluate-maps", str(mask_tree / "maps"), "--metadata", str(mask_tree / "maps")]) == 1

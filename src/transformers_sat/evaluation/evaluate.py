@@ -11,11 +11,12 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The `evaluate` and `evaluate-maps` commands."""
+"""What `transformers-sat evaluate` and `evaluate-maps` do: measure, print, write."""
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,19 +24,19 @@ import datasets
 import torch
 import transformers
 from accelerate import PartialState
+from transformers import PreTrainedConfig
 
-from ..data import EMBEDDED_DATASET, load_localization_dataset
-from ..data.loading import has_boxes, has_masks
+from ..data import load_localization_dataset
 from ..escaping import on_console
 from ..metrics import PROTOCOLS, get_protocol
+from ..results import RESULTS_FILE, results_record, summary, write_results
 from ..safe_loading import load_model
-from ..training.metrics import format_table
-from ..writing import replacing_files, write_json
-from .engine import check_boxes, evaluate_localization
-from .pixels import PixelEvaluation, evaluate_pixels
+from ..writing import replacing_files
+from .engine import EvaluationSettings, LocalizationEvaluation, evaluate_split
 from .plots import plot_precision_recall, plot_thresholds
-from .report import caption, draw_all, summary, versions, write_reports
+from .report import draw_all, write_reports
 from .score_maps import WsolMetadata, evaluate_score_maps
+from .split import EvaluationSplit
 
 
 # Of images whose maps are not finite.
@@ -44,21 +45,11 @@ MAX_IDS_PRINTED = 5
 
 def evaluate_model(
     model: str,
-    dataset: str = EMBEDDED_DATASET,
-    config_name: str | None = None,
+    data: dict,
+    settings: EvaluationSettings,
     split: str = "test",
-    image_column: str = "image",
-    label_column: str = "label",
-    objects_column: str = "objects",
-    validation_fraction: float = 0.1,
-    protocol: str = "sat",
-    threshold: str | float = "validation",
-    thresholds: Sequence[float] | None = None,
-    ten_crop: bool = False,
-    save_threshold: bool = False,
     max_samples: int | None = None,
-    batch_size: int = 32,
-    num_workers: int = 0,
+    save_threshold: bool = False,
     output: Path | None = None,
 ) -> dict:
     """
@@ -68,28 +59,26 @@ def evaluate_model(
 
     Args:
         model (`str`): SAT model, repository on the Hub or folder.
-        dataset (`str`, *optional*, defaults to `"emblems"`):
-            What [`load_localization_dataset`] loads; it also has `config_name`, the columns and `validation_fraction`.
+        data (`dict`): arguments of [`load_localization_dataset`], such as `name`.
+        settings ([`EvaluationSettings`]):
+            How to measure. `protocol` may be `"both"`; `ten_crop` is then of `"sat"`. Images are kept if there is an
+            `output`.
         split (`str`, *optional*, defaults to `"test"`): split to measure.
-        protocol (`str`, *optional*, defaults to `"sat"`): `"sat"`, `"wsoleval"` or `"both"`.
-        threshold, thresholds, ten_crop, batch_size, num_workers: see [`evaluate_localization`]. With two protocols,
-            `ten_crop` is of `"sat"`.
+        max_samples (`int`, *optional*): measure only that many images of each split, drawn at random.
         save_threshold (`bool`, *optional*, defaults to `False`):
             Whether to store the threshold of `"sat"`, calibrated on the validation split, in the model's folder.
-        max_samples (`int`, *optional*): measure only that many images of each split, drawn at random.
         output (`Path`, *optional*): folder to write.
 
     Returns:
         `dict`: what was written to `results.json`, or would have been.
+
+    Raises:
+        `ValueError`: if an argument has none of the described values, or the data lack what is asked for.
     """
-    protocols = list(PROTOCOLS) if protocol == "both" else [get_protocol(protocol).name]
+    protocols = list(PROTOCOLS) if settings.protocol == "both" else [get_protocol(settings.protocol).name]
     stored_under = next((name for name in protocols if PROTOCOLS[name].fits_post_processing), None)
-    if save_threshold and (threshold != "validation" or stored_under is None or not os.path.isdir(model)):
-        raise ValueError(
-            "`save_threshold` stores the threshold that is calibrated on the validation split under the `sat` protocol, "
-            "which post-processing follows, in a model folder: it needs `threshold` to be `validation`, `protocol` to be "
-            f"`sat` or `both`, and `model` a folder. Got {threshold}, {protocol} and {model}."
-        )
+    if save_threshold:
+        check_storing(model, settings, stored_under)
     if max_samples is not None and max_samples < 1:
         raise ValueError(f"`max_samples` must be at least 1, got {max_samples}.")
     check_output(output)
@@ -98,108 +87,97 @@ def evaluate_model(
     network.to(state.device)
     # the main process writes the cache, the others read it
     with state.main_process_first():
-        splits = load_localization_dataset(
-            dataset,
-            config_name,
-            image_column,
-            label_column,
-            objects_column,
-            validation_fraction,
-            model_classes=list(network.config.id2label.values()),
-        )
-        if split not in splits:
-            raise ValueError(f"The data set {dataset} has no split `{split}`, but {list(splits)}.")
-        # masks alone are measured at all thresholds
-        pixels_only = not has_boxes(splits[split]) and has_masks(splits[split])
-        if threshold == "validation" and "validation" not in splits and not pixels_only:
-            raise ValueError(
-                f"The data set {dataset} has neither a `validation` split nor a `train` split to set one apart from, so the "
-                "threshold cannot be calibrated: give `--threshold` a number, or `oracle`."
-            )
-        measured = {split, "validation"} & set(splits)
-        splits = {name: with_row_numbers(splits[name], max_samples) for name in measured}
-    record = {
-        "model": model,
-        "dataset": dataset,
-        "config_name": config_name,
-        "split": split,
-        "num_processes": state.num_processes,
-        "versions": versions(),
-    }
-    if pixels_only:
-        evaluations = {
-            name: evaluate_pixels(
-                network, image_processor, splits[split], name, batch_size, num_workers, show_progress=True
-            )
-            for name in protocols
-        }
-        record["results"] = {name: evaluation.result for name, evaluation in evaluations.items()}
-        if state.is_main_process:
-            report_pixels(evaluations, record, output)
-        return record
-    check_boxes(splits[split], split)
-    if threshold == "validation":
-        check_calibration(splits["validation"], split)
-
-    def store_threshold(chosen: float):
-        # when it is chosen: what is measured with it takes longer, and may fail
-        if state.is_main_process:
-            image_processor.localization_threshold = chosen
-            with replacing_files(model) as unfinished:
-                image_processor.save_pretrained(unfinished)
-            print(f"stored the localization threshold {chosen:g} in {on_console(model)}")
-
-    evaluations, record["results"] = {}, {}
+        loaded = load_localization_dataset(**data, model_classes=list(network.config.id2label.values()))
+        if split not in loaded:
+            raise ValueError(f"The data set {data['name']} has no split `{split}`, but {list(loaded)}.")
+        rows = {name: with_row_numbers(loaded[name], max_samples) for name in loaded if name in (split, "validation")}
+    record = results_record(
+        {split: {}},
+        command="transformers-sat evaluate",
+        model=model,
+        dataset=data["name"],
+        config_name=data.get("config_name"),
+        num_processes=state.num_processes,
+    )
+    measured, validation = splits_to_measure(rows, split, network.config, settings)
+    evaluations = {}
     for name in protocols:
-        evaluations[name] = evaluate_localization(
-            network,
-            image_processor,
-            splits[split],
+        store = partial(store_threshold, image_processor, model) if save_threshold and name == stored_under else None
+        own = replace(
+            settings,
             protocol=name,
-            threshold=threshold,
-            validation_dataset=splits["validation"] if threshold == "validation" else None,
-            thresholds=thresholds,
-            ten_crop=ten_crop and (PROTOCOLS[name].has_ten_crop or len(protocols) == 1),
-            batch_size=batch_size,
-            num_workers=num_workers,
-            with_images=output is not None,
+            keep_images=output is not None,
             show_progress=True,
-            on_calibration=store_threshold if save_threshold and name == stored_under else None,
+            ten_crop=settings.ten_crop and (PROTOCOLS[name].has_ten_crop or len(protocols) == 1),
         )
-        record["results"][name] = evaluations[name].result
+        evaluations[name] = evaluate_split(
+            network, image_processor, measured.under(name), own, validation and validation.under(name), store
+        )
+        record["results"][split][name] = evaluations[name].result
         if state.is_main_process and output is not None:
-            write_json(output / "results.json", record)
+            write_results(output / RESULTS_FILE, record)
     if state.is_main_process:
-        print(summary(evaluations))
-        for evaluation in evaluations.values():
-            print_not_finite(evaluation.result)
-        if output is not None:
-            write_reports(evaluations.values(), network, image_processor, splits[split], output)
-            print(f"results, images and plots: {on_console(str(output))}")
+        report(evaluations, record, network.config.id2label, rows[split], output)
     return record
 
 
-def report_pixels(evaluations: dict[str, PixelEvaluation], record: dict, output: Path | None):
-    """Prints the figures of data with masks and no boxes and, with `output`, writes them with their curves."""
-    drawings = {}
-    if output is not None:
-        write_json(output / "results.json", record)
-    for protocol, evaluation in evaluations.items():
-        result = evaluation.result
-        pixels = result["pixel_average_precision"]
-        print(
-            f"PxAP {pixels['pxap']:.2f} percent; constant map {pixels['whole_image']['pxap']:.2f}, centred map "
-            f"{pixels['center']['pxap']:.2f}; Top-1 Cls {result['top1_cls']:.1f}; frame of {protocol}; "
-            f"{result['num_images']} images with masks and without boxes"
+def splits_to_measure(
+    rows: dict[str, datasets.Dataset], split: str, config: PreTrainedConfig, settings: EvaluationSettings
+) -> tuple[EvaluationSplit, EvaluationSplit | None]:
+    """
+    The split to measure and, if the threshold is to be chosen on it, the validation split.
+
+    Raises:
+        `ValueError`: if what is asked for cannot be measured on them.
+    """
+    measured = EvaluationSplit.of(split, rows[split], config)
+    if measured.has_masks and not measured.has_boxes:
+        # they are measured at all thresholds
+        return measured, None
+    if settings.localization_threshold == "validation" and "validation" not in rows:
+        raise ValueError(
+            "The data set has neither a `validation` split nor a `train` split to set one apart from, so the threshold "
+            "cannot be calibrated: give `--localization_threshold` a number, or `oracle`."
         )
-        print_not_finite(result)
-        if output is not None:
-            title = f"protocol {protocol}, {result['num_images']} images"
-            plot = partial(plot_precision_recall, evaluation.precision_recall, pixels["pxap"], title)
-            drawings[output / f"precision_recall_{protocol}.png"] = plot
+    measured.check_boxes()
+    if settings.localization_threshold != "validation":
+        return measured, None
+    if split == "validation":
+        raise ValueError(
+            "The threshold cannot be calibrated on the split that is measured: for `--split validation` give a number or "
+            "`oracle` as the localization threshold."
+        )
+    try:
+        validation = EvaluationSplit.of("validation", rows["validation"], config).check_boxes()
+    except ValueError as error:
+        raise ValueError(f"{error} Without such, give `--localization_threshold` a number, or `oracle`.") from error
+    return measured, validation
+
+
+def store_threshold(image_processor, model: str, chosen: float):
+    """Called when it is chosen: what is measured with it takes longer, and may fail."""
+    if not PartialState().is_main_process:
+        return
+    image_processor.localization_threshold = chosen
+    with replacing_files(model) as unfinished:
+        image_processor.save_pretrained(unfinished)
+    print(f"stored the localization threshold {chosen:g} in {on_console(model)}")
+
+
+def report(
+    evaluations: dict[str, LocalizationEvaluation],
+    record: dict,
+    class_names: dict[int, str],
+    dataset: datasets.Dataset,
+    output: Path | None,
+):
+    """Prints the figures and, with `output`, writes one row an image, plots and drawings."""
+    print(summary(record["results"]))
+    for evaluation in evaluations.values():
+        print_not_finite(evaluation.result)
     if output is not None:
-        draw_all(drawings)
-        print(f"results and plots: {on_console(str(output))}")
+        write_reports(evaluations.values(), class_names, dataset, output)
+        print(f"results, images and plots: {on_console(str(output))}")
 
 
 def evaluate_maps(
@@ -207,7 +185,7 @@ def evaluate_maps(
     metadata: Path,
     split: str | None = None,
     protocol: str = "wsoleval",
-    threshold: str | float = "oracle",
+    localization_threshold: str | float = "oracle",
     mask_root: Path | None = None,
     output: Path | None = None,
 ) -> dict:
@@ -218,7 +196,7 @@ def evaluate_maps(
         folder (`Path`): where the maps are.
         metadata (`Path`): metadata folder of wsolevaluation, the one with `image_ids.txt`, or the one above it.
         split (`str`, *optional*): folder below `metadata` that has the `image_ids.txt`.
-        protocol, threshold, mask_root: see [`evaluate_score_maps`].
+        protocol, localization_threshold, mask_root: see [`evaluate_score_maps`].
         output (`Path`, *optional*): folder to write.
 
     Returns:
@@ -229,36 +207,35 @@ def evaluate_maps(
         raise ValueError(f"The folder of the score maps, {folder}, does not exist.")
     state = start_processes()
     known = WsolMetadata.read(metadata if split is None else metadata / split)
-    result, curves = evaluate_score_maps(folder, known, protocol, threshold, mask_root, show_progress=True)
-    record = {
-        "score_maps": str(folder),
-        "metadata": str(metadata),
-        "split": split,
-        "num_processes": state.num_processes,
-        "versions": versions(),
-        "results": {protocol: result},
-    }
+    result, curves = evaluate_score_maps(
+        folder, known, protocol, localization_threshold, mask_root, show_progress=True
+    )
+    record = results_record(
+        {split or metadata.name: {protocol: result}},
+        command="transformers-sat evaluate-maps",
+        score_maps=str(folder),
+        metadata=str(metadata),
+        num_processes=state.num_processes,
+    )
     if not state.is_main_process:
         return record
-    title = f"protocol {protocol}, {result['num_images']} images"
-    if known.masks:
-        print(
-            f"PxAP {result['pxap']:.2f} percent; constant map {result['whole_image']['pxap']:.2f}, centred map "
-            f"{result['center']['pxap']:.2f}; frame of {protocol}; {result['num_images']} images"
-        )
-    else:
-        baselines = {"whole image": result["whole_image"], "best centre box": result["center_box"]}
-        print(f"{format_table({protocol: result, **baselines})}\n\n{caption(result)}")
+    print(summary(record["results"], heading="maps"))
     print_not_finite(result)
     if output is not None:
-        write_json(output / "results.json", record)
-        if known.masks:
-            plot = partial(plot_precision_recall, curves, result["pxap"], title)
-        else:
-            plot = partial(plot_thresholds, curves, result["threshold"], title)
-        draw_all({output / f"{'precision_recall' if known.masks else 'thresholds'}_{protocol}.png": plot})
+        write_results(output / RESULTS_FILE, record)
+        draw_all(plot_of_maps(result, curves, output))
         print(f"results and plots: {on_console(str(output))}")
     return record
+
+
+def plot_of_maps(result: dict, curves: dict, output: Path) -> dict[Path, Callable[[Path], None]]:
+    """The plot of the accuracies by threshold, or with masks of precision and recall, for [`draw_all`]."""
+    title = f"protocol {result['protocol']}, {result['num_images']} images"
+    if "pxap" in result:
+        kind, plot = "precision_recall", partial(plot_precision_recall, curves, result["pxap"], title)
+    else:
+        kind, plot = "thresholds", partial(plot_thresholds, curves, result["threshold"], title)
+    return {output / f"{kind}_{result['protocol']}.png": plot}
 
 
 def print_not_finite(result: dict):
@@ -300,16 +277,14 @@ def with_row_numbers(dataset: datasets.Dataset, max_samples: int | None) -> data
     return dataset
 
 
-def check_calibration(validation: datasets.Dataset, split: str):
-    if split == "validation":
+def check_storing(model: str, settings: EvaluationSettings, stored_under: str | None):
+    if settings.localization_threshold != "validation" or stored_under is None or not os.path.isdir(model):
         raise ValueError(
-            "The threshold cannot be calibrated on the split that is measured: for `--split validation` give a number or "
-            "`oracle` as the threshold."
+            "`save_threshold` stores the threshold that is calibrated on the validation split under the `sat` protocol, "
+            "which post-processing follows, in a model folder: it needs `localization_threshold` to be `validation`, "
+            f"`protocol` to be `sat` or `both`, and `model` a folder. Got {settings.localization_threshold}, "
+            f"{settings.protocol} and {model}."
         )
-    try:
-        check_boxes(validation, "validation")
-    except ValueError as error:
-        raise ValueError(f"{error} Without such, give `--threshold` a number, or `oracle`.") from error
 
 
 def check_output(output: Path | None):

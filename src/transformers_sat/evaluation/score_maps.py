@@ -107,7 +107,7 @@ def evaluate_score_maps(
     folder: str | os.PathLike,
     metadata: WsolMetadata,
     protocol: str | Protocol = "wsoleval",
-    threshold: str | float = "oracle",
+    localization_threshold: str | float = "oracle",
     mask_root: str | os.PathLike | None = None,
     show_progress: bool = False,
 ) -> tuple[dict, dict]:
@@ -123,7 +123,7 @@ def evaluate_score_maps(
         metadata ([`WsolMetadata`]): what is true about the images.
         protocol (`str` or [`~transformers_sat.metrics.Protocol`], *optional*, defaults to `"wsoleval"`):
             `"wsoleval"`: the maps show the whole images. `"sat"`: they show the centre crop of that protocol.
-        threshold (`str` or `float`, *optional*, defaults to `"oracle"`):
+        localization_threshold (`str` or `float`, *optional*, defaults to `"oracle"`):
             `"oracle"` for the best on these maps, or a number from 0 to 1. For boxes only.
         mask_root (`str` or `os.PathLike`, *optional*): folder that the mask files of the metadata are relative to.
         show_progress (`bool`, *optional*, defaults to `False`): whether the first process shows a bar.
@@ -136,19 +136,24 @@ def evaluate_score_maps(
 
     Raises:
         `ValueError`: if maps or masks are missing, cannot be read, have another shape than `(height, width)` or hold a NaN
-            or an infinity: one error with all of them, a line each. Also if `threshold` or `mask_root` do not fit.
+            or an infinity: one error with all of them, a line each. Also if `localization_threshold` or `mask_root` do not fit.
     """
     protocol = get_protocol(protocol)
     has_masks = bool(metadata.masks)
-    if has_masks and threshold != "oracle":
+    if has_masks and localization_threshold != "oracle":
         raise ValueError(
-            f"`threshold` is for boxes; these data have masks, measured at all thresholds. Got {threshold}."
+            f"`localization_threshold` is for boxes; these data have masks, measured at all thresholds. Got {localization_threshold}."
         )
     if has_masks and mask_root is None:
         raise ValueError("`mask_root` is missing: the folder that the mask files in localization.txt are relative to.")
-    if not has_masks and isinstance(threshold, str) and threshold != "oracle":
-        raise ValueError(f'`threshold` must be "oracle" or a number from 0 to 1, got {threshold!r}.')
-    counter = _PixelCounter(metadata, protocol, mask_root) if has_masks else _BoxCounter(metadata, protocol, threshold)
+    if not has_masks and isinstance(localization_threshold, str) and localization_threshold != "oracle":
+        raise ValueError(
+            f'`localization_threshold` must be "oracle" or a number from 0 to 1, got {localization_threshold!r}.'
+        )
+    if has_masks:
+        counter = _PixelCounter(metadata, protocol, mask_root)
+    else:
+        counter = _BoxCounter(metadata, protocol, localization_threshold)
     problems, non_finite = [], []
     share = share_of_process(len(metadata.image_ids))
     is_hidden = not show_progress or process_count()[0] > 0
