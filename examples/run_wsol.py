@@ -34,7 +34,7 @@ from transformers import HfArgumentParser, TrainingArguments, set_seed
 
 from transformers_sat.data import decode_image
 from transformers_sat.evaluation import EvaluationSettings, EvaluationSplit, LocalizationEvaluation, evaluate_splits
-from transformers_sat.evaluation.report import draw_sample, write_report
+from transformers_sat.evaluation.report import draw_sample, write_reports
 from transformers_sat.results import RESULTS_FILE, public_name, results_record, summary, training_record, write_results
 from transformers_sat.training import (
     DataArguments,
@@ -246,12 +246,12 @@ def report(
             decode_image(rows[0]["image"]).save(unfinished)
     print(f"\n{summary(record['results'])}\nresults: {results}")
     folder = Path(output_dir, "report")
-    write_report(evaluation, class_names, rows, folder)
+    write_reports([evaluation], rows, class_names, folder)
     print(f"plots, worst and best cases, one row per image: {folder}")
     if report_args.contact_sheet_samples > 0:
         sheet = Path(output_dir, "contact_sheet.png")
         heading = f"{record['dataset']}, {split}: true boxes green, predicted boxes red"
-        draw_sample(evaluation, report_args.contact_sheet_samples, class_names, rows, heading, sheet)
+        draw_sample(evaluation, report_args.contact_sheet_samples, rows, class_names, heading, sheet)
         print(f"contact sheet: {sheet}")
     print(
         "\nload it:\n"

@@ -185,6 +185,27 @@ def measure(accelerator: Accelerator, model, image_processor, splits: dict[str, 
     return results
 
 
+def record_of(accelerator: Accelerator, data_args: DataArguments, model_args: ModelArguments, options: LoopArguments):
+    """What makes the result, in the names of a `results.json`; of folders on this machine the last part."""
+    settings = ("learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "seed")
+    length = "max_steps" if options.max_steps > 0 else "num_train_epochs"
+    return {
+        "command": "examples/run_wsol_no_trainer.py",
+        "model": public_name(model_args.model_name_or_path) or "the embedded backbone",
+        "dataset": public_name(data_args.dataset_name),
+        "config_name": data_args.dataset_config_name,
+        "seed": options.seed,
+        "num_processes": accelerator.num_processes,
+        "license": model_args.hub_license,
+        "hardware": hardware(accelerator.device, accelerator.num_processes),
+        "training": {
+            **{name: getattr(options, name) for name in (*settings, length)},
+            "optim": "AdamW",
+            "batch_size": options.per_device_train_batch_size * accelerator.num_processes,
+        },
+    }
+
+
 def main():
     data_args, model_args, evaluation_args, options = parse_arguments()
     name = start_name(data_args, model_args)
@@ -229,18 +250,8 @@ def main():
         if accelerator.is_main_process:
             with replacing_files(options.output_dir) as folder:
                 image_processor.save_pretrained(folder)
-            record = results_record(
-                results,
-                command="examples/run_wsol_no_trainer.py",
-                model=public_name(model_args.model_name_or_path) or "the embedded backbone",
-                dataset=public_name(data_args.dataset_name),
-                config_name=data_args.dataset_config_name,
-                seed=options.seed,
-                num_processes=accelerator.num_processes,
-                license=model_args.hub_license,
-                hardware=hardware(accelerator.device, accelerator.num_processes),
-                train_seconds=seconds,
-            )
+            about = record_of(accelerator, data_args, model_args, options)
+            record = results_record(results, **about, train_seconds=seconds)
             write_results(Path(options.output_dir, RESULTS_FILE), record)
     accelerator.end_training()
 

@@ -189,11 +189,11 @@ def add_evaluate(commands):
     parser.add_argument(
         "dataset", help="`emblems` (embedded), a data set on the Hub, or a folder (saved, Parquet, imagefolder)"
     )
-    parser.add_argument("--config_name", help="configuration of a data set on the Hub")
+    parser.add_argument("--dataset_config_name", help="configuration of a data set on the Hub")
     parser.add_argument("--split", default="test", help="split to measure (test)")
-    parser.add_argument("--image_column", default="image", help="column of the images (image)")
-    parser.add_argument("--label_column", default="label", help="column of the classes (label)")
-    parser.add_argument("--objects_column", default="objects", help="column of the boxes (objects)")
+    parser.add_argument("--image_column_name", default="image", help="column of the images (image)")
+    parser.add_argument("--label_column_name", default="label", help="column of the classes (label)")
+    parser.add_argument("--objects_column_name", default="objects", help="column of the boxes (objects)")
     parser.add_argument(
         "--validation_fraction",
         type=float,
@@ -223,16 +223,10 @@ def add_evaluate(commands):
 
 
 def evaluate(options: argparse.Namespace):
-    from .evaluation import EvaluationSettings
-    from .evaluation.evaluate import evaluate_model
+    from .evaluation.evaluate import EvaluationOptions, evaluate_model
 
-    given = vars(options)
-    columns = ("config_name", "image_column", "label_column", "objects_column", "validation_fraction")
-    data = {"name": options.dataset} | {name: given[name] for name in columns}
-    measuring = EvaluationSettings.__dataclass_fields__.keys() & given.keys()
-    settings = EvaluationSettings(**{name: given[name] for name in measuring})
-    own = ("model", "split", "max_samples", "save_threshold", "output")
-    evaluate_model(data=data, settings=settings, **{name: given[name] for name in own})
+    named = {name: value for name, value in vars(options).items() if name not in ("command", "run")}
+    evaluate_model(EvaluationOptions(**named))
 
 
 def add_evaluate_maps(commands):

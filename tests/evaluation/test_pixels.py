@@ -12,8 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-import json
-
 import datasets
 import pytest
 from small_evaluation import small_model, small_processor, two_box_split, with_masks
@@ -21,6 +19,7 @@ from square_images import square_split
 
 from transformers_sat.cli import main
 from transformers_sat.evaluation import evaluate_localization
+from transformers_sat.results import read_results
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +66,14 @@ def test_command(saved_model, masks_alone, tmp_path, capsys):
     output = tmp_path / "report"
     options = ["--protocol", "both", "--output", str(output), "--validation_fraction", "0.5"]
     assert main(["evaluate", str(saved_model), str(tmp_path / "data"), *options]) == 0
-    results = json.loads((output / "results.json").read_text(encoding="utf-8"))["results"]["test"]
+    results = read_results(output / "results.json")["results"]["test"]
     expected = evaluate_localization(small_model(), small_processor(), masks_alone, protocol="wsoleval").result
     assert results["wsoleval"]["pxap"] == pytest.approx(expected["pxap"], abs=1e-3)
-    assert "PxAP" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert (
+        "PxAP" in printed
+        and "| centred map, test" in printed
+        and "protocol sat at 32 px; 11 images in test" in printed
+    )
+    assert "threshold" not in printed
     assert (output / "precision_recall_sat.png").is_file() and (output / "precision_recall_wsoleval.png").is_file()

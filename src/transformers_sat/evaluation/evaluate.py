@@ -11,12 +11,12 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What `transformers-sat evaluate` and `evaluate-maps` do: measure, print, write."""
+"""The `evaluate` and `evaluate-maps` commands."""
 
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -24,17 +24,18 @@ import datasets
 import torch
 import transformers
 from accelerate import PartialState
-from transformers import PreTrainedConfig
+from transformers import BaseImageProcessor, PreTrainedConfig
 
-from ..data import load_localization_dataset
+from ..data import EMBEDDED_DATASET, load_localization_dataset
+from ..data.classes import class_names_of
 from ..escaping import on_console
 from ..metrics import PROTOCOLS, get_protocol
+from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from ..results import RESULTS_FILE, results_record, summary, write_results
 from ..safe_loading import load_model
 from ..writing import replacing_files
-from .engine import EvaluationSettings, LocalizationEvaluation, evaluate_split
-from .plots import plot_precision_recall, plot_thresholds
-from .report import draw_all, write_reports
+from .engine import EvaluationSettings, evaluate_split
+from .report import draw_all, plots_of_maps, write_reports
 from .score_maps import WsolMetadata, evaluate_score_maps
 from .split import EvaluationSplit
 
@@ -43,141 +44,190 @@ from .split import EvaluationSplit
 MAX_IDS_PRINTED = 5
 
 
-def evaluate_model(
-    model: str,
-    data: dict,
-    settings: EvaluationSettings,
-    split: str = "test",
-    max_samples: int | None = None,
-    save_threshold: bool = False,
-    output: Path | None = None,
-) -> dict:
+@dataclass
+class EvaluationOptions:
+    """
+    What `transformers-sat evaluate` measures; each field is an option.
+
+    Args:
+        model (`str`): SAT model, repository on the Hub or folder.
+        dataset (`str`, *optional*, defaults to `"emblems"`):
+            What [`load_localization_dataset`] loads; it also has `dataset_config_name`, the names of the columns and
+            `validation_fraction`.
+        split (`str`, *optional*, defaults to `"test"`): split to measure.
+        protocol (`str`, *optional*, defaults to `"sat"`): `"sat"`, `"wsoleval"` or `"both"`.
+        localization_threshold, localization_thresholds, ten_crop, batch_size, num_workers:
+            See [`EvaluationSettings`]. With two protocols, `ten_crop` is of `"sat"`.
+        save_threshold (`bool`, *optional*, defaults to `False`):
+            Whether to store the threshold of `"sat"`, calibrated on the validation split, in the model's folder.
+        max_samples (`int`, *optional*): measure only that many images of each split, drawn at random.
+        output (`Path`, *optional*): folder to write.
+    """
+
+    model: str
+    dataset: str = EMBEDDED_DATASET
+    dataset_config_name: str | None = None
+    split: str = "test"
+    image_column_name: str = "image"
+    label_column_name: str = "label"
+    objects_column_name: str = "objects"
+    validation_fraction: float = 0.1
+    protocol: str = "sat"
+    localization_threshold: str | float = "validation"
+    localization_thresholds: Sequence[float] | None = None
+    ten_crop: bool = False
+    save_threshold: bool = False
+    max_samples: int | None = None
+    batch_size: int = 32
+    num_workers: int = 0
+    output: Path | None = None
+
+    @property
+    def protocols(self) -> list[str]:
+        return list(PROTOCOLS) if self.protocol == "both" else [get_protocol(self.protocol).name]
+
+    @property
+    def calibrates(self) -> bool:
+        return self.localization_threshold == "validation"
+
+    def stores_threshold(self, protocol: str) -> bool:
+        return self.save_threshold and PROTOCOLS[protocol].fits_post_processing
+
+    def settings(self, protocol: str) -> EvaluationSettings:
+        """How one of the protocols measures."""
+        return EvaluationSettings(
+            protocol=protocol,
+            localization_threshold=self.localization_threshold,
+            localization_thresholds=self.localization_thresholds,
+            ten_crop=self.ten_crop and (PROTOCOLS[protocol].has_ten_crop or len(self.protocols) == 1),
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            keep_images=self.output is not None,
+            show_progress=True,
+        )
+
+    def check(self):
+        can_be_stored = self.calibrates and os.path.isdir(self.model)
+        if self.save_threshold and not (can_be_stored and any(map(self.stores_threshold, self.protocols))):
+            raise ValueError(
+                "`save_threshold` stores the threshold that is calibrated on the validation split under the `sat` "
+                "protocol, which post-processing follows, in a model folder: it needs `localization_threshold` to be "
+                f"`validation`, `protocol` to be `sat` or `both`, and `model` a folder. Got {self.localization_threshold}, "
+                f"{self.protocol} and {self.model}."
+            )
+        if self.max_samples is not None and self.max_samples < 1:
+            raise ValueError(f"`max_samples` must be at least 1, got {self.max_samples}.")
+        check_output(self.output)
+
+    def record(self, num_processes: int) -> dict:
+        """The record for `results.json`, with no figures yet."""
+        arguments = asdict(self)
+        # those are fields of the record, or say nothing of the figures
+        for name in ("model", "dataset", "dataset_config_name", "batch_size", "num_workers", "output"):
+            del arguments[name]
+        return results_record(
+            {self.split: {}},
+            command="transformers-sat evaluate",
+            model=self.model,
+            dataset=self.dataset,
+            config_name=self.dataset_config_name,
+            num_processes=num_processes,
+            arguments=arguments,
+        )
+
+
+def evaluate_model(options: EvaluationOptions) -> dict:
     """
     Measures a saved model on a data set, prints the figures and, with `output`, writes them with plots and drawings.
 
     Started by `torchrun` or `accelerate launch`, all processes share the work, and the first one reports.
 
     Args:
-        model (`str`): SAT model, repository on the Hub or folder.
-        data (`dict`): arguments of [`load_localization_dataset`], such as `name`.
-        settings ([`EvaluationSettings`]):
-            How to measure. `protocol` may be `"both"`; `ten_crop` is then of `"sat"`. Images are kept if there is an
-            `output`.
-        split (`str`, *optional*, defaults to `"test"`): split to measure.
-        max_samples (`int`, *optional*): measure only that many images of each split, drawn at random.
-        save_threshold (`bool`, *optional*, defaults to `False`):
-            Whether to store the threshold of `"sat"`, calibrated on the validation split, in the model's folder.
-        output (`Path`, *optional*): folder to write.
+        options ([`EvaluationOptions`]): what to measure, and how.
 
     Returns:
-        `dict`: what was written to `results.json`, or would have been.
+        `dict`: what was written to `results.json`, or would have been; see [`~transformers_sat.results.results_record`].
 
     Raises:
-        `ValueError`: if an argument has none of the described values, or the data lack what is asked for.
+        `ValueError`: if settings do not fit each other, the model or the data set.
     """
-    protocols = list(PROTOCOLS) if settings.protocol == "both" else [get_protocol(settings.protocol).name]
-    stored_under = next((name for name in protocols if PROTOCOLS[name].fits_post_processing), None)
-    if save_threshold:
-        check_storing(model, settings, stored_under)
-    if max_samples is not None and max_samples < 1:
-        raise ValueError(f"`max_samples` must be at least 1, got {max_samples}.")
-    check_output(output)
+    options.check()
     state = start_processes()
-    network, image_processor = load_model(model)
-    network.to(state.device)
+    model, image_processor = load_model(options.model)
+    model.to(state.device)
     # the main process writes the cache, the others read it
     with state.main_process_first():
-        loaded = load_localization_dataset(**data, model_classes=list(network.config.id2label.values()))
-        if split not in loaded:
-            raise ValueError(f"The data set {data['name']} has no split `{split}`, but {list(loaded)}.")
-        rows = {name: with_row_numbers(loaded[name], max_samples) for name in loaded if name in (split, "validation")}
-    record = results_record(
-        {split: {}},
-        command="transformers-sat evaluate",
-        model=model,
-        dataset=data["name"],
-        config_name=data.get("config_name"),
-        num_processes=state.num_processes,
-    )
-    measured, validation = splits_to_measure(rows, split, network.config, settings)
-    evaluations = {}
-    for name in protocols:
-        store = partial(store_threshold, image_processor, model) if save_threshold and name == stored_under else None
-        own = replace(
-            settings,
-            protocol=name,
-            keep_images=output is not None,
-            show_progress=True,
-            ten_crop=settings.ten_crop and (PROTOCOLS[name].has_ten_crop or len(protocols) == 1),
-        )
-        evaluations[name] = evaluate_split(
-            network, image_processor, measured.under(name), own, validation and validation.under(name), store
-        )
-        record["results"][split][name] = evaluations[name].result
-        if state.is_main_process and output is not None:
-            write_results(output / RESULTS_FILE, record)
+        rows = load_rows(options, model)
+    split, validation = splits_to_measure(rows, options, model.config)
+    record, evaluations = options.record(state.num_processes), []
+    for name in options.protocols:
+        store = partial(store_threshold, options.model, image_processor) if options.stores_threshold(name) else None
+        other = None if validation is None else validation.under(name)
+        evaluation = evaluate_split(model, image_processor, split.under(name), options.settings(name), other, store)
+        evaluations.append(evaluation)
+        record["results"][options.split][name] = evaluation.result
+        if state.is_main_process and options.output is not None:
+            write_results(options.output / RESULTS_FILE, record)
     if state.is_main_process:
-        report(evaluations, record, network.config.id2label, rows[split], output)
+        print_results(record)
+        if options.output is not None:
+            write_reports(evaluations, rows[options.split], model.config.id2label, options.output)
+            print(f"results, images and plots: {on_console(str(options.output))}")
     return record
 
 
-def splits_to_measure(
-    rows: dict[str, datasets.Dataset], split: str, config: PreTrainedConfig, settings: EvaluationSettings
-) -> tuple[EvaluationSplit, EvaluationSplit | None]:
-    """
-    The split to measure and, if the threshold is to be chosen on it, the validation split.
+def load_rows(options: EvaluationOptions, model: SATForWeaklySupervisedLocalization) -> dict[str, datasets.Dataset]:
+    """The rows to measure and, if there are some, those of the validation split."""
+    rows = load_localization_dataset(
+        options.dataset,
+        options.dataset_config_name,
+        options.image_column_name,
+        options.label_column_name,
+        options.objects_column_name,
+        options.validation_fraction,
+        model_classes=class_names_of(model.config),
+    )
+    if options.split not in rows:
+        raise ValueError(f"The data set {options.dataset} has no split `{options.split}`, but {list(rows)}.")
+    measured = {options.split, "validation"} & set(rows)
+    return {name: with_row_numbers(rows[name], options.max_samples) for name in measured}
 
-    Raises:
-        `ValueError`: if what is asked for cannot be measured on them.
-    """
-    measured = EvaluationSplit.of(split, rows[split], config)
-    if measured.has_masks and not measured.has_boxes:
-        # they are measured at all thresholds
-        return measured, None
-    if settings.localization_threshold == "validation" and "validation" not in rows:
+
+def splits_to_measure(
+    rows: dict[str, datasets.Dataset], options: EvaluationOptions, config: PreTrainedConfig
+) -> tuple[EvaluationSplit, EvaluationSplit | None]:
+    """The split to measure and, if the threshold is chosen on it, the validation split; `ValueError` if they cannot be."""
+    split = EvaluationSplit.of(options.split, rows[options.split], config)
+    # masks alone are measured at all thresholds
+    if split.has_masks and not split.has_boxes:
+        return split, None
+    split.check_boxes()
+    if not options.calibrates:
+        return split, None
+    if "validation" not in rows:
         raise ValueError(
-            "The data set has neither a `validation` split nor a `train` split to set one apart from, so the threshold "
-            "cannot be calibrated: give `--localization_threshold` a number, or `oracle`."
+            f"The data set {options.dataset} has neither a `validation` split nor a `train` split to set one apart from, so "
+            "the threshold cannot be calibrated: give `--localization_threshold` a number, or `oracle`."
         )
-    measured.check_boxes()
-    if settings.localization_threshold != "validation":
-        return measured, None
-    if split == "validation":
+    if options.split == "validation":
         raise ValueError(
-            "The threshold cannot be calibrated on the split that is measured: for `--split validation` give a number or "
-            "`oracle` as the localization threshold."
+            "The threshold cannot be calibrated on the split that is measured: for `--split validation` give "
+            "`--localization_threshold` a number, or `oracle`."
         )
     try:
-        validation = EvaluationSplit.of("validation", rows["validation"], config).check_boxes()
+        return split, EvaluationSplit.of("validation", rows["validation"], config).check_boxes()
     except ValueError as error:
         raise ValueError(f"{error} Without such, give `--localization_threshold` a number, or `oracle`.") from error
-    return measured, validation
 
 
-def store_threshold(image_processor, model: str, chosen: float):
+def store_threshold(folder: str, image_processor: BaseImageProcessor, threshold: float):
     """Called when it is chosen: what is measured with it takes longer, and may fail."""
     if not PartialState().is_main_process:
         return
-    image_processor.localization_threshold = chosen
-    with replacing_files(model) as unfinished:
+    image_processor.localization_threshold = threshold
+    with replacing_files(folder) as unfinished:
         image_processor.save_pretrained(unfinished)
-    print(f"stored the localization threshold {chosen:g} in {on_console(model)}")
-
-
-def report(
-    evaluations: dict[str, LocalizationEvaluation],
-    record: dict,
-    class_names: dict[int, str],
-    dataset: datasets.Dataset,
-    output: Path | None,
-):
-    """Prints the figures and, with `output`, writes one row an image, plots and drawings."""
-    print(summary(record["results"]))
-    for evaluation in evaluations.values():
-        print_not_finite(evaluation.result)
-    if output is not None:
-        write_reports(evaluations.values(), class_names, dataset, output)
-        print(f"results, images and plots: {on_console(str(output))}")
+    print(f"stored the localization threshold {threshold:g} in {on_console(folder)}")
 
 
 def evaluate_maps(
@@ -200,42 +250,40 @@ def evaluate_maps(
         output (`Path`, *optional*): folder to write.
 
     Returns:
-        `dict`: what was written to `results.json`, or would have been.
+        `dict`: what was written to `results.json`, or would have been; see [`~transformers_sat.results.results_record`].
     """
     check_output(output)
     if not folder.is_dir():
         raise ValueError(f"The folder of the score maps, {folder}, does not exist.")
     state = start_processes()
-    known = WsolMetadata.read(metadata if split is None else metadata / split)
+    lists = metadata if split is None else metadata / split
+    known = WsolMetadata.read(lists)
     result, curves = evaluate_score_maps(
         folder, known, protocol, localization_threshold, mask_root, show_progress=True
     )
     record = results_record(
-        {split or metadata.name: {protocol: result}},
+        {lists.resolve().name: {protocol: result}},
         command="transformers-sat evaluate-maps",
         score_maps=str(folder),
         metadata=str(metadata),
         num_processes=state.num_processes,
+        arguments={"localization_threshold": localization_threshold},
     )
     if not state.is_main_process:
         return record
-    print(summary(record["results"], heading="maps"))
-    print_not_finite(result)
+    print_results(record, "maps")
     if output is not None:
         write_results(output / RESULTS_FILE, record)
-        draw_all(plot_of_maps(result, curves, output))
+        draw_all(plots_of_maps(result, curves, output))
         print(f"results and plots: {on_console(str(output))}")
     return record
 
 
-def plot_of_maps(result: dict, curves: dict, output: Path) -> dict[Path, Callable[[Path], None]]:
-    """The plot of the accuracies by threshold, or with masks of precision and recall, for [`draw_all`]."""
-    title = f"protocol {result['protocol']}, {result['num_images']} images"
-    if "pxap" in result:
-        kind, plot = "precision_recall", partial(plot_precision_recall, curves, result["pxap"], title)
-    else:
-        kind, plot = "thresholds", partial(plot_thresholds, curves, result["threshold"], title)
-    return {output / f"{kind}_{result['protocol']}.png": plot}
+def print_results(record: dict, heading: str = "SAT"):
+    print(summary(record["results"], heading))
+    for by_protocol in record["results"].values():
+        for result in by_protocol.values():
+            print_not_finite(result)
 
 
 def print_not_finite(result: dict):
@@ -277,19 +325,9 @@ def with_row_numbers(dataset: datasets.Dataset, max_samples: int | None) -> data
     return dataset
 
 
-def check_storing(model: str, settings: EvaluationSettings, stored_under: str | None):
-    if settings.localization_threshold != "validation" or stored_under is None or not os.path.isdir(model):
-        raise ValueError(
-            "`save_threshold` stores the threshold that is calibrated on the validation split under the `sat` protocol, "
-            "which post-processing follows, in a model folder: it needs `localization_threshold` to be `validation`, "
-            f"`protocol` to be `sat` or `both`, and `model` a folder. Got {settings.localization_threshold}, "
-            f"{settings.protocol} and {model}."
-        )
-
-
 def check_output(output: Path | None):
     if output is not None and output.is_file():
         raise ValueError(f"{output} is a file; give a folder to write.")
 
 
-__all__ = ["evaluate_maps", "evaluate_model"]
+__all__ = ["EvaluationOptions", "evaluate_maps", "evaluate_model"]

@@ -34,35 +34,29 @@ from .split import with_undecoded_images
 NUM_CASES = 12
 
 
-def write_report(
-    evaluation: LocalizationEvaluation, class_names: dict[int, str], dataset: datasets.Dataset, folder: Path
+def write_reports(
+    evaluations: Iterable[LocalizationEvaluation],
+    dataset: datasets.Dataset,
+    class_names: dict[int, str],
+    folder: Path,
 ):
     """
-    Writes one row an image, then the plots, and drawings of the worst and best cases.
+    Writes one row an image, then the plots, and drawings of the worst and best cases; nothing is drawn before the rows of
+    all protocols are written.
 
     Args:
-        evaluation ([`LocalizationEvaluation`]): with its images.
-        class_names (`dict[int, str]`): name of each class of the model.
+        evaluations (`Iterable[LocalizationEvaluation]`): what was found, by one protocol each, with the images.
         dataset (`datasets.Dataset`): the rows that were measured.
+        class_names (`dict[int, str]`): name of each class of the model.
         folder (`Path`): where to write.
 
     Raises:
         `RuntimeError`: if some of the plots and drawings could not be made; everything else is written then.
     """
-    write_reports([evaluation], class_names, dataset, folder)
-
-
-def write_reports(
-    evaluations: Iterable[LocalizationEvaluation],
-    class_names: dict[int, str],
-    dataset: datasets.Dataset,
-    folder: Path,
-):
-    """Several protocols' reports, as [`write_report`]: nothing is drawn before the rows of all are written."""
     drawings = {}
     for evaluation in evaluations:
         write_images(evaluation.images, class_names, folder / f"images_{evaluation.result['protocol']}.parquet")
-        drawings |= drawings_of(evaluation, class_names, dataset, folder)
+        drawings |= drawings_of(evaluation, dataset, class_names, folder)
     draw_all(drawings)
 
 
@@ -129,7 +123,7 @@ def draw_all(drawings: dict[Path, Callable[[Path], None]]):
 
 
 def drawings_of(
-    evaluation: LocalizationEvaluation, class_names: dict[int, str], dataset: datasets.Dataset, folder: Path
+    evaluation: LocalizationEvaluation, dataset: datasets.Dataset, class_names: dict[int, str], folder: Path
 ) -> dict[Path, Callable[[Path], None]]:
     """The plots and drawings of one protocol, `<what>_<protocol>.png`, as far as boxes and masks allow, for [`draw_all`]."""
     result, images = evaluation.result, evaluation.images
@@ -145,7 +139,7 @@ def drawings_of(
         by_iou = sorted(range(len(images)), key=lambda place: (images[place]["iou"], images[place]["row"]))
         for kind, places in (("worst", by_iou[:NUM_CASES]), ("best", by_iou[: -NUM_CASES - 1 : -1])):
             heading = f"protocol {protocol}, the {kind} {len(places)} of {result['num_images']}: true boxes green, predicted red"
-            draw = partial(draw_images, evaluation, places, class_names, dataset)
+            draw = partial(draw_images, evaluation, places, dataset, class_names)
             drawings[kind] = partial(_draw_sheet, draw, heading)
     if evaluation.precision_recall is not None:
         drawings["precision_recall"] = partial(
@@ -154,12 +148,22 @@ def drawings_of(
     return {folder / f"{name}_{protocol}.png": draw for name, draw in drawings.items()}
 
 
+def plots_of_maps(result: dict, curves: dict, folder: Path) -> dict[Path, Callable[[Path], None]]:
+    """The plot of [`evaluate_score_maps`]' curves, for [`draw_all`]."""
+    title = f"protocol {result['protocol']}, {result['num_images']} images"
+    if "recall" in curves:
+        name, plot = "precision_recall", partial(plot_precision_recall, curves, result["pxap"], title)
+    else:
+        name, plot = "thresholds", partial(plot_thresholds, curves, result["threshold"], title)
+    return {folder / f"{name}_{result['protocol']}.png": plot}
+
+
 def _draw_sheet(draw: Callable[[], list[Localization]], heading: str, path: Path):
     contact_sheet(draw(), path, columns=4, heading=heading)
 
 
 def draw_images(
-    evaluation: LocalizationEvaluation, places: Sequence[int], class_names: dict[int, str], dataset: datasets.Dataset
+    evaluation: LocalizationEvaluation, places: Sequence[int], dataset: datasets.Dataset, class_names: dict[int, str]
 ) -> list[Localization]:
     """
     Tiles of a contact sheet: images as the protocol shows them, with the maps that were measured, cut as they were.
@@ -167,8 +171,8 @@ def draw_images(
     Args:
         evaluation ([`LocalizationEvaluation`]): with its images.
         places (`Sequence[int]`): which of its images.
-        class_names (`dict[int, str]`): name of each class of the model.
         dataset (`datasets.Dataset`): the rows that were measured.
+        class_names (`dict[int, str]`): name of each class of the model.
 
     Returns:
         `list[Localization]`: for [`~transformers_sat.visualization.contact_sheet`].
@@ -196,8 +200,8 @@ def draw_images(
 def draw_sample(
     evaluation: LocalizationEvaluation,
     num_images: int,
-    class_names: dict[int, str],
     dataset: datasets.Dataset,
+    class_names: dict[int, str],
     heading: str,
     path: Path,
 ):
@@ -205,13 +209,13 @@ def draw_sample(
     Draws some of the measured images, taken at random, always the same ones, as [`draw_images`] does.
 
     Args:
-        evaluation, class_names, dataset: see [`draw_images`].
+        evaluation, dataset, class_names: see [`draw_images`].
         num_images (`int`): how many at most.
         heading (`str`): written above the sheet.
         path (`Path`): file to write.
     """
     places = np.random.default_rng(0).permutation(len(evaluation.images))[:num_images]
-    contact_sheet(draw_images(evaluation, places, class_names, dataset), path, heading=heading)
+    contact_sheet(draw_images(evaluation, places, dataset, class_names), path, heading=heading)
 
 
-__all__ = ["draw_all", "draw_images", "draw_sample", "drawings_of", "write_images", "write_report", "write_reports"]
+__all__ = ["draw_all", "draw_images", "draw_sample", "drawings_of", "plots_of_maps", "write_images", "write_reports"]
