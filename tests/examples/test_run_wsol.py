@@ -28,6 +28,7 @@ from types import SimpleNamespace
 
 import datasets
 import PIL.Image
+import pyarrow.parquet
 import pytest
 import torch
 import transformers
@@ -806,13 +807,28 @@ def test_classes_in_another_order(run_wsol, commanded, in_folders):
 
 
 def test_other_classes_than_the_models(run_wsol, commanded, in_folders, tmp_path):
-    """Another set of classes cannot be measured with the old classifier; it can be trained, with a new one."""
+    """A class that the model has not cannot be measured with the old classifier; it can be trained, with a new one."""
     trained, _ = commanded
+    for split in ("train", "validation", "test"):
+        (in_folders / split / "red").rename(in_folders / split / "pink")
+    others = {"model_name_or_path": trained, "num_spatial_layers": None, "dataset_name": in_folders}
+    with pytest.raises(ValueError, match="no class for 1 of the data set's 3: \\['pink'\\]"):
+        run_wsol(**others, do_train=False)
+    _, output = run_wsol(tmp_path / "trained", **others)
+    assert AutoConfig.from_pretrained(output).id2label == {0: "blue", 1: "green", 2: "pink"}
+
+
+def test_fewer_classes_than_the_models(run_wsol, commanded, in_folders, tmp_path):
+    """Measured, they are those of the model, which keeps all of its own; trained, the classifier is a new one for them."""
+    trained, _ = commanded
+    expected = pyarrow.parquet.read_table(trained / "report" / "images_sat.parquet").to_pylist()
+    right = [row["label"] == row["predicted_label"] for row in expected if row["label_name"] != "red"]
     for split in ("train", "validation", "test"):
         shutil.rmtree(in_folders / split / "red")
     others = {"model_name_or_path": trained, "num_spatial_layers": None, "dataset_name": in_folders}
-    with pytest.raises(ValueError, match="classes"):
-        run_wsol(**others, do_train=False)
+    results, output = run_wsol(**others, do_train=False)
+    assert results["test"]["top1_cls"] == pytest.approx(100 * sum(right) / len(right))
+    assert AutoConfig.from_pretrained(output).id2label == dict(enumerate(CLASS_NAMES))
     _, output = run_wsol(tmp_path / "trained", **others)
     assert AutoConfig.from_pretrained(output).id2label == {0: "blue", 1: "green"}
     assert weights(output)["classifier.convolution.bias"].shape == (2,)
