@@ -254,7 +254,9 @@ def test_results(commanded):
     ]
     cells = [cell.strip() for cell in table[3].split("|")]
     assert cells[2:4] == [f"{results['test'][name]:.1f}" for name in ("top1_cls", "gt_known_loc")]
-    assert "protocol sat at 64 px" in completed.stdout and "chosen on the validation split" in completed.stdout
+    assert "protocol sat at 64 px" in completed.stdout
+    assert "the best on these very images; 13 images in validation" in completed.stdout
+    assert "chosen on the validation split; 15 images in test" in completed.stdout
     assert str(output / "contact_sheet.png") in completed.stdout
 
 

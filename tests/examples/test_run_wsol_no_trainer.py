@@ -114,6 +114,8 @@ def test_trains_measures_and_saves(run, flags, tmp_path):
     output = run(tmp_path / "out", *flags, "--per_device_train_batch_size", "8")
     results = read_results(output / "results.json")
     assert results["num_processes"] == 1
+    assert (results["command"], results["dataset"]) == ("examples/run_wsol_no_trainer.py", "squares")
+    assert results["training"]["batch_size"] == 8 and str(tmp_path) not in json.dumps(results)
     validation, test = (results["results"][split]["sat"] for split in ("validation", "test"))
     assert (validation["num_images"], test["num_images"]) == (13, 15)
     assert test["threshold"] == validation["threshold"]
@@ -270,6 +272,7 @@ def test_two_processes_give_the_results_of_one(run, flags, tmp_path):
         json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in (tmp_path / "two", alone)
     )
     assert results["num_processes"] == 2
+    assert results["training"]["batch_size"] == 8 and results["results"].keys() == {"validation", "test"}
     assert results["results"] == expected["results"]
     assert_same_weights(alone, tmp_path / "two", tolerance=1e-5)
 

@@ -92,7 +92,7 @@ def others_client(loop, flags, folder, token):
     ]
     statuses = [main(["prepare", "imagefolder", *arguments, "--push_to_hub", "owner/images"])]
     model, data = f"{folder}/loop", [f"{folder}/squares", "--output", f"{folder}/evaluated"]
-    statuses.append(main(["evaluate", model, *data, "--threshold", "0.4"]))
+    statuses.append(main(["evaluate", model, *data, "--localization_threshold", "0.4"]))
     # figures as an older run left them, with folders
     results = json.load(open(f"{folder}/output/results.json", encoding="utf-8"))
     results |= {"model": f"{folder}/vit", "dataset": f"{folder}/squares"}
