@@ -16,8 +16,7 @@
 import logging
 
 import datasets
-from transformers import AutoConfig, AutoImageProcessor, BaseImageProcessor
-from transformers.utils import is_torchvision_available
+from transformers import AutoConfig, AutoImageProcessor
 
 from ..convert import load_backbone
 from ..data import (
@@ -36,7 +35,6 @@ from ..data.classes import class_names_of
 from ..drawn import emblem_backbone_path
 from ..metrics import get_protocol
 from ..model.configuration_sat import SATConfig
-from ..model.image_processing_pil_sat import SATImageProcessorPil
 from ..model.image_processing_sat import SATImageProcessor
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from .arguments import DataArguments, ModelArguments
@@ -69,7 +67,7 @@ def start_model(
     token: str | bool | None = None,
     revision: str = "main",
     **config_fields,
-) -> tuple[SATForWeaklySupervisedLocalization, BaseImageProcessor]:
+) -> tuple[SATForWeaklySupervisedLocalization, SATImageProcessor]:
     """
     A model to train, from a ViT, DeiT or DINOv2 backbone or from a SAT model to go on with, and its image processor.
 
@@ -86,9 +84,8 @@ def start_model(
         config_fields: fields of [`SATConfig`] that differ from the repository's, such as `area_target`.
 
     Returns:
-        `tuple` of [`SATForWeaklySupervisedLocalization`] and the image processor: [`SATImageProcessor`], without
-        torchvision [`SATImageProcessorPil`], with the normalization that the start model is used to and, from a SAT model,
-        its threshold.
+        `tuple` of [`SATForWeaklySupervisedLocalization`] and [`SATImageProcessor`], with the normalization that the start
+        model is used to and, from a SAT model, its threshold.
 
     Raises:
         `OSError`, `ValueError`: see [`~transformers_sat.convert.load_backbone`]; also if `image_size` is not one number.
@@ -101,14 +98,13 @@ def start_model(
         raise ValueError(
             f"`image_size` must be one number: the protocols compare boxes in a square, got {image_size}."
         )
-    processor_class = SATImageProcessor if is_torchvision_available() else SATImageProcessorPil
     settings = get_protocol(protocol).processor_settings(image_size)
-    return model, processor_class(**settings, **_processor_settings(name, token, revision))
+    return model, SATImageProcessor(**settings, **_processor_settings(name, token, revision))
 
 
 def set_up_model(
     name: str, class_names: list[str], model_args: ModelArguments, protocol: str, is_trained: bool
-) -> tuple[SATForWeaklySupervisedLocalization, BaseImageProcessor]:
+) -> tuple[SATForWeaklySupervisedLocalization, SATImageProcessor]:
     """[`start_model`] as a script's arguments ask for it: with fresh weights, another attention, frozen layers."""
     model, image_processor = start_model(
         name,
@@ -167,7 +163,7 @@ def set_up_training_data(
     rows: datasets.Dataset | datasets.IterableDataset,
     num_rows: int | None,
     model: SATForWeaklySupervisedLocalization,
-    image_processor: BaseImageProcessor,
+    image_processor: SATImageProcessor,
     data_args: DataArguments,
     seed: int,
 ) -> LocalizationDataset:
