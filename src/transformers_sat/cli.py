@@ -223,10 +223,10 @@ def add_evaluate(commands):
 
 
 def evaluate(options: argparse.Namespace):
-    from .evaluation.evaluate import EvaluationSettings, evaluate_model
+    from .evaluation.evaluate import EvaluationOptions, evaluate_model
 
     named = {name: value for name, value in vars(options).items() if name not in ("command", "run")}
-    evaluate_model(EvaluationSettings(**named))
+    evaluate_model(EvaluationOptions(**named))
 
 
 def add_evaluate_maps(commands):

@@ -41,7 +41,7 @@ from transformers_sat.evaluation import engine as engine_module
 from transformers_sat.evaluation import evaluate as evaluate_module
 from transformers_sat.evaluation import evaluate_localization
 from transformers_sat.evaluation import report as report_module
-from transformers_sat.evaluation.evaluate import EvaluationSettings, evaluate_model
+from transformers_sat.evaluation.evaluate import EvaluationOptions, evaluate_model
 from transformers_sat.metrics import box_iou
 from transformers_sat.results import read_results
 
@@ -120,6 +120,36 @@ def test_plots_and_drawings(report, protocol):
         assert min(pixels.shape[:2]) > 100
         assert pixels.std() > 5
     assert len(list(report.iterdir())) == 1 + 2 * 7
+
+
+def test_what_is_drawn_is_what_was_measured(saved_model, saved_data, tmp_path, monkeypatch):
+    """The model sees each image once, and the drawings have the maps and boxes of the rows."""
+    seen, drawn = [], []
+    forward = SATForWeaklySupervisedLocalization.forward
+
+    def counted(self, pixel_values, **options):
+        seen.append(len(pixel_values))
+        return forward(self, pixel_values=pixel_values, **options)
+
+    def noted(tiles, path, **options):
+        drawn.append(tiles)
+
+    monkeypatch.setattr(SATForWeaklySupervisedLocalization, "forward", counted)
+    monkeypatch.setattr(report_module, "contact_sheet", noted)
+    assert run(saved_model, saved_data, "--localization_threshold", 0.4, "--output", tmp_path) == 0
+    assert sum(seen) == NUM_TEST_IMAGES
+    rows = pyarrow.parquet.read_table(tmp_path / "images_sat.parquet").to_pylist()
+    by_iou = sorted(rows, key=lambda row: (row["iou"], row["row"]))
+    worst, best = drawn
+    assert len(worst) == len(best) == NUM_TEST_IMAGES
+    for tiles, ordered in ((worst, by_iou), (best, by_iou[::-1])):
+        for tile, row in zip(tiles, ordered, strict=True):
+            assert tile.image.size == tile.localization_map.shape == (32, 32)
+            assert list(map(list, tile.predicted_boxes)) == [row["predicted_box"]]
+            assert f"IoU {row['iou']:.2f}: {row['predicted_label_name']}" in tile.title
+            # the box is around what is above the threshold, where anything is
+            x0, y0, x1, y1 = row["predicted_box"]
+            assert (tile.localization_map[y0:y1, x0:x1] > 0.4).any() or [x0, y0, x1, y1] == [0, 0, 32, 32]
 
 
 def test_only_a_test_split(report, saved_model, saved_data, tmp_path, capsys):
@@ -258,12 +288,12 @@ def test_results_are_there_before_anything_is_drawn(saved_model, saved_data, tmp
     assert results_of(tmp_path)["sat"]["num_images"] == NUM_TEST_IMAGES
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
-    measure = evaluate_module.evaluate_localization
+    measure = evaluate_module.evaluate_split
 
-    def first_only(*arguments, protocol, **options):
-        return fail() if protocol == "wsoleval" else measure(*arguments, protocol=protocol, **options)
+    def first_only(model, image_processor, split, *arguments):
+        return fail() if split.protocol.name == "wsoleval" else measure(model, image_processor, split, *arguments)
 
-    monkeypatch.setattr(evaluate_module, "evaluate_localization", first_only)
+    monkeypatch.setattr(evaluate_module, "evaluate_split", first_only)
     with pytest.raises(DrawingError):
         run(saved_model, saved_data, "--localization_threshold", 0.5, "--protocol", "both", "--output", tmp_path)
     assert results_of(tmp_path)["sat"]["threshold"] == 0.5
@@ -273,14 +303,12 @@ def test_a_threshold_is_stored_when_it_is_chosen(saved_model, saved_data, tmp_pa
     """Not after the measured split, which may take hours and fail."""
     shutil.copytree(saved_model, tmp_path / "model")
     other_files = {path.name: path.read_bytes() for path in saved_model.iterdir() if "processor" not in path.name}
-    run_measurement = engine_module._Measurement.run
+    run_measurement = engine_module.Measurement.run
 
-    def validation_only(self, model, batch_size, num_workers, title):
-        return (
-            fail() if title.startswith("evaluation") else run_measurement(self, model, batch_size, num_workers, title)
-        )
+    def validation_only(self, *arguments):
+        return run_measurement(self, *arguments) if self.split.name == "validation" else fail()
 
-    monkeypatch.setattr(engine_module._Measurement, "run", validation_only)
+    monkeypatch.setattr(engine_module.Measurement, "run", validation_only)
     with pytest.raises(DrawingError):
         run(tmp_path / "model", saved_data, "--localization_thresholds", 0.55, 0.65, "--save_threshold")
     assert AutoImageProcessor.from_pretrained(tmp_path / "model").localization_threshold in (0.55, 0.65)
@@ -307,10 +335,10 @@ def test_a_crash_while_the_threshold_is_stored_leaves_the_processor(saved_model,
 def test_maps_that_overflow_are_named(saved_model, saved_data, tmp_path, capsys, monkeypatch):
     predict = engine_module.predict
 
-    def overflowing(model, pixel_values):
-        maps, scores, probabilities = predict(model, pixel_values)
+    def overflowing(*arguments):
+        maps, scores, loss = predict(*arguments)
         maps[0] = (torch.arange(maps[0].numel()).reshape(maps[0].shape) % 2) * 3.3e38
-        return maps, scores, probabilities
+        return maps, scores, loss
 
     monkeypatch.setattr(engine_module, "predict", overflowing)
     settings = ("--localization_threshold", 0.4, "--protocol", "wsoleval", "--batch_size", 4, "--max_samples", 6)
@@ -354,15 +382,15 @@ BATCH_SIZE = 2
 
 def measure(model: str, data: str) -> dict:
     """What one process reports: the record with all figures, and what was found in each image."""
-    record = evaluate_model(EvaluationSettings(model, data, protocol="both", batch_size=BATCH_SIZE))
+    record = evaluate_model(EvaluationOptions(model, data, protocol="both", batch_size=BATCH_SIZE))
     evaluation = evaluate_localization(
         SATForWeaklySupervisedLocalization.from_pretrained(model),
         AutoImageProcessor.from_pretrained(model),
         datasets.load_from_disk(data)["test"],
-        threshold="oracle",
+        localization_threshold="oracle",
         batch_size=BATCH_SIZE,
     )
-    maps = [localization_map.tolist() for localization_map in evaluation.localization_maps]
+    maps = evaluation.maps.tolist()
     return {"record": record, "images": evaluation.images, "maps": maps, "curve": evaluation.precision_recall}
 
 

@@ -24,20 +24,20 @@ import datasets
 import torch
 import transformers
 from accelerate import PartialState
-from transformers import BaseImageProcessor
+from transformers import BaseImageProcessor, PreTrainedConfig
 
 from ..data import EMBEDDED_DATASET, load_localization_dataset
-from ..data.loading import has_boxes, has_masks
+from ..data.classes import class_names_of
 from ..escaping import on_console
 from ..metrics import PROTOCOLS, get_protocol
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from ..results import RESULTS_FILE, results_record, summary, write_results
 from ..safe_loading import load_model
 from ..writing import replacing_files
-from .engine import LocalizationEvaluation, check_boxes, evaluate_localization
-from .pixels import PixelEvaluation, evaluate_pixels
+from .engine import EvaluationSettings, evaluate_split
 from .report import draw_all, plots_of_maps, write_reports
 from .score_maps import WsolMetadata, evaluate_score_maps
+from .split import EvaluationSplit
 
 
 # Of images whose maps are not finite.
@@ -45,7 +45,7 @@ MAX_IDS_PRINTED = 5
 
 
 @dataclass
-class EvaluationSettings:
+class EvaluationOptions:
     """
     What `transformers-sat evaluate` measures; each field is an option.
 
@@ -57,7 +57,7 @@ class EvaluationSettings:
         split (`str`, *optional*, defaults to `"test"`): split to measure.
         protocol (`str`, *optional*, defaults to `"sat"`): `"sat"`, `"wsoleval"` or `"both"`.
         localization_threshold, localization_thresholds, ten_crop, batch_size, num_workers:
-            See [`evaluate_localization`]. With two protocols, `ten_crop` is of `"sat"`.
+            See [`EvaluationSettings`]. With two protocols, `ten_crop` is of `"sat"`.
         save_threshold (`bool`, *optional*, defaults to `False`):
             Whether to store the threshold of `"sat"`, calibrated on the validation split, in the model's folder.
         max_samples (`int`, *optional*): measure only that many images of each split, drawn at random.
@@ -93,6 +93,19 @@ class EvaluationSettings:
     def stores_threshold(self, protocol: str) -> bool:
         return self.save_threshold and PROTOCOLS[protocol].fits_post_processing
 
+    def settings(self, protocol: str) -> EvaluationSettings:
+        """How one of the protocols measures."""
+        return EvaluationSettings(
+            protocol=protocol,
+            localization_threshold=self.localization_threshold,
+            localization_thresholds=self.localization_thresholds,
+            ten_crop=self.ten_crop and (PROTOCOLS[protocol].has_ten_crop or len(self.protocols) == 1),
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            keep_images=self.output is not None,
+            show_progress=True,
+        )
+
     def check(self):
         can_be_stored = self.calibrates and os.path.isdir(self.model)
         if self.save_threshold and not (can_be_stored and any(map(self.stores_threshold, self.protocols))):
@@ -108,10 +121,10 @@ class EvaluationSettings:
 
     def record(self, num_processes: int) -> dict:
         """The record for `results.json`, with no figures yet."""
-        options = asdict(self)
+        arguments = asdict(self)
         # those are fields of the record, or say nothing of the figures
         for name in ("model", "dataset", "dataset_config_name", "batch_size", "num_workers", "output"):
-            del options[name]
+            del arguments[name]
         return results_record(
             {self.split: {}},
             command="transformers-sat evaluate",
@@ -119,18 +132,18 @@ class EvaluationSettings:
             dataset=self.dataset,
             config_name=self.dataset_config_name,
             num_processes=num_processes,
-            arguments=options,
+            arguments=arguments,
         )
 
 
-def evaluate_model(settings: EvaluationSettings) -> dict:
+def evaluate_model(options: EvaluationOptions) -> dict:
     """
     Measures a saved model on a data set, prints the figures and, with `output`, writes them with plots and drawings.
 
     Started by `torchrun` or `accelerate launch`, all processes share the work, and the first one reports.
 
     Args:
-        settings ([`EvaluationSettings`]): what to measure, and how.
+        options ([`EvaluationOptions`]): what to measure, and how.
 
     Returns:
         `dict`: what was written to `results.json`, or would have been; see [`~transformers_sat.results.results_record`].
@@ -138,87 +151,77 @@ def evaluate_model(settings: EvaluationSettings) -> dict:
     Raises:
         `ValueError`: if settings do not fit each other, the model or the data set.
     """
-    settings.check()
+    options.check()
     state = start_processes()
-    model, image_processor = load_model(settings.model)
+    model, image_processor = load_model(options.model)
     model.to(state.device)
     # the main process writes the cache, the others read it
     with state.main_process_first():
-        splits = load_splits(settings, model)
-    record, evaluations = settings.record(state.num_processes), []
-    for protocol in settings.protocols:
-        evaluation = measure(settings, protocol, model, image_processor, splits)
+        rows = load_rows(options, model)
+    split, validation = splits_to_measure(rows, options, model.config)
+    record, evaluations = options.record(state.num_processes), []
+    for name in options.protocols:
+        store = partial(store_threshold, options.model, image_processor) if options.stores_threshold(name) else None
+        other = None if validation is None else validation.under(name)
+        evaluation = evaluate_split(model, image_processor, split.under(name), options.settings(name), other, store)
         evaluations.append(evaluation)
-        record["results"][settings.split][protocol] = evaluation.result
-        if state.is_main_process and settings.output is not None:
-            write_results(settings.output / RESULTS_FILE, record)
+        record["results"][options.split][name] = evaluation.result
+        if state.is_main_process and options.output is not None:
+            write_results(options.output / RESULTS_FILE, record)
     if state.is_main_process:
         print_results(record)
-        if settings.output is not None:
-            write_reports(evaluations, splits[settings.split], model.config.id2label, settings.output)
-            print(f"results, images and plots: {on_console(str(settings.output))}")
+        if options.output is not None:
+            write_reports(evaluations, rows[options.split], model.config.id2label, options.output)
+            print(f"results, images and plots: {on_console(str(options.output))}")
     return record
 
 
-def load_splits(
-    settings: EvaluationSettings, model: SATForWeaklySupervisedLocalization
-) -> dict[str, datasets.Dataset]:
-    """The split to measure and, if there is one, the validation split; `ValueError` if they cannot be measured as asked."""
-    splits = load_localization_dataset(
-        settings.dataset,
-        settings.dataset_config_name,
-        settings.image_column_name,
-        settings.label_column_name,
-        settings.objects_column_name,
-        settings.validation_fraction,
-        model_classes=list(model.config.id2label.values()),
+def load_rows(options: EvaluationOptions, model: SATForWeaklySupervisedLocalization) -> dict[str, datasets.Dataset]:
+    """The rows to measure and, if there are some, those of the validation split."""
+    rows = load_localization_dataset(
+        options.dataset,
+        options.dataset_config_name,
+        options.image_column_name,
+        options.label_column_name,
+        options.objects_column_name,
+        options.validation_fraction,
+        model_classes=class_names_of(model.config),
     )
-    if settings.split not in splits:
-        raise ValueError(f"The data set {settings.dataset} has no split `{settings.split}`, but {list(splits)}.")
+    if options.split not in rows:
+        raise ValueError(f"The data set {options.dataset} has no split `{options.split}`, but {list(rows)}.")
+    measured = {options.split, "validation"} & set(rows)
+    return {name: with_row_numbers(rows[name], options.max_samples) for name in measured}
+
+
+def splits_to_measure(
+    rows: dict[str, datasets.Dataset], options: EvaluationOptions, config: PreTrainedConfig
+) -> tuple[EvaluationSplit, EvaluationSplit | None]:
+    """The split to measure and, if the threshold is chosen on it, the validation split; `ValueError` if they cannot be."""
+    split = EvaluationSplit.of(options.split, rows[options.split], config)
     # masks alone are measured at all thresholds
-    if not has_masks_alone(splits[settings.split]):
-        check_boxes(splits[settings.split], settings.split)
-        if settings.calibrates:
-            check_calibration(splits, settings)
-    measured = {settings.split, "validation"} & set(splits)
-    return {name: with_row_numbers(splits[name], settings.max_samples) for name in measured}
-
-
-def has_masks_alone(dataset: datasets.Dataset) -> bool:
-    return has_masks(dataset) and not has_boxes(dataset)
-
-
-def measure(
-    settings: EvaluationSettings,
-    protocol: str,
-    model: SATForWeaklySupervisedLocalization,
-    image_processor: BaseImageProcessor,
-    splits: dict[str, datasets.Dataset],
-) -> LocalizationEvaluation | PixelEvaluation:
-    """What is found by one protocol: by boxes, or by masks if there are no boxes."""
-    dataset = splits[settings.split]
-    shared = {"protocol": protocol, "batch_size": settings.batch_size, "num_workers": settings.num_workers}
-    if has_masks_alone(dataset):
-        return evaluate_pixels(model, image_processor, dataset, **shared, show_progress=True)
-    return evaluate_localization(
-        model,
-        image_processor,
-        dataset,
-        **shared,
-        threshold=settings.localization_threshold,
-        validation_dataset=splits["validation"] if settings.calibrates else None,
-        thresholds=settings.localization_thresholds,
-        ten_crop=settings.ten_crop and (PROTOCOLS[protocol].has_ten_crop or len(settings.protocols) == 1),
-        with_images=settings.output is not None,
-        show_progress=True,
-        # when it is chosen: what is measured with it takes longer, and may fail
-        on_calibration=partial(store_threshold, settings.model, image_processor)
-        if settings.stores_threshold(protocol)
-        else None,
-    )
+    if split.has_masks and not split.has_boxes:
+        return split, None
+    split.check_boxes()
+    if not options.calibrates:
+        return split, None
+    if "validation" not in rows:
+        raise ValueError(
+            f"The data set {options.dataset} has neither a `validation` split nor a `train` split to set one apart from, so "
+            "the threshold cannot be calibrated: give `--localization_threshold` a number, or `oracle`."
+        )
+    if options.split == "validation":
+        raise ValueError(
+            "The threshold cannot be calibrated on the split that is measured: for `--split validation` give "
+            "`--localization_threshold` a number, or `oracle`."
+        )
+    try:
+        return split, EvaluationSplit.of("validation", rows["validation"], config).check_boxes()
+    except ValueError as error:
+        raise ValueError(f"{error} Without such, give `--localization_threshold` a number, or `oracle`.") from error
 
 
 def store_threshold(folder: str, image_processor: BaseImageProcessor, threshold: float):
+    """Called when it is chosen: what is measured with it takes longer, and may fail."""
     if not PartialState().is_main_process:
         return
     image_processor.localization_threshold = threshold
@@ -322,26 +325,9 @@ def with_row_numbers(dataset: datasets.Dataset, max_samples: int | None) -> data
     return dataset
 
 
-def check_calibration(splits: dict[str, datasets.Dataset], settings: EvaluationSettings):
-    if "validation" not in splits:
-        raise ValueError(
-            f"The data set {settings.dataset} has neither a `validation` split nor a `train` split to set one apart from, so "
-            "the threshold cannot be calibrated: give `--localization_threshold` a number, or `oracle`."
-        )
-    if settings.split == "validation":
-        raise ValueError(
-            "The threshold cannot be calibrated on the split that is measured: for `--split validation` give "
-            "`--localization_threshold` a number, or `oracle`."
-        )
-    try:
-        check_boxes(splits["validation"], "validation")
-    except ValueError as error:
-        raise ValueError(f"{error} Without such, give `--localization_threshold` a number, or `oracle`.") from error
-
-
 def check_output(output: Path | None):
     if output is not None and output.is_file():
         raise ValueError(f"{output} is a file; give a folder to write.")
 
 
-__all__ = ["EvaluationSettings", "evaluate_maps", "evaluate_model"]
+__all__ = ["EvaluationOptions", "evaluate_maps", "evaluate_model"]

@@ -11,29 +11,53 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What an evaluation leaves behind beside its figures: one row an image as Parquet, plots and drawings."""
+"""What an evaluation writes for people: one row an image, plots, the worst and the best cases, a contact sheet."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import datasets
+import numpy as np
+import torch
 
 from ..data.dataset import decode_image
 from ..metrics import get_protocol
 from ..visualization import Localization, contact_sheet
 from ..writing import replacing_file
+from .engine import LocalizationEvaluation
 from .plots import plot_by_class, plot_by_size, plot_precision_recall, plot_thresholds
+from .split import with_undecoded_images
 
 
-if TYPE_CHECKING:
-    from .engine import LocalizationEvaluation
-    from .pixels import PixelEvaluation
-
-
-# Images on each of the two contact sheets.
+# Images on each of the two sheets of cases.
 NUM_CASES = 12
+
+
+def write_reports(
+    evaluations: Iterable[LocalizationEvaluation],
+    dataset: datasets.Dataset,
+    class_names: dict[int, str],
+    folder: Path,
+):
+    """
+    Writes one row an image, then the plots, and drawings of the worst and best cases; nothing is drawn before the rows of
+    all protocols are written.
+
+    Args:
+        evaluations (`Iterable[LocalizationEvaluation]`): what was found, by one protocol each, with the images.
+        dataset (`datasets.Dataset`): the rows that were measured.
+        class_names (`dict[int, str]`): name of each class of the model.
+        folder (`Path`): where to write.
+
+    Raises:
+        `RuntimeError`: if some of the plots and drawings could not be made; everything else is written then.
+    """
+    drawings = {}
+    for evaluation in evaluations:
+        write_images(evaluation.images, class_names, folder / f"images_{evaluation.result['protocol']}.parquet")
+        drawings |= drawings_of(evaluation, dataset, class_names, folder)
+    draw_all(drawings)
 
 
 def write_images(images: list[dict], class_names: dict[int, str], path: Path):
@@ -47,21 +71,19 @@ def write_images(images: list[dict], class_names: dict[int, str], path: Path):
     """
     is_number = isinstance(images[0]["image_id"], int)
     box = datasets.List(datasets.Value("int64"), length=4)
-    features = datasets.Features(
-        {
-            "row": datasets.Value("int64"),
-            "image_id": datasets.Value("int64" if is_number else "string"),
-            "label": datasets.Value("int64"),
-            "label_name": datasets.Value("string"),
-            "predicted_label": datasets.Value("int64"),
-            "predicted_label_name": datasets.Value("string"),
-            "probability": datasets.Value("float32"),
-            "iou": datasets.Value("float64"),
-            "predicted_box": box,
-            "true_boxes": datasets.List(box),
-            "object_share": datasets.Value("float64"),
-        }
-    )
+    features = {
+        "row": datasets.Value("int64"),
+        "image_id": datasets.Value("int64" if is_number else "string"),
+        "label": datasets.Value("int64"),
+        "label_name": datasets.Value("string"),
+        "predicted_label": datasets.Value("int64"),
+        "predicted_label_name": datasets.Value("string"),
+        "probability": datasets.Value("float32"),
+        "iou": datasets.Value("float64"),
+        "predicted_box": box,
+        "true_boxes": datasets.List(box),
+        "object_share": datasets.Value("float64"),
+    }
     rows = [
         image
         | {
@@ -71,6 +93,8 @@ def write_images(images: list[dict], class_names: dict[int, str], path: Path):
         }
         for image in images
     ]
+    # those of boxes are missing where there are none
+    features = datasets.Features({name: feature for name, feature in features.items() if name in rows[0]})
     with replacing_file(path) as unfinished:
         datasets.Dataset.from_list(rows, features=features).to_parquet(unfinished)
 
@@ -98,107 +122,100 @@ def draw_all(drawings: dict[Path, Callable[[Path], None]]):
         ) from next(iter(failures.values()))
 
 
-def plots_of(
-    evaluation: "LocalizationEvaluation | PixelEvaluation", class_names: dict[int, str], folder: Path
+def drawings_of(
+    evaluation: LocalizationEvaluation, dataset: datasets.Dataset, class_names: dict[int, str], folder: Path
 ) -> dict[Path, Callable[[Path], None]]:
-    """The plots of one protocol, `<what>_<protocol>.png`, for [`draw_all`]."""
-    result, plots = evaluation.result, {}
-    if has_boxes(evaluation):
-        plots |= plots_of_maps(result, evaluation.curves, folder)
-        plots[_path("by_size", result, folder)] = partial(plot_by_size, evaluation.images, _title(result))
-        plots[_path("by_class", result, folder)] = partial(
-            plot_by_class, evaluation.images, class_names, _title(result)
-        )
+    """The plots and drawings of one protocol, `<what>_<protocol>.png`, as far as boxes and masks allow, for [`draw_all`]."""
+    result, images = evaluation.result, evaluation.images
+    protocol = result["protocol"]
+    title = f"protocol {protocol}, {result['num_images']} images"
+    drawings = {}
+    if evaluation.curves is not None:
+        drawings = {
+            "thresholds": partial(plot_thresholds, evaluation.curves, result["threshold"], title),
+            "by_size": partial(plot_by_size, images, title),
+            "by_class": partial(plot_by_class, images, class_names, title),
+        }
+        by_iou = sorted(range(len(images)), key=lambda place: (images[place]["iou"], images[place]["row"]))
+        for kind, places in (("worst", by_iou[:NUM_CASES]), ("best", by_iou[: -NUM_CASES - 1 : -1])):
+            heading = f"protocol {protocol}, the {kind} {len(places)} of {result['num_images']}: true boxes green, predicted red"
+            draw = partial(draw_images, evaluation, places, dataset, class_names)
+            drawings[kind] = partial(_draw_sheet, draw, heading)
     if evaluation.precision_recall is not None:
-        plots |= plots_of_maps(result, evaluation.precision_recall, folder)
-    return plots
+        drawings["precision_recall"] = partial(
+            plot_precision_recall, evaluation.precision_recall, result["pxap"], title
+        )
+    return {folder / f"{name}_{protocol}.png": draw for name, draw in drawings.items()}
 
 
 def plots_of_maps(result: dict, curves: dict, folder: Path) -> dict[Path, Callable[[Path], None]]:
-    """The plot of what was counted at all thresholds: of pixels, precision against recall, of boxes their accuracies."""
+    """The plot of [`evaluate_score_maps`]' curves, for [`draw_all`]."""
+    title = f"protocol {result['protocol']}, {result['num_images']} images"
     if "recall" in curves:
-        plot = partial(plot_precision_recall, curves, result["pxap"], _title(result))
-        return {_path("precision_recall", result, folder): plot}
-    plot = partial(plot_thresholds, curves, result["threshold"], _title(result))
-    return {_path("thresholds", result, folder): plot}
+        name, plot = "precision_recall", partial(plot_precision_recall, curves, result["pxap"], title)
+    else:
+        name, plot = "thresholds", partial(plot_thresholds, curves, result["threshold"], title)
+    return {folder / f"{name}_{result['protocol']}.png": plot}
 
 
-def has_boxes(evaluation: "LocalizationEvaluation | PixelEvaluation") -> bool:
-    return "threshold" in evaluation.result
+def _draw_sheet(draw: Callable[[], list[Localization]], heading: str, path: Path):
+    contact_sheet(draw(), path, columns=4, heading=heading)
 
 
-def write_reports(
-    evaluations: Sequence["LocalizationEvaluation | PixelEvaluation"],
-    dataset: datasets.Dataset,
-    class_names: dict[int, str],
-    folder: Path,
-):
+def draw_images(
+    evaluation: LocalizationEvaluation, places: Sequence[int], dataset: datasets.Dataset, class_names: dict[int, str]
+) -> list[Localization]:
     """
-    Writes one row an image, then the plots, and drawings of the worst and best cases; nothing is drawn before the rows of
-    all protocols are written.
+    Tiles of a contact sheet: images as the protocol shows them, with the maps that were measured, cut as they were.
 
     Args:
-        evaluations (`Sequence` of [`LocalizationEvaluation`] or [`PixelEvaluation`]):
-            What was found, by one protocol each; where there are boxes, with the images.
-        dataset (`datasets.Dataset`): the split that was measured.
+        evaluation ([`LocalizationEvaluation`]): with its images.
+        places (`Sequence[int]`): which of its images.
+        dataset (`datasets.Dataset`): the rows that were measured.
         class_names (`dict[int, str]`): name of each class of the model.
-        folder (`Path`): where to write.
 
-    Raises:
-        `RuntimeError`: if some of the plots and drawings could not be made; everything else is written then.
+    Returns:
+        `list[Localization]`: for [`~transformers_sat.visualization.contact_sheet`].
     """
-    drawings = {}
-    for evaluation in evaluations:
-        drawings |= plots_of(evaluation, class_names, folder)
-        if not has_boxes(evaluation):
-            continue
-        result = evaluation.result
-        write_images(evaluation.images, class_names, folder / f"images_{result['protocol']}.parquet")
-        by_iou = sorted(range(len(evaluation.images)), key=lambda number: evaluation.images[number]["iou"])
-        for kind, numbers in (("worst", by_iou[:NUM_CASES]), ("best", by_iou[: -NUM_CASES - 1 : -1])):
-            drawings[_path(kind, result, folder)] = partial(
-                draw_cases, kind, evaluation, numbers, dataset, class_names
-            )
-    draw_all(drawings)
-
-
-def draw_cases(
-    kind: str,
-    evaluation: "LocalizationEvaluation",
-    numbers: Sequence[int],
-    dataset: datasets.Dataset,
-    class_names: dict[int, str],
-    path: Path,
-):
-    """Draws some images as the protocol shows and cuts them; `kind` says in the heading which."""
-    result = evaluation.result
-    protocol, image_size = get_protocol(result["protocol"]), result["image_size"]
-    # decoded with our own limits
-    dataset = dataset.cast_column("image", datasets.Image(decode=False))
+    protocol, frame = get_protocol(evaluation.result["protocol"]), evaluation.result["image_size"]
+    dataset = with_undecoded_images(dataset)
     tiles = []
-    for number in numbers:
-        image = evaluation.images[number]
-        photo = decode_image(dataset[image["row"]]["image"]).convert("RGB")
+    for place in places:
+        image = evaluation.images[place]
         is_right = "" if image["predicted_label"] == image["label"] else f" (is {class_names[image['label']]})"
+        overlap = f"IoU {image['iou']:.2f}: " if "iou" in image else ""
+        photo = decode_image(dataset[image["row"]]["image"]).convert("RGB")
         tiles.append(
             Localization(
-                image=protocol.image_in_frame(photo, image_size),
-                localization_map=protocol.map_in_frame(evaluation.localization_maps[number], image_size),
+                image=protocol.image_in_frame(photo, frame),
+                localization_map=protocol.map_in_frame(torch.from_numpy(evaluation.maps[place]), frame),
                 predicted_boxes=[image["predicted_box"]],
-                true_boxes=protocol.drawn_boxes(image["true_boxes"]),
-                title=f"IoU {image['iou']:.2f}: {class_names[image['predicted_label']]}{is_right}",
+                true_boxes=protocol.drawn_boxes(image["true_boxes"]) if "true_boxes" in image else [],
+                title=f"{overlap}{class_names[image['predicted_label']]} {image['probability']:.2f}{is_right}",
             )
         )
-    heading = f"protocol {protocol.name}, the {kind} {len(tiles)} of {result['num_images']}"
-    contact_sheet(tiles, path, columns=4, heading=f"{heading}: true boxes green, predicted red")
+    return tiles
 
 
-def _path(name: str, result: dict, folder: Path) -> Path:
-    return folder / f"{name}_{result['protocol']}.png"
+def draw_sample(
+    evaluation: LocalizationEvaluation,
+    num_images: int,
+    dataset: datasets.Dataset,
+    class_names: dict[int, str],
+    heading: str,
+    path: Path,
+):
+    """
+    Draws some of the measured images, taken at random, always the same ones, as [`draw_images`] does.
+
+    Args:
+        evaluation, dataset, class_names: see [`draw_images`].
+        num_images (`int`): how many at most.
+        heading (`str`): written above the sheet.
+        path (`Path`): file to write.
+    """
+    places = np.random.default_rng(0).permutation(len(evaluation.images))[:num_images]
+    contact_sheet(draw_images(evaluation, places, dataset, class_names), path, heading=heading)
 
 
-def _title(result: dict) -> str:
-    return f"protocol {result['protocol']}, {result['num_images']} images"
-
-
-__all__ = ["draw_all", "plots_of_maps", "write_images", "write_reports"]
+__all__ = ["draw_all", "draw_images", "draw_sample", "drawings_of", "plots_of_maps", "write_images", "write_reports"]

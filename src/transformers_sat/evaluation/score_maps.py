@@ -154,8 +154,7 @@ def evaluate_score_maps(
     has_masks = bool(metadata.masks)
     if has_masks and localization_threshold != "oracle":
         raise ValueError(
-            "`localization_threshold` is for boxes; these data have masks, measured at all thresholds. Got "
-            f"{localization_threshold}."
+            f"`localization_threshold` is for boxes; these data have masks, measured at all thresholds. Got {localization_threshold}."
         )
     if has_masks and mask_root is None:
         raise ValueError("`mask_root` is missing: the folder that the mask files in localization.txt are relative to.")
@@ -163,11 +162,10 @@ def evaluate_score_maps(
         raise ValueError(
             f'`localization_threshold` must be "oracle" or a number from 0 to 1, got {localization_threshold!r}.'
         )
-    counter = (
-        _PixelCounter(metadata, protocol, mask_root)
-        if has_masks
-        else _BoxCounter(metadata, protocol, localization_threshold)
-    )
+    if has_masks:
+        counter = _PixelCounter(metadata, protocol, mask_root)
+    else:
+        counter = _BoxCounter(metadata, protocol, localization_threshold)
     problems, non_finite = [], []
     share = share_of_process(len(metadata.image_ids))
     is_hidden = not show_progress or process_count()[0] > 0
