@@ -304,6 +304,10 @@ def test_validation_alone():
     results = RESULTS | {"results": {"validation": RESULTS["results"]["validation"]}}
     card = card_for(results)
     assert figures_in_index(card)["validation", "sat", "gt_known_loc"] == 95.0
+    assert "this split chooses the threshold" in card
+    # measured at a threshold from elsewhere, it chose nothing
+    given = RESULTS["results"]["validation"]["sat"] | {"threshold_choice": "fixed"}
+    assert "this split chooses" not in card_for(RESULTS | {"results": {"validation": {"sat": given}}})
     assert "`validation`" in card and "`test`" not in card
     assert eval_result_entries(results) == []
 

@@ -16,6 +16,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import datasets
 import numpy as np
@@ -25,9 +26,12 @@ from ..data.dataset import decode_image
 from ..metrics import get_protocol
 from ..visualization import Localization, contact_sheet
 from ..writing import replacing_file
-from .engine import LocalizationEvaluation
 from .plots import plot_by_class, plot_by_size, plot_precision_recall, plot_thresholds
 from .split import with_undecoded_images
+
+
+if TYPE_CHECKING:
+    from .engine import LocalizationEvaluation
 
 
 # Images on each of the two sheets of cases.
@@ -35,7 +39,7 @@ NUM_CASES = 12
 
 
 def write_reports(
-    evaluations: Iterable[LocalizationEvaluation],
+    evaluations: Iterable["LocalizationEvaluation"],
     dataset: datasets.Dataset,
     class_names: dict[int, str],
     folder: Path,
@@ -123,47 +127,58 @@ def draw_all(drawings: dict[Path, Callable[[Path], None]]):
 
 
 def drawings_of(
-    evaluation: LocalizationEvaluation, dataset: datasets.Dataset, class_names: dict[int, str], folder: Path
+    evaluation: "LocalizationEvaluation", dataset: datasets.Dataset, class_names: dict[int, str], folder: Path
 ) -> dict[Path, Callable[[Path], None]]:
     """The plots and drawings of one protocol, `<what>_<protocol>.png`, as far as boxes and masks allow, for [`draw_all`]."""
     result, images = evaluation.result, evaluation.images
-    protocol = result["protocol"]
-    title = f"protocol {protocol}, {result['num_images']} images"
     drawings = {}
+    for curves in (evaluation.curves, evaluation.precision_recall):
+        if curves is not None:
+            drawings |= plots_of_maps(result, curves, folder)
     if evaluation.curves is not None:
-        drawings = {
-            "thresholds": partial(plot_thresholds, evaluation.curves, result["threshold"], title),
-            "by_size": partial(plot_by_size, images, title),
-            "by_class": partial(plot_by_class, images, class_names, title),
-        }
+        drawings[_path("by_size", result, folder)] = partial(plot_by_size, images, _title(result))
+        drawings[_path("by_class", result, folder)] = partial(plot_by_class, images, class_names, _title(result))
         by_iou = sorted(range(len(images)), key=lambda place: (images[place]["iou"], images[place]["row"]))
         for kind, places in (("worst", by_iou[:NUM_CASES]), ("best", by_iou[: -NUM_CASES - 1 : -1])):
-            heading = f"protocol {protocol}, the {kind} {len(places)} of {result['num_images']}: true boxes green, predicted red"
-            draw = partial(draw_images, evaluation, places, dataset, class_names)
-            drawings[kind] = partial(_draw_sheet, draw, heading)
-    if evaluation.precision_recall is not None:
-        drawings["precision_recall"] = partial(
-            plot_precision_recall, evaluation.precision_recall, result["pxap"], title
-        )
-    return {folder / f"{name}_{protocol}.png": draw for name, draw in drawings.items()}
+            drawings[_path(kind, result, folder)] = partial(
+                _draw_cases, kind, evaluation, places, dataset, class_names
+            )
+    return drawings
 
 
 def plots_of_maps(result: dict, curves: dict, folder: Path) -> dict[Path, Callable[[Path], None]]:
-    """The plot of [`evaluate_score_maps`]' curves, for [`draw_all`]."""
-    title = f"protocol {result['protocol']}, {result['num_images']} images"
+    """The plot of what was counted at all thresholds, of boxes or of pixels, for [`draw_all`]."""
     if "recall" in curves:
-        name, plot = "precision_recall", partial(plot_precision_recall, curves, result["pxap"], title)
+        name, plot = "precision_recall", partial(plot_precision_recall, curves, result["pxap"], _title(result))
     else:
-        name, plot = "thresholds", partial(plot_thresholds, curves, result["threshold"], title)
-    return {folder / f"{name}_{result['protocol']}.png": plot}
+        name, plot = "thresholds", partial(plot_thresholds, curves, result["threshold"], _title(result))
+    return {_path(name, result, folder): plot}
 
 
-def _draw_sheet(draw: Callable[[], list[Localization]], heading: str, path: Path):
-    contact_sheet(draw(), path, columns=4, heading=heading)
+def _path(name: str, result: dict, folder: Path) -> Path:
+    return folder / f"{name}_{result['protocol']}.png"
+
+
+def _title(result: dict) -> str:
+    return f"protocol {result['protocol']}, {result['num_images']} images"
+
+
+def _draw_cases(
+    kind: str,
+    evaluation: "LocalizationEvaluation",
+    places: Sequence[int],
+    dataset: datasets.Dataset,
+    class_names: dict[int, str],
+    path: Path,
+):
+    result = evaluation.result
+    heading = f"protocol {result['protocol']}, the {kind} {len(places)} of {result['num_images']}"
+    tiles = draw_images(evaluation, places, dataset, class_names)
+    contact_sheet(tiles, path, columns=4, heading=f"{heading}: true boxes green, predicted red")
 
 
 def draw_images(
-    evaluation: LocalizationEvaluation, places: Sequence[int], dataset: datasets.Dataset, class_names: dict[int, str]
+    evaluation: "LocalizationEvaluation", places: Sequence[int], dataset: datasets.Dataset, class_names: dict[int, str]
 ) -> list[Localization]:
     """
     Tiles of a contact sheet: images as the protocol shows them, with the maps that were measured, cut as they were.
@@ -198,7 +213,7 @@ def draw_images(
 
 
 def draw_sample(
-    evaluation: LocalizationEvaluation,
+    evaluation: "LocalizationEvaluation",
     num_images: int,
     dataset: datasets.Dataset,
     class_names: dict[int, str],
