@@ -48,7 +48,8 @@ from transformers_sat.data import (
 from transformers_sat.drawn import emblem_backbone_path
 from transformers_sat.metrics import get_protocol
 from transformers_sat.model.modeling_sat import SATPooledConvolution
-from transformers_sat.training import LocalizationMetrics, LocalizationTrainer, format_table
+from transformers_sat.results import BASELINES, RESULTS_FILE, format_table, read_results
+from transformers_sat.training import LocalizationMetrics, LocalizationTrainer
 from transformers_sat.writing import write_text
 
 
@@ -102,7 +103,9 @@ def run_sat(seed: int, flags: list[str], output_dir: str) -> dict:
     finished = subprocess.run(command + quiet, cwd=ROOT, capture_output=True, text=True)
     if finished.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed:\n{finished.stderr[-3000:]}")
-    return json.loads(Path(output_dir, "results.json").read_text(encoding="utf-8"))
+    record = read_results(Path(output_dir, RESULTS_FILE))
+    figures = {split: by_protocol["sat"] for split, by_protocol in record["results"].items()}
+    return figures | {"train_seconds": record.get("train_seconds", 0.0)}
 
 
 def run_cam(seed: int, output_dir: str) -> dict:
@@ -192,8 +195,8 @@ def main():
             "test": summarize(runs),
             "train_seconds": [run.get("train_seconds", 0.0) for run in runs],
         }
-        for name, title in (("whole_image", "whole image"), ("center_box", "best centre box")):
-            results[title] = runs[0]["test"][name]
+        for name in ("whole_image", "center_box"):
+            results[BASELINES[name]] = runs[0]["test"][name]
         # after each row, so that an interruption loses one row at most
         write(results, options.output)
     write(results, options.output)

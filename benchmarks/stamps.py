@@ -34,7 +34,7 @@ import datasets
 import torch
 import transformers
 
-from transformers_sat.training import format_table
+from transformers_sat.results import BASELINES, RESULTS_FILE, format_table, read_results
 from transformers_sat.writing import write_json
 
 
@@ -46,7 +46,7 @@ ROWS = {
     "SAT, area target .25": ["--area_target", "0.25"],
     "SAT, not trained": ["--do_train", "False"],
 }
-FIGURES = ("top1_cls", "gt_known_loc", "top1_loc", "iou30", "iou50", "iou70", "mean_iou_levels", "threshold")
+FIGURES = ("top1_cls", "gt_known_loc", "top1_loc", "iou30", "iou50", "iou70", "mean_iou_levels", "pxap", "threshold")
 
 
 def main():
@@ -93,14 +93,11 @@ def run(*arguments: str):
 
 def figures(output: Path) -> dict:
     """What a run found on the test split, with its baselines, and on the clean and the cluttered part of it."""
-    results = json.loads((output / "results.json").read_text(encoding="utf-8"))
-    test = results["test"]
+    results = read_results(output / RESULTS_FILE)
+    test = results["results"]["test"]["sat"]
     found = {name: test[name] for name in FIGURES}
-    found |= {"pxap": test["pixel_average_precision"]["pxap"], "train_seconds": results.get("train_seconds")}
-    found["baselines"] = {
-        "whole image": test["whole_image"] | {"pxap": test["pixel_average_precision"]["whole_image"]["pxap"]},
-        "best centre box": test["center_box"],
-    }
+    found["train_seconds"] = results.get("train_seconds")
+    found["baselines"] = {title: test[name] for name, title in BASELINES.items()}
     images = datasets.Dataset.from_parquet(str(output / "report" / "images_sat.parquet"))
     for part in ("clean", "cluttered"):
         rows = [row for row in images if row["image_id"].endswith(part)]
@@ -120,15 +117,13 @@ def percent(values: list[bool]) -> float:
 
 
 def table(record: dict, seed: str) -> str:
-    rows, areas = {}, {}
+    rows = {}
     for heading in ROWS:
         found = record["runs"][heading][seed]
-        rows[heading], areas[heading] = found, found["pxap"]
+        rows[heading] = found
         rows |= {f"{heading}, {part}": found[part] for part in ("clean", "cluttered")}
-    baselines = record["runs"][next(iter(ROWS))][seed]["baselines"]
-    rows |= baselines
-    areas["whole image"] = baselines["whole image"]["pxap"]
-    return format_table(rows) + "\n\nPxAP: " + ", ".join(f"{heading} {value:.1f}" for heading, value in areas.items())
+    rows |= record["runs"][next(iter(ROWS))][seed]["baselines"]
+    return format_table(rows)
 
 
 if __name__ == "__main__":

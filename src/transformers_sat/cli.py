@@ -189,11 +189,11 @@ def add_evaluate(commands):
     parser.add_argument(
         "dataset", help="`emblems` (embedded), a data set on the Hub, or a folder (saved, Parquet, imagefolder)"
     )
-    parser.add_argument("--config_name", help="configuration of a data set on the Hub")
+    parser.add_argument("--dataset_config_name", help="configuration of a data set on the Hub")
     parser.add_argument("--split", default="test", help="split to measure (test)")
-    parser.add_argument("--image_column", default="image", help="column of the images (image)")
-    parser.add_argument("--label_column", default="label", help="column of the classes (label)")
-    parser.add_argument("--objects_column", default="objects", help="column of the boxes (objects)")
+    parser.add_argument("--image_column_name", default="image", help="column of the images (image)")
+    parser.add_argument("--label_column_name", default="label", help="column of the classes (label)")
+    parser.add_argument("--objects_column_name", default="objects", help="column of the boxes (objects)")
     parser.add_argument(
         "--validation_fraction",
         type=float,
@@ -202,12 +202,15 @@ def add_evaluate(commands):
     )
     parser.add_argument("--protocol", choices=["sat", "wsoleval", "both"], default="sat", help="(sat)")
     parser.add_argument(
+        "--localization_threshold",
         "--threshold",
         type=threshold_choice,
         default="validation",
         help="`validation` (default): the best on the validation split; `oracle`: on the measured split; or a number",
     )
-    parser.add_argument("--thresholds", type=float, nargs="+", help="what is chosen from; the protocol's by default")
+    parser.add_argument(
+        "--localization_thresholds", type=float, nargs="+", help="what is chosen from; the protocol's by default"
+    )
     parser.add_argument("--ten_crop", action="store_true", help="class of ten crops, for the protocol sat")
     parser.add_argument(
         "--save_threshold", action="store_true", help="store the calibrated threshold in the model folder"
@@ -220,9 +223,10 @@ def add_evaluate(commands):
 
 
 def evaluate(options: argparse.Namespace):
-    from .evaluation.evaluate import evaluate_model
+    from .evaluation.evaluate import EvaluationOptions, evaluate_model
 
-    evaluate_model(**{name: value for name, value in vars(options).items() if name not in ("command", "run")})
+    named = {name: value for name, value in vars(options).items() if name not in ("command", "run")}
+    evaluate_model(EvaluationOptions(**named))
 
 
 def add_evaluate_maps(commands):
@@ -234,7 +238,11 @@ def add_evaluate_maps(commands):
     parser.add_argument("--split", help="folder below the metadata that has the image_ids.txt, such as test")
     parser.add_argument("--protocol", choices=["wsoleval", "sat"], default="wsoleval", help="(wsoleval)")
     parser.add_argument(
-        "--threshold", type=threshold_choice, default="oracle", help="`oracle` (default): the best; or a number"
+        "--localization_threshold",
+        "--threshold",
+        type=threshold_choice,
+        default="oracle",
+        help="`oracle` (default): the best; or a number",
     )
     parser.add_argument("--mask_root", type=Path, help="folder that the metadata's mask files are relative to")
     parser.add_argument("--output", type=Path, help="folder for results.json and plots")

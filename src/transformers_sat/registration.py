@@ -67,4 +67,4 @@ def register():
     )
 
 
-__all__ = ["register"]
+__all__ = ["HEAD_AUTO_CLASSES", "register"]

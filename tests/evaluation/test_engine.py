@@ -29,9 +29,16 @@ from small_evaluation import (
 )
 from square_images import CLASS_NAMES, square_split
 
-from transformers_sat.evaluation import evaluate_localization
-from transformers_sat.evaluation.images import class_numbers_of, read_mask, ten_crops
-from transformers_sat.metrics import BoxAccuracy, PixelAveragePrecision
+from transformers_sat.data.dataset import read_mask
+from transformers_sat.evaluation import (
+    EvaluationSettings,
+    EvaluationSplit,
+    evaluate_localization,
+    evaluate_split,
+    evaluate_splits,
+)
+from transformers_sat.evaluation.images import ten_crops
+from transformers_sat.metrics import BoxAccuracy, PixelAveragePrecision, boxes_from_map
 
 
 SIZE = 32
@@ -98,7 +105,9 @@ def split() -> datasets.Dataset:
 @pytest.mark.parametrize("protocol", ["sat", "wsoleval"])
 def test_equals_the_metric_by_hand(split, protocol):
     thresholds = THRESHOLDS if protocol == "sat" else None
-    evaluation = evaluated(split, protocol=protocol, threshold="oracle", thresholds=thresholds)
+    evaluation = evaluated(
+        split, protocol=protocol, localization_threshold="oracle", localization_thresholds=thresholds
+    )
     expected = counted_by_hand(split, protocol, thresholds)
     figures = expected.compute()
     assert figures["num_images"] == NUM_TEST_IMAGES
@@ -115,7 +124,7 @@ def test_equals_the_metric_by_hand(split, protocol):
 
 @pytest.mark.parametrize("protocol", ["sat", "wsoleval"])
 def test_images_tell_what_was_counted(split, protocol):
-    evaluation = evaluated(split, protocol=protocol, threshold="oracle")
+    evaluation = evaluated(split, protocol=protocol, localization_threshold="oracle")
     result, images = evaluation.result, evaluation.images
     assert [image["row"] for image in images] == list(range(NUM_TEST_IMAGES))
     assert [image["image_id"] for image in images] == list(range(NUM_TEST_IMAGES))
@@ -132,16 +141,16 @@ def test_images_tell_what_was_counted(split, protocol):
 
 
 def test_batches_and_workers_do_not_matter(split):
-    expected = evaluated(split, threshold="oracle").result
+    expected = evaluated(split, localization_threshold="oracle").result
     for batch_size, num_workers in ((1, 0), (64, 2)):
         evaluation = evaluate_localization(
             small_model(),
             small_processor(),
             split,
-            threshold="oracle",
+            localization_threshold="oracle",
             batch_size=batch_size,
             num_workers=num_workers,
-            with_images=False,
+            keep_images=False,
         )
         assert evaluation.result == expected
         assert evaluation.images == []
@@ -149,15 +158,15 @@ def test_batches_and_workers_do_not_matter(split):
 
 def test_settings_of_the_processor_do_not_change_the_protocol(split):
     """A processor that is saved for use on whole images, or with a crop, only gives mean and deviation."""
-    expected = evaluated(split, threshold="oracle").result
+    expected = evaluated(split, localization_threshold="oracle").result
     other = small_processor()
     other.size, other.do_center_crop, other.do_resize = {"height": 80, "width": 48}, True, False
-    assert evaluate_localization(small_model(), other, split, threshold="oracle").result == expected
+    assert evaluate_localization(small_model(), other, split, localization_threshold="oracle").result == expected
 
 
 def test_training_goes_on_afterwards(split):
     model = small_model().train()
-    evaluate_localization(model, small_processor(), split, threshold=0.5)
+    evaluate_localization(model, small_processor(), split, localization_threshold=0.5)
     assert model.training
 
 
@@ -166,8 +175,10 @@ def test_training_goes_on_afterwards(split):
 
 def test_threshold_of_the_validation_split(split):
     validation = two_box_split(7, first=50)
-    calibrated = evaluated(validation, threshold="oracle", thresholds=THRESHOLDS).result
-    result = evaluated(split, threshold="validation", validation_dataset=validation, thresholds=THRESHOLDS).result
+    calibrated = evaluated(validation, localization_threshold="oracle", localization_thresholds=THRESHOLDS).result
+    result = evaluated(
+        split, localization_threshold="validation", validation_dataset=validation, localization_thresholds=THRESHOLDS
+    ).result
     assert result["threshold_choice"] == "validation"
     assert result["threshold"] == calibrated["threshold"]
     assert result["calibration"]["num_images"] == 7
@@ -179,7 +190,7 @@ def test_threshold_of_the_validation_split(split):
 @pytest.mark.parametrize("protocol", ["sat", "wsoleval"])
 @pytest.mark.parametrize("threshold", [0.4, 0.1234])
 def test_given_threshold(split, protocol, threshold):
-    result = evaluated(split, protocol=protocol, threshold=threshold).result
+    result = evaluated(split, protocol=protocol, localization_threshold=threshold).result
     assert (result["threshold_choice"], result["threshold"]) == ("fixed", threshold)
     expected = counted_by_hand(split, protocol, [threshold]).compute(threshold)
     assert result["gt_known_loc"] == expected["gt_known_loc"]
@@ -198,7 +209,7 @@ def test_given_threshold(split, protocol, threshold):
 )
 def test_threshold_that_cannot_be(split, threshold, message):
     with pytest.raises(ValueError, match=message):
-        evaluated(split, threshold=threshold)
+        evaluated(split, localization_threshold=threshold)
 
 
 # Ten crops.
@@ -215,8 +226,8 @@ def test_ten_crops_are_the_corners_and_the_centre_and_their_mirror_images():
 
 def test_ten_crop_classification(split):
     """Crop by crop: the mean of ten softmaxes, and the map of the centre crop as without them."""
-    evaluation = evaluated(split, threshold=0.4, ten_crop=True)
-    single = evaluated(split, threshold=0.4)
+    evaluation = evaluated(split, localization_threshold=0.4, ten_crop=True)
+    single = evaluated(split, localization_threshold=0.4)
     model = small_model()
     for row, image, single_image in zip(split, evaluation.images, single.images, strict=True):
         pixels = pixels_of(row["image"], RESIZED)
@@ -237,7 +248,7 @@ def test_ten_crop_classification(split):
 
 def test_the_other_protocol_crops_nothing(split):
     with pytest.raises(ValueError, match='`ten_crop` is of the "sat" protocol'):
-        evaluated(split, protocol="wsoleval", threshold=0.4, ten_crop=True)
+        evaluated(split, protocol="wsoleval", localization_threshold=0.4, ten_crop=True)
 
 
 # Masks.
@@ -245,7 +256,7 @@ def test_the_other_protocol_crops_nothing(split):
 
 @pytest.mark.parametrize("protocol", ["sat", "wsoleval"])
 def test_pixels_are_measured_where_there_are_masks(split, protocol):
-    evaluation = evaluated(with_masks(split), protocol=protocol, threshold=0.4)
+    evaluation = evaluated(with_masks(split), protocol=protocol, localization_threshold=0.4)
     metric = PixelAveragePrecision(image_size=SIZE)
     model = small_model()
     start = (RESIZED - SIZE) // 2
@@ -265,9 +276,9 @@ def test_pixels_are_measured_where_there_are_masks(split, protocol):
         metric.update(outputs.localization_map, [mask], [in_frame(ignored)])
     figures = metric.compute()
     # one by one or in batches, the model's last digits differ, and now and then a pixel changes its step
-    assert evaluation.result["pixel_average_precision"]["pxap"] == pytest.approx(figures["pxap"], abs=1e-3)
+    assert evaluation.result["pxap"] == pytest.approx(figures["pxap"], abs=1e-3)
     for baseline in ("whole_image", "center"):
-        assert evaluation.result["pixel_average_precision"][baseline] == figures[baseline]
+        assert evaluation.result[baseline]["pxap"] == figures[baseline]["pxap"]
     np.testing.assert_allclose(evaluation.precision_recall["precision"], metric.curve()["precision"], atol=1e-2)
     assert [image["image_id"] for image in evaluation.images][:2] == ["square 0", "square 1"]
 
@@ -284,14 +295,14 @@ def test_pixels_are_not_measured_where_a_mask_is_missing(split, caplog):
     masked = masked.map(
         lambda row, index: {"mask": None if index == 5 else row["mask"]}, with_indices=True, features=masked.features
     )
-    assert "pixel_average_precision" not in evaluated(masked, threshold=0.4).result
+    assert "pxap" not in evaluated(masked, localization_threshold=0.4).result
 
 
 def test_without_an_ignore_mask_nothing_is_left_out(split):
     def with_ignore_mask(content) -> float:
         masked = with_masks(split)
         masked = masked.map(lambda row: {"ignore_mask": content}, features=masked.features)
-        return evaluated(masked, threshold=0.4).result["pixel_average_precision"]["pxap"]
+        return evaluated(masked, localization_threshold=0.4).result["pxap"]
 
     assert (
         with_ignore_mask(None)
@@ -305,33 +316,113 @@ def test_without_an_ignore_mask_nothing_is_left_out(split):
 
 def test_without_boxes():
     with pytest.raises(ValueError, match="evaluation split.*`objects` with `bbox`.*'image', 'label'"):
-        evaluated(square_split(3, with_boxes=False), threshold=0.4)
+        evaluated(square_split(3, with_boxes=False), localization_threshold=0.4)
+
+
+def test_a_split_without_boxes_or_masks_has_its_classes_measured(split):
+    """With the same figures as beside boxes; a first five needs five classes."""
+    bare = split.remove_columns("objects")
+    model, processor = small_model(), small_processor()
+    found = evaluate_split(
+        model, processor, EvaluationSplit.of("test", bare, model.config), EvaluationSettings(batch_size=4)
+    )
+    expected = evaluated(split, localization_threshold=0.4)
+    for name in ("protocol", "image_size", "num_images", "top1_cls", "top5_cls"):
+        assert found.result[name] == expected.result[name], name
+    assert not any("loc" in name or "iou" in name or "pxap" in name for name in found.result)
+    assert (found.curves, found.precision_recall) == (None, None)
+    for image, other in zip(found.images, expected.images, strict=True):
+        assert image.items() <= other.items()
+        assert set(other) - set(image) == {"iou", "true_boxes", "object_share"}
+
+
+def test_the_maps_that_were_measured_are_kept(split):
+    """At the grid's size, in the order of the images, and what the boxes were cut from."""
+    evaluation = evaluated(split, localization_threshold=0.4)
+    model = small_model()
+    assert evaluation.maps.dtype == np.float32
+    for row, image, localization_map in zip(split, evaluation.images, evaluation.maps, strict=True):
+        with torch.no_grad():
+            expected = model(pixel_values=shown(row, "sat")[None]).localization_map[0]
+        torch.testing.assert_close(torch.from_numpy(localization_map), expected, atol=1e-5, rtol=0)
+        box = boxes_from_map(torch.from_numpy(localization_map), [0.4], "sat", SIZE)[0]
+        assert image["predicted_box"] == box.tolist()
+    assert evaluated(split, localization_threshold=0.4, keep_images=False).maps is None
+
+
+def test_the_splits_of_a_run(split):
+    """Validation chooses the threshold, which the processor keeps; the test split is measured at it, and says so."""
+    model, processor = small_model(), small_processor()
+    rows = {"validation": two_box_split(7, first=50), "test": split}
+    splits = {name: EvaluationSplit.of(name, data, model.config) for name, data in rows.items()}
+    settings = EvaluationSettings(localization_thresholds=THRESHOLDS, batch_size=4)
+    found = dict(evaluate_splits(model, processor, splits, settings))
+    chosen = counted_by_hand(rows["validation"], "sat", THRESHOLDS).compute()
+    expected = counted_by_hand(split, "sat", THRESHOLDS).compute(chosen["threshold"])
+    assert processor.localization_threshold == chosen["threshold"]
+    assert [found[name].result["threshold_choice"] for name in rows] == ["oracle", "validation"]
+    for name, figures in (("validation", chosen), ("test", expected)):
+        for figure in ("threshold", "num_images", "gt_known_loc", "top1_loc", "iou30"):
+            assert found[name].result[figure] == figures[figure]
+
+    processor = small_processor()
+    processor.localization_threshold = 0.55
+    rows["validation"] = rows["validation"].remove_columns("objects")
+    splits = {name: EvaluationSplit.of(name, data, model.config) for name, data in rows.items()}
+    found = dict(evaluate_splits(model, processor, splits, settings))
+    assert processor.localization_threshold == 0.55
+    assert (found["test"].result["threshold"], found["test"].result["threshold_choice"]) == (0.55, "fixed")
+
+
+def test_what_a_split_can_be_measured_by(split):
+    config = small_model().config
+    masked = with_masks(split)
+
+    def found(dataset) -> tuple[bool, bool, bool]:
+        looked_at = EvaluationSplit.of("test", dataset, config)
+        return looked_at.has_boxes, looked_at.has_masks, looked_at.has_labels
+
+    assert found(split) == (True, False, True)
+    assert found(masked) == (True, True, True)
+    assert found(masked.remove_columns("objects")) == (False, True, True)
+    assert found(split.remove_columns(["objects", "label"])) == (False, False, False)
+    # what other libraries call a test set without classes
+    hidden = split.remove_columns("label").add_column("label", [-1] * len(split))
+    assert found(hidden) == (True, False, False)
+    # words, not images
+    assert found(split.add_column("mask", ["none"] * len(split))) == (True, False, True)
+
+
+@pytest.mark.parametrize(
+    "column, value, message",
+    [
+        ("label", -1, "classes for some of its images only"),
+        ("label", None, "classes for some of its images only"),
+    ],
+)
+def test_splits_that_cannot_be_measured(split, column, value, message):
+    values = [value, *split[column][1:]]
+    broken = split.remove_columns(column).add_column(column, values)
+    with pytest.raises(ValueError, match=f"test split .*{message}"):
+        EvaluationSplit.of("test", broken, small_model().config)
+
+
+def test_a_split_without_classes_is_not_measured(split):
+    model = small_model()
+    unlabelled = EvaluationSplit.of("test", split.remove_columns("label"), model.config)
+    with pytest.raises(ValueError, match="test split cannot be measured.*no classes.*`label`"):
+        evaluate_split(model, small_processor(), unlabelled, EvaluationSettings(localization_threshold=0.4))
+    with pytest.raises(ValueError, match="no column `image`"):
+        EvaluationSplit.of("test", split.remove_columns("image"), model.config)
+    with pytest.raises(ValueError, match="square frame.*48"):
+        EvaluationSplit.of("test", split, small_model(image_size=(32, 48)).config)
 
 
 def test_without_images(split):
     with pytest.raises(ValueError, match="has no images"):
-        evaluated(split.select([]), threshold=0.4)
+        evaluated(split.select([]), localization_threshold=0.4)
 
 
 def test_validation_without_boxes(split):
     with pytest.raises(ValueError, match="validation split"):
         evaluated(split, validation_dataset=square_split(3, with_boxes=False))
-
-
-def with_classes(split: datasets.Dataset, names: list[str]) -> datasets.Dataset:
-    return split.cast_column("label", datasets.ClassLabel(names=names))
-
-
-def test_classes_are_matched_by_name():
-    split, config = square_split(3), small_model().config
-    assert class_numbers_of(split, config) == [3, 1, 0]
-    assert class_numbers_of(with_classes(split, MODEL_CLASSES), config) is None
-    assert class_numbers_of(with_classes(split, MODEL_CLASSES[:4]), config) is None
-    # nothing in common, as with a model whose classes were never named: by number
-    assert class_numbers_of(with_classes(split, ["a", "b", "c"]), config) is None
-
-
-@pytest.mark.parametrize("names", [["red", "green", "pink"], list("abcdef")])
-def test_classes_that_the_model_does_not_have(names):
-    with pytest.raises(ValueError, match=f"no class for .*'{names[-1]}'"):
-        class_numbers_of(with_classes(square_split(3), names), small_model().config)

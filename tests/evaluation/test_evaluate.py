@@ -41,8 +41,9 @@ from transformers_sat.evaluation import engine as engine_module
 from transformers_sat.evaluation import evaluate as evaluate_module
 from transformers_sat.evaluation import evaluate_localization
 from transformers_sat.evaluation import report as report_module
-from transformers_sat.evaluation.evaluate import evaluate_model
+from transformers_sat.evaluation.evaluate import EvaluationOptions, evaluate_model
 from transformers_sat.metrics import box_iou
+from transformers_sat.results import read_results
 
 
 PROTOCOLS = ("sat", "wsoleval")
@@ -60,28 +61,34 @@ def report(saved_model, saved_data, tmp_path_factory):
     return folder
 
 
-def results_of(folder) -> dict:
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+def results_of(folder, split: str = "test") -> dict:
+    """The figures of a split by protocol, as the file has them."""
+    record = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert list(record["results"]) == [split]
+    return record["results"][split]
 
 
 # What it writes.
 
 
 def test_results(report, saved_model, saved_data):
-    record = results_of(report)
+    record = read_results(report / "results.json")
+    assert record["schema_version"] == 1
     assert (record["model"], record["dataset"]) == (str(saved_model), str(saved_data))
-    assert (record["split"], record["num_processes"]) == ("test", 1)
+    assert (record["command"], record["num_processes"]) == ("transformers-sat evaluate", 1)
+    assert record["arguments"]["localization_threshold"] == "validation" and record["arguments"]["ten_crop"]
     assert record["versions"]["torch"] == torch.__version__
     assert {"transformers_sat", "transformers", "datasets", "numpy", "python"} <= set(record["versions"])
-    assert list(record["results"]) == list(PROTOCOLS)
-    for protocol, result in record["results"].items():
+    assert list(record["results"]) == ["test"] and list(record["results"]["test"]) == list(PROTOCOLS)
+    for protocol, result in record["results"]["test"].items():
         assert result["protocol"] == protocol
         assert result["num_images"] == NUM_TEST_IMAGES
         assert result["threshold_choice"] == "validation"
         assert result["calibration"]["num_images"] == 7
         assert result["calibration"]["threshold"] == result["threshold"]
         assert 0 <= result["whole_image"]["gt_known_loc"] <= result["center_box"]["gt_known_loc"] <= 100
-        assert 0 < result["pixel_average_precision"]["pxap"] < 100
+        assert 0 < result["pxap"] < 100
+        assert 0 < result["whole_image"]["pxap"] < result["center"]["pxap"] < 100
         assert result["ten_crop"] == (protocol == "sat")
 
 
@@ -89,7 +96,7 @@ def test_results(report, saved_model, saved_data):
 def test_one_row_a_image(report, protocol):
     rows = datasets.load_dataset("parquet", data_files=str(report / f"images_{protocol}.parquet"), split="train")
     assert rows.column_names == pyarrow.parquet.read_table(report / f"images_{protocol}.parquet").column_names
-    result = results_of(report)["results"][protocol]
+    result = results_of(report)[protocol]
     assert rows["row"][:] == list(range(NUM_TEST_IMAGES))
     assert rows["image_id"][:] == [f"square {index}" for index in range(NUM_TEST_IMAGES)]
     ious = np.array(rows["iou"])
@@ -115,32 +122,65 @@ def test_plots_and_drawings(report, protocol):
     assert len(list(report.iterdir())) == 1 + 2 * 7
 
 
+def test_what_is_drawn_is_what_was_measured(saved_model, saved_data, tmp_path, monkeypatch):
+    """The model sees each image once, and the drawings have the maps and boxes of the rows."""
+    seen, drawn = [], []
+    forward = SATForWeaklySupervisedLocalization.forward
+
+    def counted(self, pixel_values, **options):
+        seen.append(len(pixel_values))
+        return forward(self, pixel_values=pixel_values, **options)
+
+    def noted(tiles, path, **options):
+        drawn.append(tiles)
+
+    monkeypatch.setattr(SATForWeaklySupervisedLocalization, "forward", counted)
+    monkeypatch.setattr(report_module, "contact_sheet", noted)
+    assert run(saved_model, saved_data, "--localization_threshold", 0.4, "--output", tmp_path) == 0
+    assert sum(seen) == NUM_TEST_IMAGES
+    rows = pyarrow.parquet.read_table(tmp_path / "images_sat.parquet").to_pylist()
+    by_iou = sorted(rows, key=lambda row: (row["iou"], row["row"]))
+    worst, best = drawn
+    assert len(worst) == len(best) == NUM_TEST_IMAGES
+    for tiles, ordered in ((worst, by_iou), (best, by_iou[::-1])):
+        for tile, row in zip(tiles, ordered, strict=True):
+            assert tile.image.size == tile.localization_map.shape == (32, 32)
+            assert list(map(list, tile.predicted_boxes)) == [row["predicted_box"]]
+            assert f"IoU {row['iou']:.2f}: {row['predicted_label_name']}" in tile.title
+            # the box is around what is above the threshold, where anything is
+            x0, y0, x1, y1 = row["predicted_box"]
+            assert (tile.localization_map[y0:y1, x0:x1] > 0.4).any() or [x0, y0, x1, y1] == [0, 0, 32, 32]
+
+
 def test_only_a_test_split(report, saved_model, saved_data, tmp_path, capsys):
     """What there is is measured, as with the other splits beside it; a threshold cannot be calibrated on it."""
     test = datasets.load_from_disk(str(saved_data))["test"]
     datasets.DatasetDict(test=test).save_to_disk(tmp_path / "test alone")
     assert run(saved_model, tmp_path / "test alone", "--output", tmp_path / "report") == 1
     assert "neither a `validation` split nor a `train` split" in capsys.readouterr().err
-    expected = results_of(report)["results"]["sat"]
-    arguments = ("--ten_crop", "--threshold", expected["threshold"], "--output", tmp_path / "report")
+    expected = results_of(report)["sat"]
+    arguments = ("--ten_crop", "--localization_threshold", expected["threshold"], "--output", tmp_path / "report")
     assert run(saved_model, tmp_path / "test alone", *arguments) == 0
-    result = results_of(tmp_path / "report")["results"]["sat"]
+    result = results_of(tmp_path / "report")["sat"]
     for name in ("num_images", "top1_cls", "gt_known_loc", "top1_loc"):
         assert result[name] == expected[name]
 
 
 def test_what_is_printed(saved_model, saved_data, capsys):
-    assert run(saved_model, saved_data, "--threshold", 0.4, "--protocol", "both", "--max_samples", 5) == 0
+    assert run(saved_model, saved_data, "--localization_threshold", 0.4, "--protocol", "both", "--max_samples", 5) == 0
     printed = capsys.readouterr().out
     for expected in ("Top-1 Cls", "GT-known Loc", "| whole image", "| best centre box", "protocol sat at 32 px"):
         assert expected in printed
-    assert "protocol wsoleval at 32 px; threshold 0.4, given; 5 images; BoxAcc" in printed
+    assert "protocol wsoleval at 32 px; threshold 0.4, given; 5 images in test; BoxAcc" in printed
     assert "PxAP" in printed
 
 
 def test_some_of_the_images(saved_model, saved_data, tmp_path):
-    assert run(saved_model, saved_data, "--threshold", "oracle", "--max_samples", 5, "--output", tmp_path) == 0
-    assert results_of(tmp_path)["results"]["sat"]["num_images"] == 5
+    assert (
+        run(saved_model, saved_data, "--localization_threshold", "oracle", "--max_samples", 5, "--output", tmp_path)
+        == 0
+    )
+    assert results_of(tmp_path)["sat"]["num_images"] == 5
     ids = pyarrow.parquet.read_table(tmp_path / "images_sat.parquet")["image_id"].to_pylist()
     # drawn from anywhere, and still known by their names
     assert len(set(ids)) == 5
@@ -148,16 +188,16 @@ def test_some_of_the_images(saved_model, saved_data, tmp_path):
 
 
 def test_thresholds_to_choose_from(saved_model, saved_data, tmp_path):
-    assert run(saved_model, saved_data, "--thresholds", 0.35, 0.65, "--output", tmp_path) == 0
-    assert results_of(tmp_path)["results"]["sat"]["threshold"] in (0.35, 0.65)
+    assert run(saved_model, saved_data, "--localization_thresholds", 0.35, 0.65, "--output", tmp_path) == 0
+    assert results_of(tmp_path)["sat"]["threshold"] in (0.35, 0.65)
 
 
 def test_stored_threshold(saved_model, saved_data, tmp_path):
     shutil.copytree(saved_model, tmp_path / "model")
     output = tmp_path / "output"
-    settings = ("--thresholds", 0.55, 0.65, "--save_threshold", "--output", output)
+    settings = ("--localization_thresholds", 0.55, 0.65, "--save_threshold", "--output", output)
     assert run(tmp_path / "model", saved_data, *settings) == 0
-    threshold = results_of(output)["results"]["sat"]["threshold"]
+    threshold = results_of(output)["sat"]["threshold"]
     assert threshold in (0.55, 0.65)
     assert AutoImageProcessor.from_pretrained(tmp_path / "model").localization_threshold == threshold
 
@@ -168,15 +208,15 @@ def test_stored_threshold(saved_model, saved_data, tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("--threshold", "best"), "'oracle', 'validation'"),
-        (("--threshold", "2"), "from 0 to 1, got 2.0"),
+        (("--localization_threshold", "best"), "'oracle', 'validation'"),
+        (("--localization_threshold", "2"), "from 0 to 1, got 2.0"),
         (("--split", "testing"), "no split `testing`.*'test'"),
         (("--split", "validation"), "cannot be calibrated on the split"),
         (("--max_samples", "0"), "`max_samples`"),
-        (("--save_threshold", "--threshold", "oracle"), "`save_threshold`.*Got oracle"),
+        (("--save_threshold", "--localization_threshold", "oracle"), "`save_threshold`.*Got oracle"),
         (("--save_threshold", "--protocol", "wsoleval"), "`save_threshold`.*wsoleval"),
         (("--ten_crop", "--protocol", "wsoleval"), '`ten_crop` is of the "sat"'),
-        (("--label_column", "species"), "no column `species`"),
+        (("--label_column_name", "species"), "no column `species`"),
     ],
 )
 def test_refused(saved_model, saved_data, capsys, arguments, message):
@@ -188,8 +228,8 @@ def test_data_without_boxes(saved_model, tmp_path, capsys):
     without = square_split(6, with_boxes=False)
     datasets.DatasetDict(train=without, validation=without, test=square_split(3)).save_to_disk(tmp_path / "data")
     assert run(saved_model, tmp_path / "data") == 1
-    assert "validation split" in (error := capsys.readouterr().err) and "`--threshold` a number" in error
-    assert run(saved_model, tmp_path / "data", "--split", "train", "--threshold", 0.4) == 1
+    assert "validation split" in (error := capsys.readouterr().err) and "`--localization_threshold` a number" in error
+    assert run(saved_model, tmp_path / "data", "--split", "train", "--localization_threshold", 0.4) == 1
     assert "`objects` with `bbox`" in capsys.readouterr().err
 
 
@@ -197,8 +237,8 @@ def test_columns_that_are_only_called_like_masks(saved_model, tmp_path):
     """Words, not images: boxes are measured and nothing else."""
     split = two_box_split(6).add_column("mask", ["none"] * 6)
     datasets.DatasetDict(train=split, validation=split, test=split).save_to_disk(tmp_path / "data")
-    assert run(saved_model, tmp_path / "data", "--threshold", 0.4, "--output", tmp_path / "output") == 0
-    assert "pixel_average_precision" not in results_of(tmp_path / "output")["results"]["sat"]
+    assert run(saved_model, tmp_path / "data", "--localization_threshold", 0.4, "--output", tmp_path / "output") == 0
+    assert "pxap" not in results_of(tmp_path / "output")["sat"]
     assert not list((tmp_path / "output").glob("precision_recall*"))
 
 
@@ -227,11 +267,13 @@ def fail(*arguments, **options):
 
 def test_a_plot_that_fails_loses_nothing(saved_model, saved_data, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(report_module, "plot_by_class", fail)
-    assert run(saved_model, saved_data, "--threshold", 0.4, "--protocol", "both", "--output", tmp_path) == 1
+    assert (
+        run(saved_model, saved_data, "--localization_threshold", 0.4, "--protocol", "both", "--output", tmp_path) == 1
+    )
     error = capsys.readouterr().err
     assert "The results are written, but 2 of 12 files could not be drawn" in error
     assert "by_class_sat.png (no such glyph)" in error and "by_class_wsoleval.png" in error
-    assert set(results_of(tmp_path)["results"]) == set(PROTOCOLS)
+    assert set(results_of(tmp_path)) == set(PROTOCOLS)
     written = {path.name for path in tmp_path.iterdir()}
     kinds = ("thresholds", "by_size", "precision_recall", "worst", "best")
     expected = {f"{kind}_{protocol}.png" for kind in kinds for protocol in PROTOCOLS}
@@ -242,35 +284,33 @@ def test_results_are_there_before_anything_is_drawn(saved_model, saved_data, tmp
     """Also before the rows of the single images, and after each protocol."""
     monkeypatch.setattr(report_module, "write_images", fail)
     with pytest.raises(DrawingError):
-        run(saved_model, saved_data, "--threshold", 0.4, "--output", tmp_path)
-    assert results_of(tmp_path)["results"]["sat"]["num_images"] == NUM_TEST_IMAGES
+        run(saved_model, saved_data, "--localization_threshold", 0.4, "--output", tmp_path)
+    assert results_of(tmp_path)["sat"]["num_images"] == NUM_TEST_IMAGES
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
-    measure = evaluate_module.evaluate_localization
+    measure = evaluate_module.evaluate_split
 
-    def first_only(*arguments, protocol, **options):
-        return fail() if protocol == "wsoleval" else measure(*arguments, protocol=protocol, **options)
+    def first_only(model, image_processor, split, *arguments):
+        return fail() if split.protocol.name == "wsoleval" else measure(model, image_processor, split, *arguments)
 
-    monkeypatch.setattr(evaluate_module, "evaluate_localization", first_only)
+    monkeypatch.setattr(evaluate_module, "evaluate_split", first_only)
     with pytest.raises(DrawingError):
-        run(saved_model, saved_data, "--threshold", 0.5, "--protocol", "both", "--output", tmp_path)
-    assert results_of(tmp_path)["results"]["sat"]["threshold"] == 0.5
+        run(saved_model, saved_data, "--localization_threshold", 0.5, "--protocol", "both", "--output", tmp_path)
+    assert results_of(tmp_path)["sat"]["threshold"] == 0.5
 
 
 def test_a_threshold_is_stored_when_it_is_chosen(saved_model, saved_data, tmp_path, monkeypatch):
     """Not after the measured split, which may take hours and fail."""
     shutil.copytree(saved_model, tmp_path / "model")
     other_files = {path.name: path.read_bytes() for path in saved_model.iterdir() if "processor" not in path.name}
-    run_measurement = engine_module._Measurement.run
+    run_measurement = engine_module.Measurement.run
 
-    def validation_only(self, model, batch_size, num_workers, title):
-        return (
-            fail() if title.startswith("evaluation") else run_measurement(self, model, batch_size, num_workers, title)
-        )
+    def validation_only(self, *arguments):
+        return run_measurement(self, *arguments) if self.split.name == "validation" else fail()
 
-    monkeypatch.setattr(engine_module._Measurement, "run", validation_only)
+    monkeypatch.setattr(engine_module.Measurement, "run", validation_only)
     with pytest.raises(DrawingError):
-        run(tmp_path / "model", saved_data, "--thresholds", 0.55, 0.65, "--save_threshold")
+        run(tmp_path / "model", saved_data, "--localization_thresholds", 0.55, 0.65, "--save_threshold")
     assert AutoImageProcessor.from_pretrained(tmp_path / "model").localization_threshold in (0.55, 0.65)
     for name, content in other_files.items():
         assert (tmp_path / "model" / name).read_bytes() == content
@@ -288,22 +328,22 @@ def test_a_crash_while_the_threshold_is_stored_leaves_the_processor(saved_model,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(SATImageProcessor, "save_pretrained", half)
-    assert run(tmp_path / "model", saved_data, "--thresholds", 0.55, 0.65, "--save_threshold") == 1
+    assert run(tmp_path / "model", saved_data, "--localization_thresholds", 0.55, 0.65, "--save_threshold") == 1
     assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
 
 
 def test_maps_that_overflow_are_named(saved_model, saved_data, tmp_path, capsys, monkeypatch):
     predict = engine_module.predict
 
-    def overflowing(model, pixel_values):
-        maps, scores, probabilities = predict(model, pixel_values)
+    def overflowing(*arguments):
+        maps, scores, loss = predict(*arguments)
         maps[0] = (torch.arange(maps[0].numel()).reshape(maps[0].shape) % 2) * 3.3e38
-        return maps, scores, probabilities
+        return maps, scores, loss
 
     monkeypatch.setattr(engine_module, "predict", overflowing)
-    settings = ("--threshold", 0.4, "--protocol", "wsoleval", "--batch_size", 4, "--max_samples", 6)
+    settings = ("--localization_threshold", 0.4, "--protocol", "wsoleval", "--batch_size", 4, "--max_samples", 6)
     assert run(saved_model, saved_data, *settings, "--output", tmp_path) == 0
-    result = results_of(tmp_path)["results"]["wsoleval"]
+    result = results_of(tmp_path)["wsoleval"]
     ids = pyarrow.parquet.read_table(tmp_path / "images_wsoleval.parquet")["image_id"].to_pylist()
     assert result["num_non_finite_maps"] == 2
     assert result["non_finite_image_ids"] == [ids[0], ids[4]]
@@ -342,15 +382,16 @@ BATCH_SIZE = 2
 
 def measure(model: str, data: str) -> dict:
     """What one process reports: the record with all figures, and what was found in each image."""
-    record = evaluate_model(model, data, protocol="both", batch_size=BATCH_SIZE)
+    record = evaluate_model(EvaluationOptions(model, data, protocol="both", batch_size=BATCH_SIZE))
     evaluation = evaluate_localization(
         SATForWeaklySupervisedLocalization.from_pretrained(model),
         AutoImageProcessor.from_pretrained(model),
         datasets.load_from_disk(data)["test"],
-        threshold="oracle",
+        localization_threshold="oracle",
         batch_size=BATCH_SIZE,
     )
-    return {"record": record, "images": evaluation.images, "curve": evaluation.precision_recall}
+    maps = evaluation.maps.tolist()
+    return {"record": record, "images": evaluation.images, "maps": maps, "curve": evaluation.precision_recall}
 
 
 def run_process(rank: int, ports: dict[int, int], model: str, data: str, folder: str):
@@ -393,7 +434,7 @@ def test_processes_report_as_one(saved_model, saved_data, tmp_path):
             # every figure and every image to the last digit, on each process
             expected = expected or seen
             assert seen == expected
-    assert expected["record"]["results"]["sat"]["num_images"] == NUM_TEST_IMAGES
+    assert expected["record"]["results"]["test"]["sat"]["num_images"] == NUM_TEST_IMAGES
     assert [image["row"] for image in expected["images"]] == list(range(NUM_TEST_IMAGES))
 
 

@@ -12,15 +12,14 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-import json
-
 import datasets
 import pytest
 from small_evaluation import small_model, small_processor, two_box_split, with_masks
 from square_images import square_split
 
 from transformers_sat.cli import main
-from transformers_sat.evaluation import evaluate_localization, evaluate_pixels
+from transformers_sat.evaluation import evaluate_localization
+from transformers_sat.results import read_results
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +34,16 @@ def masks_alone(split) -> datasets.Dataset:
 
 @pytest.mark.parametrize("protocol", ["sat", "wsoleval"])
 def test_the_same_figures_as_beside_boxes(split, masks_alone, protocol):
+    """No threshold is needed."""
     model, processor = small_model(), small_processor()
-    expected = evaluate_localization(model, processor, split, protocol, threshold=0.4, batch_size=4).result
-    result = evaluate_pixels(model, processor, masks_alone, protocol, batch_size=4).result
-    for name in ("top1_cls", "top5_cls", "num_images", "image_size", "protocol"):
-        assert result[name] == expected[name], name
-    found, wanted = result["pixel_average_precision"], expected["pixel_average_precision"]
-    assert found["pxap"] == pytest.approx(wanted["pxap"])
-    assert found["whole_image"] == wanted["whole_image"] and found["center"] == wanted["center"]
+    settings = {"protocol": protocol, "batch_size": 4}
+    expected = evaluate_localization(model, processor, split, localization_threshold=0.4, **settings)
+    found = evaluate_localization(model, processor, masks_alone, **settings)
+    for name in ("top1_cls", "top5_cls", "num_images", "image_size", "protocol", "pxap", "center"):
+        assert found.result[name] == expected.result[name], name
+    assert found.result["whole_image"] == {"pxap": expected.result["whole_image"]["pxap"]}
+    assert found.precision_recall == expected.precision_recall
+    assert "gt_known_loc" not in found.result and found.curves is None
 
 
 def test_not_all_images_have_masks(masks_alone):
@@ -51,8 +52,10 @@ def test_not_all_images_have_masks(masks_alone):
         with_indices=True,
         features=masks_alone.features,
     )
-    with pytest.raises(ValueError, match="not all images have a `mask`"):
-        evaluate_pixels(small_model(), small_processor(), some)
+    with pytest.raises(
+        ValueError, match="cannot be measured on the evaluation split.*not all of its images have boxes"
+    ):
+        evaluate_localization(small_model(), small_processor(), some)
 
 
 def test_command(saved_model, masks_alone, tmp_path, capsys):
@@ -63,10 +66,14 @@ def test_command(saved_model, masks_alone, tmp_path, capsys):
     output = tmp_path / "report"
     options = ["--protocol", "both", "--output", str(output), "--validation_fraction", "0.5"]
     assert main(["evaluate", str(saved_model), str(tmp_path / "data"), *options]) == 0
-    results = json.loads((output / "results.json").read_text(encoding="utf-8"))["results"]
-    expected = evaluate_pixels(small_model(), small_processor(), masks_alone, "wsoleval").result
-    assert results["wsoleval"]["pixel_average_precision"]["pxap"] == pytest.approx(
-        expected["pixel_average_precision"]["pxap"], abs=1e-3
+    results = read_results(output / "results.json")["results"]["test"]
+    expected = evaluate_localization(small_model(), small_processor(), masks_alone, protocol="wsoleval").result
+    assert results["wsoleval"]["pxap"] == pytest.approx(expected["pxap"], abs=1e-3)
+    printed = capsys.readouterr().out
+    assert (
+        "PxAP" in printed
+        and "| centred map, test" in printed
+        and "protocol sat at 32 px; 11 images in test" in printed
     )
-    assert "PxAP" in capsys.readouterr().out
+    assert "threshold" not in printed
     assert (output / "precision_recall_sat.png").is_file() and (output / "precision_recall_wsoleval.png").is_file()

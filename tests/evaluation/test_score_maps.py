@@ -13,7 +13,6 @@
 # limitations under the License.
 """Score maps of other methods, in trees of files as wsolevaluation has them."""
 
-import json
 import re
 from pathlib import Path
 
@@ -25,6 +24,7 @@ import torch
 from transformers_sat.cli import main
 from transformers_sat.evaluation import WsolMetadata, evaluate_score_maps
 from transformers_sat.metrics import BoxAccuracy, PixelAveragePrecision
+from transformers_sat.results import read_results
 
 
 NUM_IMAGES = 7
@@ -140,9 +140,9 @@ def count_by_hand(thresholds=None) -> BoxAccuracy:
 
 def test_boxes_equal_the_metric(box_tree, tmp_path, capsys):
     assert run(box_tree, "--output", tmp_path / "output") == 0
-    record = json.loads((tmp_path / "output" / "results.json").read_text(encoding="utf-8"))
-    assert (record["num_processes"], record["split"]) == (1, "test")
-    result = record["results"]["wsoleval"]
+    record = read_results(tmp_path / "output" / "results.json")
+    assert (record["num_processes"], record["command"]) == (1, "transformers-sat evaluate-maps")
+    result = record["results"]["test"]["wsoleval"]
     by_class = result.pop("by_class")
     expected = count_by_hand().compute()
     assert result == expected
@@ -160,7 +160,7 @@ def test_boxes_equal_the_metric(box_tree, tmp_path, capsys):
 
 def test_given_threshold(box_tree):
     known = WsolMetadata.read(box_tree / "metadata" / "test")
-    result, _ = evaluate_score_maps(box_tree / "maps", known, threshold=0.35)
+    result, _ = evaluate_score_maps(box_tree / "maps", known, localization_threshold=0.35)
     del result["by_class"]
     assert result == count_by_hand([0.35]).compute(0.35)
 
@@ -168,7 +168,7 @@ def test_given_threshold(box_tree):
 def test_maps_of_the_centre_crop(box_tree):
     """Under the other protocol the true boxes are brought to its crop, and the map is cut as it does."""
     known = WsolMetadata.read(box_tree / "metadata" / "test")
-    result, _ = evaluate_score_maps(box_tree / "maps", known, protocol="sat", threshold=0.5)
+    result, _ = evaluate_score_maps(box_tree / "maps", known, protocol="sat", localization_threshold=0.5)
     metric = BoxAccuracy("sat", [0.5])
     for index in range(NUM_IMAGES):
         width, height = image_size(index)
@@ -182,7 +182,7 @@ def test_maps_of_the_centre_crop(box_tree):
 
 def test_masks_equal_the_metric(mask_tree, tmp_path, capsys):
     assert run(mask_tree, "--mask_root", mask_tree / "masks", "--output", tmp_path / "output") == 0
-    record = json.loads((tmp_path / "output" / "results.json").read_text(encoding="utf-8"))
+    record = read_results(tmp_path / "output" / "results.json")
     metric = PixelAveragePrecision()
     nothing = np.zeros((50, 60), dtype=bool)
     for index in range(NUM_IMAGES):
@@ -190,8 +190,15 @@ def test_masks_equal_the_metric(mask_tree, tmp_path, capsys):
         ignored = region_to_ignore() > 0 if index % 3 else nothing
         metric.update(torch.from_numpy(score_map(index))[None], [mask], [ignored])
     expected = metric.compute()
-    assert record["results"]["wsoleval"] == expected
-    assert f"PxAP {expected['pxap']:.2f}" in capsys.readouterr().out
+    assert record["results"] == {"test": {"wsoleval": expected}}
+    rows = {}
+    for line in capsys.readouterr().out.splitlines():
+        if line.startswith("| "):
+            heading, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+            rows[heading] = cells
+    assert rows[""] == ["PxAP"]
+    assert rows["maps, test"] == [f"{expected['pxap']:.1f}"]
+    assert rows["centred map, test"] == [f"{expected['center']['pxap']:.1f}"]
     with PIL.Image.open(tmp_path / "output" / "precision_recall_wsoleval.png") as image:
         image.load()
 
@@ -261,7 +268,7 @@ def test_metadata_that_lacks_images(box_tree, capsys):
         (
             "localization.txt",
             "a.jpg,1,2,3",
-            r"localization.txt, line 1: 2 or 3 or 5 fields expected, got 'a.jpg,1,2,3'",
+            r"localization.txt, line 1: image and box, or image, mask and region to leave out, got 'a.jpg,1,2,3'",
         ),
         ("localization.txt", "a.jpg,1,2,x,4", "localization.txt, line 1: 'x' is not a number"),
         ("localization.txt", "a.jpg,1,2,3,4\na.jpg,m.png,", "mixes lines with boxes and lines with masks"),
@@ -280,8 +287,8 @@ def test_settings_that_do_not_fit(box_tree, mask_tree, capsys):
     # both trees are in one folder, whose metadata are those of the masks
     assert run(mask_tree) == 1
     assert "`mask_root` is missing" in capsys.readouterr().err
-    assert run(mask_tree, "--mask_root", mask_tree / "masks", "--threshold", 0.4) == 1
-    assert "`threshold` is for boxes" in capsys.readouterr().err
+    assert run(mask_tree, "--mask_root", mask_tree / "masks", "--localization_threshold", 0.4) == 1
+    assert "`localization_threshold` is for boxes" in capsys.readouterr().err
     assert main(["evaluate-maps", str(mask_tree / "nothing"), "--metadata", str(mask_tree)]) == 1
     assert "does not exist" in capsys.readouterr().err
     assert main(["evaluate-maps", str(mask_tree / "maps"), "--metadata", str(mask_tree / "maps")]) == 1
@@ -289,7 +296,7 @@ def test_settings_that_do_not_fit(box_tree, mask_tree, capsys):
 
 
 def test_a_threshold_is_not_calibrated_on_other_maps(box_tree, capsys):
-    assert run(box_tree, "--threshold", "validation") == 1
+    assert run(box_tree, "--localization_threshold", "validation") == 1
     assert "\"oracle\" or a number from 0 to 1, got 'validation'" in capsys.readouterr().err
 
 
@@ -301,7 +308,7 @@ def test_maps_that_overflow_are_counted_and_named(request, tmp_path, capsys, kin
     np.save(path, (np.indices((20, 20)).sum(axis=0) % 2 * 3.3e38).astype(np.float32))
     options = ("--mask_root", tree / "masks") if kind == "masks" else ()
     assert run(tree, *options, "--output", tmp_path / "output") == 0
-    result = json.loads((tmp_path / "output" / "results.json").read_text(encoding="utf-8"))["results"]["wsoleval"]
+    result = read_results(tmp_path / "output" / "results.json")["results"]["test"]["wsoleval"]
     assert (result["num_non_finite_maps"], result["non_finite_image_ids"]) == (1, [name_of(3)])
     assert f"not finite, counted as showing nothing: 1 ({name_of(3)})" in capsys.readouterr().out
 
@@ -309,7 +316,7 @@ def test_maps_that_overflow_are_counted_and_named(request, tmp_path, capsys, kin
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("image_sizes.txt", b"a.jpg,\xff,2", "image_sizes.txt, line 1 is not UTF-8 text"),
+        ("image_sizes.txt", b"a.jpg,\xff,2", "image_sizes.txt is not UTF-8 text, somewhere after line 0"),
         ("image_sizes.txt", b"a.jpg,0,2", "image_sizes.txt, line 1, `width`: an image has at least one pixel"),
         ("localization.txt", b"a.jpg,1,2,nan,4", "localization.txt, line 1: a box is x0, y0, x1, y1"),
         ("localization.txt", b"a.jpg,5,2,1,4", "localization.txt, line 1: a box is x0, y0, x1, y1"),

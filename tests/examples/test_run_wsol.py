@@ -28,6 +28,7 @@ from types import SimpleNamespace
 
 import datasets
 import PIL.Image
+import pyarrow.parquet
 import pytest
 import torch
 import transformers
@@ -42,6 +43,7 @@ from transformers_sat.data import StreamedLocalizationDataset, loading, streamin
 from transformers_sat.drawn import load_emblems
 from transformers_sat.metrics import BoxAccuracy, ground_truth_boxes
 from transformers_sat.one_run import only_run
+from transformers_sat.results import read_results
 from transformers_sat.training import LocalizationTrainer
 from transformers_sat.training.checkpoints import newest_checkpoint
 
@@ -131,7 +133,7 @@ def run_wsol(script, settings, tmp_path, monkeypatch):
     def run(output_dir: Path | None = None, **others) -> tuple[dict, Path]:
         output_dir = prepare(output_dir, **others)
         script.main()
-        return json.loads((output_dir / "results.json").read_text(encoding="utf-8")), output_dir
+        return figures_of(output_dir), output_dir
 
     # for runs of the script as a program
     run.prepare = prepare
@@ -156,6 +158,15 @@ def command(launcher: str, *arguments: str, expected_status: int = 0) -> subproc
 
 def read_json(path: Path):
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def figures_of(folder: Path) -> dict:
+    """`results.json`, and in it the figures of each split under the one protocol of the run."""
+    record = read_results(folder / "results.json")
+    figures = {}
+    for split, by_protocol in record["results"].items():
+        (figures[split],) = by_protocol.values()
+    return record | figures
 
 
 def training_log(folder: Path) -> list[dict]:
@@ -228,7 +239,7 @@ def test_what_is_written(commanded):
 
 def test_results(commanded):
     output, completed = commanded
-    results = read_json(output / "results.json")
+    results = figures_of(output)
     assert results["num_processes"] == 1
     assert (results["validation"]["num_images"], results["test"]["num_images"]) == (13, 15)
     for split, choice in (("validation", "oracle"), ("test", "validation")):
@@ -248,14 +259,16 @@ def test_results(commanded):
     ]
     cells = [cell.strip() for cell in table[3].split("|")]
     assert cells[2:4] == [f"{results['test'][name]:.1f}" for name in ("top1_cls", "gt_known_loc")]
-    assert "protocol sat at 64 px" in completed.stdout and "the best on validation" in completed.stdout
+    assert "protocol sat at 64 px" in completed.stdout
+    assert "the best on these very images; 13 images in validation" in completed.stdout
+    assert "chosen on the validation split; 15 images in test" in completed.stdout
     assert str(output / "contact_sheet.png") in completed.stdout
 
 
 def test_results_are_those_of_the_saved_model(commanded, square_folder):
     """The figures again, image by image, from what was saved."""
     output, _ = commanded
-    results = read_json(output / "results.json")
+    results = figures_of(output)
     model = AutoModelForObjectDetection.from_pretrained(output).eval()
     assert isinstance(model, SATForWeaklySupervisedLocalization)
     assert model.config.id2label == dict(enumerate(CLASS_NAMES))
@@ -310,7 +323,7 @@ def test_two_processes_give_the_results_of_one(commanded, settings, launcher, tm
     alone, _ = commanded
     flags = as_flags({**settings, "max_steps": 4, "per_device_train_batch_size": 4, "output_dir": tmp_path})
     completed = command(launcher, *flags)
-    results, expected = read_json(tmp_path / "results.json"), read_json(alone / "results.json")
+    results, expected = figures_of(tmp_path), figures_of(alone)
     assert results["num_processes"] == 2
     for split in ("validation", "test"):
         assert results[split] == expected[split]
@@ -447,7 +460,7 @@ def test_processes_stop_together(settings, tmp_path):
 def test_a_second_run_into_the_folder_is_refused(run_wsol, script, tmp_path, monkeypatch, capfd):
     """Before anything is loaded, with one line."""
     monkeypatch.setattr(one_run, "LOCK_SECONDS", 0.1)
-    monkeypatch.setattr(script, "load_splits", lambda *arguments: pytest.fail("it works"))
+    monkeypatch.setattr(script, "set_up_splits", lambda *arguments: pytest.fail("it works"))
     output = tmp_path / "output"
     with only_run(output, output / ".run.lock"):
         refused = run_in_child(run_wsol)
@@ -599,7 +612,7 @@ def test_some_of_the_classes(script, settings, tmp_path, monkeypatch):
         flags = as_flags({**settings, "output_dir": output})
         monkeypatch.setattr(sys, "argv", ["run_wsol.py", *flags, "--classes", *words])
         script.main()
-        results = read_json(output / "results.json")
+        results = figures_of(output)
         # of 13 and 15 images whose classes take turns
         assert (results["validation"]["num_images"], results["test"]["num_images"]) == (9, 10)
         assert AutoConfig.from_pretrained(output).id2label == {0: "red", 1: "blue"}
@@ -703,7 +716,7 @@ def test_streaming_on_two_processes(run_wsol, settings, square_parquet, tmp_path
     run_wsol(tmp_path / "alone", **arguments)
     halved = arguments | {"per_device_train_batch_size": 4, "dataloader_num_workers": 1}
     command("torchrun", *as_flags({**settings, **halved, "output_dir": tmp_path / "together"}))
-    results, expected = (read_json(tmp_path / name / "results.json") for name in ("together", "alone"))
+    results, expected = (figures_of(tmp_path / name) for name in ("together", "alone"))
     assert (results["num_processes"], expected["num_processes"]) == (2, 1)
     assert_same_weights(tmp_path / "alone", tmp_path / "together", tolerance=TOLERANCE_OF_TWO_PROCESSES)
     assert results["test"] == expected["test"]
@@ -769,7 +782,7 @@ def test_other_image_size(run_wsol):
 def test_evaluates_a_saved_model(run_wsol, commanded):
     """What was trained is measured again from its folder alone: its blocks, its threshold, its loss."""
     trained, _ = commanded
-    expected = read_json(trained / "results.json")
+    expected = figures_of(trained)
     results, output = run_wsol(
         model_name_or_path=trained, do_train=False, num_spatial_layers=None, drop_path_rate=None
     )
@@ -791,7 +804,7 @@ def in_folders(square_folder, tmp_path) -> Path:
 
 def test_classes_in_another_order(run_wsol, commanded, in_folders):
     trained, _ = commanded
-    expected = read_json(trained / "results.json")
+    expected = figures_of(trained)
     others = {"model_name_or_path": trained, "num_spatial_layers": None, "dataset_name": in_folders, "do_train": False}
     results, output = run_wsol(**others)
     for split in ("validation", "test"):
@@ -801,13 +814,28 @@ def test_classes_in_another_order(run_wsol, commanded, in_folders):
 
 
 def test_other_classes_than_the_models(run_wsol, commanded, in_folders, tmp_path):
-    """Another set of classes cannot be measured with the old classifier; it can be trained, with a new one."""
+    """A class that the model has not cannot be measured with the old classifier; it can be trained, with a new one."""
     trained, _ = commanded
+    for split in ("train", "validation", "test"):
+        (in_folders / split / "red").rename(in_folders / split / "pink")
+    others = {"model_name_or_path": trained, "num_spatial_layers": None, "dataset_name": in_folders}
+    with pytest.raises(ValueError, match="no class for 1 of the data set's 3: \\['pink'\\]"):
+        run_wsol(**others, do_train=False)
+    _, output = run_wsol(tmp_path / "trained", **others)
+    assert AutoConfig.from_pretrained(output).id2label == {0: "blue", 1: "green", 2: "pink"}
+
+
+def test_fewer_classes_than_the_models(run_wsol, commanded, in_folders, tmp_path):
+    """Measured, they are those of the model, which keeps all of its own; trained, the classifier is a new one for them."""
+    trained, _ = commanded
+    expected = pyarrow.parquet.read_table(trained / "report" / "images_sat.parquet").to_pylist()
+    right = [row["label"] == row["predicted_label"] for row in expected if row["label_name"] != "red"]
     for split in ("train", "validation", "test"):
         shutil.rmtree(in_folders / split / "red")
     others = {"model_name_or_path": trained, "num_spatial_layers": None, "dataset_name": in_folders}
-    with pytest.raises(ValueError, match="classes"):
-        run_wsol(**others, do_train=False)
+    results, output = run_wsol(**others, do_train=False)
+    assert results["test"]["top1_cls"] == pytest.approx(100 * sum(right) / len(right))
+    assert AutoConfig.from_pretrained(output).id2label == dict(enumerate(CLASS_NAMES))
     _, output = run_wsol(tmp_path / "trained", **others)
     assert AutoConfig.from_pretrained(output).id2label == {0: "blue", 1: "green"}
     assert weights(output)["classifier.convolution.bias"].shape == (2,)
@@ -830,7 +858,7 @@ def test_recipe_files(script, tmp_path, monkeypatch, kind):
     path = tmp_path / f"recipe.{kind.split()[0]}"
     if kind == "yaml":
         path.write_text(
-            "dataset_name: my images\nimage_size: null\nthresholds: [0.2, 0.4]\nlearning_rate: 5e-4\n"
+            "dataset_name: my images\nimage_size: null\nlocalization_thresholds: [0.2, 0.4]\nlearning_rate: 5e-4\n"
             "do_train: true\nsave_strategy: no\nmax_steps: 10\nlr_scheduler_kwargs: {min_lr: 1.0e-6}\n",
             encoding="utf-8",
         )
@@ -838,7 +866,7 @@ def test_recipe_files(script, tmp_path, monkeypatch, kind):
         recipe = {
             "dataset_name": "my images",
             "image_size": None,
-            "thresholds": [0.2, 0.4],
+            "localization_thresholds": [0.2, 0.4],
             "learning_rate": 5e-4,
             "do_train": True,
             "save_strategy": "no",
@@ -848,9 +876,9 @@ def test_recipe_files(script, tmp_path, monkeypatch, kind):
         path.write_text(json.dumps(recipe, indent="\t" if "tabs" in kind else None), encoding="utf-8")
     flags = ["--max_steps", "3", "--output_dir", str(tmp_path), "--use_cpu", "--horizontal_flip", "False"]
     monkeypatch.setattr(sys, "argv", ["run_wsol.py", str(path), *flags])
-    data, model, evaluation, training = script.parse_arguments()
+    data, model, evaluation, _, training = script.parse_arguments()
     assert (data.dataset_name, data.horizontal_flip, model.image_size) == ("my images", False, None)
-    assert evaluation.thresholds == [0.2, 0.4]
+    assert evaluation.localization_thresholds == [0.2, 0.4]
     assert (training.do_train, training.max_steps, training.learning_rate) == (True, 3, 5e-4)
     assert training.save_strategy == "no"
     assert training.lr_scheduler_kwargs == {"min_lr": 1e-6}
@@ -868,16 +896,16 @@ def test_recipe_files_of_another_kind(script, tmp_path, monkeypatch, content):
 @pytest.mark.parametrize("recipe", sorted(EXAMPLES.glob("recipes/*.yaml")), ids=lambda path: path.name)
 def test_recipes_in_the_tree(script, recipe, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["run_wsol.py", str(recipe)])
-    _, _, evaluation, training = script.parse_arguments()
+    _, _, evaluation, _, training = script.parse_arguments()
     assert training.do_train and training.output_dir
-    assert evaluation.thresholds == pytest.approx(THRESHOLDS)
+    assert evaluation.localization_thresholds == pytest.approx(THRESHOLDS)
 
 
 @pytest.mark.parametrize(
     "others, message",
     [
         ({"protocol": "paper"}, "`protocol` must be one of"),
-        ({"thresholds": 1.5}, "`thresholds`"),
+        ({"localization_thresholds": 1.5}, "`thresholds`"),
         ({"model_name_or_path": None}, "--model_name_or_path.* is missing"),
         ({"trainable_layers": 3}, "`trainable_layers` must be between 0 and 2"),
         ({"label_column_name": "species"}, "no column `species`"),

@@ -29,12 +29,13 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from broken_runs import KILLED, KILLED_IN_A_FILE, fill_disk_at, kill_at_byte, kill_at_renaming, run_in_child
 from safetensors.torch import load_file
 from square_images import save_tiny_vit, square_split
-from transformers import AutoImageProcessor, AutoModelForObjectDetection, TrainingArguments, ViTImageProcessor
+from transformers import AutoImageProcessor, AutoModelForObjectDetection, TrainingArguments
 
 from transformers_sat import one_run
 from transformers_sat.convert import load_backbone
 from transformers_sat.data import LocalizationDataset
 from transformers_sat.one_run import only_run
+from transformers_sat.results import read_results
 from transformers_sat.training import LocalizationTrainer, checkpoints
 from transformers_sat.training.checkpoints import newest_checkpoint
 
@@ -62,8 +63,8 @@ def flags(tmp_path_factory) -> list[str]:
     datasets.DatasetDict(splits).save_to_disk(folder / "squares")
     backbone = save_tiny_vit(folder / "vit")
     return [
-        *("--dataset_name", str(folder / "squares"), "--model_name_or_path", str(backbone), "--cpu"),
-        *("--num_epochs", "2", "--warmup_steps", "0", "--learning_rate", "0.003", "--num_spatial_layers", "2"),
+        *("--dataset_name", str(folder / "squares"), "--model_name_or_path", str(backbone), "--use_cpu", "True"),
+        *("--num_train_epochs", "2", "--warmup_steps", "0", "--learning_rate", "0.003", "--num_spatial_layers", "2"),
     ]
 
 
@@ -115,28 +116,23 @@ def assert_same_weights(one: Path, other: Path, tolerance: float):
 
 
 def test_trains_measures_and_saves(run, flags, tmp_path):
-    output = run(tmp_path / "out", *flags, "--batch_size", "8")
-    results = json.loads((output / "results.json").read_text(encoding="utf-8"))
+    output = run(tmp_path / "out", *flags, "--per_device_train_batch_size", "8")
+    results = read_results(output / "results.json")
     assert results["num_processes"] == 1
-    assert (results["validation"]["num_images"], results["test"]["num_images"]) == (13, 15)
-    assert results["test"]["threshold"] == results["validation"]["threshold"]
-    assert (results["validation"]["threshold_choice"], results["test"]["threshold_choice"]) == ("oracle", "fixed")
-    assert AutoImageProcessor.from_pretrained(output).localization_threshold == results["validation"]["threshold"]
+    assert (results["command"], results["dataset"]) == ("examples/run_wsol_no_trainer.py", "squares")
+    assert results["training"]["batch_size"] == 8 and str(tmp_path) not in json.dumps(results)
+    validation, test = (results["results"][split]["sat"] for split in ("validation", "test"))
+    assert (validation["num_images"], test["num_images"]) == (13, 15)
+    assert test["threshold"] == validation["threshold"]
+    assert (validation["threshold_choice"], test["threshold_choice"]) == ("oracle", "validation")
+    assert AutoImageProcessor.from_pretrained(output).localization_threshold == validation["threshold"]
     model = AutoModelForObjectDetection.from_pretrained(output)
     assert sorted(model.config.id2label.values()) == sorted(square_split(3).features["label"].names)
 
 
-def test_the_backbones_normalization_is_kept(script, tmp_path):
-    ViTImageProcessor(image_mean=[0.5, 0.4, 0.3], image_std=[0.1, 0.2, 0.3]).save_pretrained(tmp_path)
-    found = {name: list(value) for name, value in script.normalization_of(str(tmp_path)).items()}
-    assert found == {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.1, 0.2, 0.3]}
-    (tmp_path / "bare").mkdir()
-    assert script.normalization_of(str(tmp_path / "bare")) == {}
-
-
 def test_goes_on_after_an_interruption(run, flags, tmp_path, monkeypatch):
     """Interrupted in the second epoch and gone on with, stochastic depth and all, the weights are those of one run."""
-    arguments = [*flags, "--batch_size", "8", "--drop_path_rate", "0.4"]
+    arguments = [*flags, "--per_device_train_batch_size", "8", "--drop_path_rate", "0.4"]
     whole = run(tmp_path / "whole", *arguments)
     set_epoch = LocalizationDataset.set_epoch
 
@@ -149,7 +145,7 @@ def test_goes_on_after_an_interruption(run, flags, tmp_path, monkeypatch):
         patch.setattr(LocalizationDataset, "set_epoch", interrupted)
         run(tmp_path / "parts", *arguments)
     assert not (tmp_path / "parts" / "model.safetensors").exists()
-    parts = run(tmp_path / "parts", *arguments, "--resume")
+    parts = run(tmp_path / "parts", *arguments, "--resume_from_checkpoint", "True")
     assert same_bytes(whole, parts)
 
 
@@ -160,7 +156,7 @@ STATE = ["model.safetensors", "optimizer.bin", "random_states_0.pkl", "custom_ch
 def whole(flags, tmp_path_factory, script):
     """An uninterrupted run with stochastic depth, and the sizes of the files of its last checkpoint."""
     folder = tmp_path_factory.mktemp("whole")
-    arguments = [*flags, "--batch_size", "8", "--drop_path_rate", "0.4"]
+    arguments = [*flags, "--per_device_train_batch_size", "8", "--drop_path_rate", "0.4"]
     run_script(script, folder, *arguments)
     (checkpoint,) = folder.glob("checkpoint-*")
     assert {*STATE, "progress.json", "complete.json"} <= {path.name for path in checkpoint.iterdir()}
@@ -174,11 +170,11 @@ def test_killed_in_a_file(script, whole, tmp_path, name):
 
     def killed():
         kill_at_byte("checkpoint-4", name, sizes[name] // 2)
-        run_script(script, tmp_path, *arguments, "--resume")
+        run_script(script, tmp_path, *arguments, "--resume_from_checkpoint", "True")
 
     assert run_in_child(killed) == KILLED_IN_A_FILE
     assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
-    run_script(script, tmp_path, *arguments, "--resume")
+    run_script(script, tmp_path, *arguments, "--resume_from_checkpoint", "True")
     assert same_bytes(folder, tmp_path)
     assert sorted(path.name for path in tmp_path.glob("*check*")) == ["checkpoint-4"]
 
@@ -193,7 +189,7 @@ def test_killed_around_the_renaming(script, whole, tmp_path, after):
 
     assert run_in_child(killed) == KILLED
     assert newest_checkpoint(tmp_path) == tmp_path / f"checkpoint-{4 if after else 2}"
-    run_script(script, tmp_path, *arguments, "--resume")
+    run_script(script, tmp_path, *arguments, "--resume_from_checkpoint", "True")
     assert same_bytes(folder, tmp_path)
 
 
@@ -203,10 +199,10 @@ def test_killed_in_the_first_checkpoint(script, whole, tmp_path):
 
     def killed():
         kill_at_byte("checkpoint-2", "optimizer.bin", sizes["optimizer.bin"] // 2)
-        run_script(script, tmp_path, *arguments, "--resume")
+        run_script(script, tmp_path, *arguments, "--resume_from_checkpoint", "True")
 
     assert run_in_child(killed) == KILLED_IN_A_FILE
-    run_script(script, tmp_path, *arguments, "--resume")
+    run_script(script, tmp_path, *arguments, "--resume_from_checkpoint", "True")
     assert same_bytes(folder, tmp_path)
 
 
@@ -227,12 +223,17 @@ def test_a_full_disk_ends_with_one_line(script, whole, tmp_path, name, capfd):
         f"No space left on the disk of {tmp_path}: checkpoint-4 could not be written; checkpoint-2 is complete" in last
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == [".run.lock", "checkpoint-2"]
-    run_script(script, tmp_path, *arguments, "--resume")
+    run_script(script, tmp_path, *arguments, "--resume_from_checkpoint", "True")
     assert same_bytes(folder, tmp_path)
 
 
 def test_a_diverging_run_ends_with_one_line(flags, tmp_path, capfd):
-    assert run_in_child(run_as_a_program, tmp_path, *flags, "--batch_size", "2", "--learning_rate", "1e6") == 1
+    assert (
+        run_in_child(
+            run_as_a_program, tmp_path, *flags, "--per_device_train_batch_size", "2", "--learning_rate", "1e6"
+        )
+        == 1
+    )
     last = capfd.readouterr().err.strip().splitlines()[-1]
     assert re.match(r"run_wsol_no_trainer.py: Training diverged at step \d+: the loss is ", last)
     assert len(re.findall(r"row \d+", last)) == 2
@@ -259,17 +260,25 @@ def test_a_second_run_into_the_folder_is_refused(script, flags, tmp_path, monkey
 
 @pytest.mark.multiprocess
 def test_two_processes_give_the_results_of_one(run, flags, tmp_path):
-    alone = run(tmp_path / "alone", *flags, "--batch_size", "8", "--drop_path_rate", "0")
+    alone = run(tmp_path / "alone", *flags, "--per_device_train_batch_size", "8", "--drop_path_rate", "0")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(SCRIPT)]
-    command += [*flags, "--batch_size", "4", "--drop_path_rate", "0", "--output_dir", str(tmp_path / "two")]
+    command += [
+        *flags,
+        "--per_device_train_batch_size",
+        "4",
+        "--drop_path_rate",
+        "0",
+        "--output_dir",
+        str(tmp_path / "two"),
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run(command, check=True, env=environment, capture_output=True)
     results, expected = (
         json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in (tmp_path / "two", alone)
     )
     assert results["num_processes"] == 2
-    for split in ("validation", "test"):
-        assert results[split] == expected[split]
+    assert results["training"]["batch_size"] == 8 and results["results"].keys() == {"validation", "test"}
+    assert results["results"] == expected["results"]
     assert_same_weights(alone, tmp_path / "two", tolerance=TOLERANCE_OF_TWO_PROCESSES)
 
 
@@ -278,8 +287,8 @@ def test_the_optimizer_is_trainers(script, flags, tmp_path, monkeypatch):
     monkeypatch.setattr(
         sys, "argv", [str(SCRIPT), "--output_dir", "out", *flags, "--new_parameters_learning_rate", "0.01"]
     )
-    options = script.parse_arguments()
-    model = load_backbone(options.model_name_or_path, num_labels=3, num_spatial_layers=1)
+    _, model_args, _, options = script.parse_arguments()
+    model = load_backbone(model_args.model_name_or_path, num_labels=3, num_spatial_layers=1)
     arguments = TrainingArguments(
         output_dir=str(tmp_path), learning_rate=options.learning_rate, weight_decay=options.weight_decay, use_cpu=True
     )
@@ -288,11 +297,22 @@ def test_the_optimizer_is_trainers(script, flags, tmp_path, monkeypatch):
     def settings(groups) -> dict[int, tuple[float, float]]:
         return {id(param): (group["weight_decay"], group["lr"]) for group in groups for param in group["params"]}
 
-    assert settings(script.parameter_groups(model, options)) == settings(trainer.create_optimizer().param_groups)
+    assert settings(script.parameter_groups(model, options, model_args.new_parameters_learning_rate)) == settings(
+        trainer.create_optimizer().param_groups
+    )
 
 
-def test_what_is_missing_is_said_at_once(script, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--output_dir", str(tmp_path), "--dataset_name", "my_images"])
-    with pytest.raises(SystemExit):
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--output_dir", "out", "--dataset_name", "my_images"], "--model_name_or_path` is missing"),
+        (["--dataset_name", "my_images"], "--output_dir` is missing"),
+        (["--output_dir", "out", "--streaming", "True"], "stream with `run_wsol.py`"),
+    ],
+)
+def test_what_is_missing_is_said_at_once(script, monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
+    with pytest.raises(ValueError, match=message):
         script.main()
-    assert "--model_name_or_path is missing" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -29,7 +29,7 @@ from transformers_sat.escaping import visible
 from transformers_sat.hub.model_card import eval_result_entries, model_card
 
 
-sys.path.append(str(Path(__file__).parents[1] / "data" / "prepare"))
+sys.path.append(str(Path(__file__).parents[1] / "prepare"))
 
 from prepare_fixtures import ListReader, image_bytes, listed, tar_bytes  # noqa: E402
 
@@ -46,18 +46,25 @@ def card_of(name: str) -> str:
     """A card in which all that can be a name is this one."""
     config = tiny_config(image_size=64, num_labels=3).to_dict() | {"id2label": {"0": name, "1": "bee", "2": "cat"}}
     results = {
+        "schema_version": 1,
+        "command": name,
         "model": f"/models/{name}",
         "dataset": f"/data/{name}",
         "hardware": name,
         "training": {"optim": name, "lr_scheduler_type": name, "learning_rate": 0.1},
         "arguments": {"x": name},
-        "transformers_sat": name,
-        "test": {
-            "protocol": name,
-            "num_images": 3,
-            "threshold": 0.5,
-            "threshold_choice": "fixed",
-            "gt_known_loc": 12.5,
+        "versions": {"transformers_sat": name},
+        "config_name": name,
+        "results": {
+            name: {
+                name: {
+                    "protocol": name,
+                    "num_images": 3,
+                    "threshold": 0.5,
+                    "threshold_choice": "fixed",
+                    "gt_known_loc": 12.5,
+                }
+            }
         },
     }
     return str(model_card(config, PROCESSOR, results, name=name or None))
@@ -89,8 +96,9 @@ def test_model_card(name):
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
 def test_evaluation_results(name):
     results = {
+        "schema_version": 1,
         "dataset": "somebody/insects",
-        "test": {"protocol": name, "threshold_choice": name, "gt_known_loc": 12.5},
+        "results": {"test": {name: {"protocol": name, "gt_known_loc": 12.5}}},
     }
     entries = eval_result_entries(results)
     written = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False)

@@ -92,7 +92,7 @@ def others_client(loop, flags, folder, token):
     ]
     statuses = [main(["prepare", "imagefolder", *arguments, "--push_to_hub", "owner/images"])]
     model, data = f"{folder}/loop", [f"{folder}/squares", "--output", f"{folder}/evaluated"]
-    statuses.append(main(["evaluate", model, *data, "--threshold", "0.4"]))
+    statuses.append(main(["evaluate", model, *data, "--localization_threshold", "0.4"]))
     # figures as an older run left them, with folders
     results = json.load(open(f"{folder}/output/results.json", encoding="utf-8"))
     results |= {"model": f"{folder}/vit", "dataset": f"{folder}/squares"}
@@ -105,15 +105,22 @@ def others_client(loop, flags, folder, token):
 
 @pytest.fixture(scope="module")
 def others(local_hub, folder, trained):
-    flags = ["--dataset_name", str(folder / "squares"), "--model_name_or_path", str(folder / "vit"), "--cpu"]
+    flags = [
+        "--dataset_name",
+        str(folder / "squares"),
+        "--model_name_or_path",
+        str(folder / "vit"),
+        "--use_cpu",
+        "True",
+    ]
     flags += [
         "--output_dir",
         str(folder / "loop"),
         "--num_spatial_layers",
         "2",
-        "--num_epochs",
+        "--num_train_epochs",
         "1",
-        "--batch_size",
+        "--per_device_train_batch_size",
         "4",
     ]
     statuses, _ = run_client(

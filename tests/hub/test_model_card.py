@@ -18,6 +18,7 @@ import json
 import re
 from pathlib import Path
 
+import datasets
 import pytest
 import yaml
 from card_rules import card_problems
@@ -26,10 +27,14 @@ from huggingface_hub._eval_results import parse_eval_result_entries
 from local_hub import card_data
 from PIL import Image
 from sat_testing import tiny_config, tiny_model
+from square_images import square_split
 
 from transformers_sat import SATImageProcessor
-from transformers_sat.hub.model_card import METRICS, eval_result_entries, model_card
+from transformers_sat.cli import main
+from transformers_sat.hub.model_card import eval_result_entries, model_card
 from transformers_sat.hub.publishing import CODE_FILES, REQUIREMENTS, add_hub_files, save_with_remote_code
+from transformers_sat.results import FIGURES as NAMES
+from transformers_sat.results import read_results
 
 
 ROOT = Path(__file__).parents[2]
@@ -45,33 +50,53 @@ FIGURES = {
     "iou70": 77.83333333333333,
 }
 RESULTS = {
+    "schema_version": 1,
+    "command": "examples/run_wsol.py",
     "model": "facebook/deit-small-patch16-224",
     "dataset": "somebody/insects",
     "license": "cc-by-4.0",
-    "transformers_sat": "0.1.0",
+    "versions": {"transformers_sat": "0.1.0"},
     "arguments": {"data": {}, "model": {}},
     "training": {"learning_rate": 0.0001, "batch_size": 96, "num_train_epochs": 12.0, "seed": 6},
     "hardware": "2 x NVIDIA A100",
     "train_seconds": 757.5951,
     "co2_eq_emissions": {"emissions": 41.5, "source": "codecarbon"},
-    "validation": {
-        "protocol": "sat",
-        "image_size": 64,
-        "num_images": 300,
-        "threshold_choice": "oracle",
-        "threshold": 0.35,
-    }
-    | {"gt_known_loc": 95.0, "top1_loc": 92.66666666666667},
-    "test": {
-        "protocol": "sat",
-        "image_size": 64,
-        "num_images": 600,
-        "threshold_choice": "validation",
-        "threshold": 0.35,
-        **FIGURES,
-        "pixel_average_precision": {"pxap": 84.125, "whole_image": 20.0, "center": 30.0},
-        "whole_image": {"gt_known_loc": 1.1666666666666667, "top1_loc": 1.1666666666666667, "iou70": 0.0},
-        "center_box": {"side": 40, "gt_known_loc": 30.166666666666668, "top1_loc": 29.833333333333332, "iou70": 5.333},
+    "results": {
+        "validation": {
+            "sat": {
+                "protocol": "sat",
+                "image_size": 64,
+                "num_images": 300,
+                "threshold_choice": "oracle",
+                "threshold": 0.35,
+                "gt_known_loc": 95.0,
+                "top1_loc": 92.66666666666667,
+            }
+        },
+        "test": {
+            "sat": {
+                "protocol": "sat",
+                "image_size": 64,
+                "num_images": 600,
+                "threshold_choice": "validation",
+                "threshold": 0.35,
+                **FIGURES,
+                "pxap": 84.125,
+                "whole_image": {
+                    "gt_known_loc": 1.1666666666666667,
+                    "top1_loc": 1.1666666666666667,
+                    "iou70": 0.0,
+                    "pxap": 20.0,
+                },
+                "center_box": {
+                    "side": 40,
+                    "gt_known_loc": 30.166666666666668,
+                    "top1_loc": 29.833333333333332,
+                    "iou70": 5.333,
+                },
+                "center": {"pxap": 30.0},
+            }
+        },
     },
 }
 
@@ -83,7 +108,7 @@ def card_for(results: dict | None, **arguments) -> str:
 
 def numbers_in(text: str) -> set[str]:
     """Numbers that stand alone: not in names (`CUB-200-2011`, `Top-1`), addresses or the words of a metric."""
-    for name in METRICS.values():
+    for name in NAMES.values():
         text = text.replace(name, "")
     text = re.sub(r"https?://\S+|ICCV 2023|Apache-2\.0", "", text)
     return set(re.findall(r"(?<![\w.^-])\d+(?:\.\d+)*(?:e-?\d+)?(?![\w-]|\.\d)", text))
@@ -150,9 +175,16 @@ def test_text():
     card = card_for(RESULTS, repo_id="somebody/sat-insects")
     assert unexplained_numbers(card, RESULTS, tiny_config(image_size=64).to_dict(), PROCESSOR, {"classes": 3}) == set()
     assert "| SAT | 96.83 | 93.17 | 77.83 | 84.12 |" in card
-    assert "| whole image | 1.17 | 1.17 | 0.00 | - |" in card
+    assert "| whole image | 1.17 | 1.17 | 0.00 | 20.00 |" in card
     assert "| best centre box | 30.17 | 29.83 | 5.33 | - |" in card
-    assert "600 images in `test`, protocol `sat` at 64 px, threshold 0.35 (chosen on the validation split)" in card
+    assert "| centred map | - | - | - | 30.00 |" in card
+    test = "600 images in `test`, protocol `sat` at 64 px, threshold 0.35 (chosen on the validation split):"
+    validation = (
+        "300 images in `validation`, protocol `sat` at 64 px, threshold 0.35 (the best on these very images); "
+        "this split chooses the threshold:"
+    )
+    assert 0 < card.index(test) < card.index(validation)
+    assert "`examples/run_wsol.py` of transformers-sat 0.1.0 with the settings above on `somebody/insects`" in card
     assert "Trained with 2 x NVIDIA A100 in 758 seconds." in card
     assert "Emissions: 41.5 g" in card
     assert "| learning rate | 0.0001 |" in card
@@ -222,6 +254,127 @@ def test_eval_results():
     ]
     assert {entry.dataset_id for entry in entries} == {"somebody/insects"}
     assert all("protocol sat" in entry.notes and "threshold 0.35" in entry.notes for entry in entries)
+
+
+def figures_in_index(card: str) -> dict:
+    """The values of the model index by split, protocol and metric."""
+    (index,) = card_data(card.encode())["model-index"]
+    return {
+        (result["dataset"]["split"], metric["args"]["protocol"], metric["type"]): metric["value"]
+        for result in index["results"]
+        for metric in result["metrics"]
+    }
+
+
+def test_several_splits_and_protocols():
+    """All but the one that choices are made on are in the index; all have their table, the test split the first."""
+    figures = RESULTS["results"]["test"]["sat"]
+    wsoleval = {
+        "protocol": "wsoleval",
+        "image_size": 64,
+        "num_images": 600,
+        "threshold_choice": "oracle",
+        "threshold": 0.2,
+    }
+    wsoleval |= {"max_box_acc": 90.5, "max_box_acc_v2": 80.25}
+    splits = {**RESULTS["results"], "extra": {"sat": figures | {"gt_known_loc": 50.0}}}
+    splits["test"] = {"sat": figures, "wsoleval": wsoleval}
+    results = RESULTS | {"results": splits, "config_name": "small"}
+    card = card_for(results)
+    assert card_problems(card) == ([], [])
+    index = figures_in_index(card)
+    assert {(split, protocol) for split, protocol, _ in index} == {
+        ("test", "sat"),
+        ("test", "wsoleval"),
+        ("extra", "sat"),
+    }
+    assert index["test", "sat", "gt_known_loc"] == 96.83 and index["extra", "sat", "gt_known_loc"] == 50.0
+    assert index["test", "wsoleval", "max_box_acc_v2"] == 80.25
+    for result in card_data(card.encode())["model-index"][0]["results"]:
+        assert result["dataset"]["config"] == "small"
+    tables = re.findall(r"images in `(\w+)`, protocol `(\w+)`", card)
+    assert tables == [("test", "sat"), ("test", "wsoleval"), ("extra", "sat"), ("validation", "sat")]
+    # one value a metric for the Hub's own list
+    entries = eval_result_entries(results)
+    assert {entry.task_id: entry.value for entry in entries}["gt_known_loc"] == 96.83 and len(entries) == 4
+    assert all("protocol sat" in entry.notes for entry in entries)
+
+
+def test_validation_alone():
+    results = RESULTS | {"results": {"validation": RESULTS["results"]["validation"]}}
+    card = card_for(results)
+    assert figures_in_index(card)["validation", "sat", "gt_known_loc"] == 95.0
+    assert "this split chooses the threshold" in card
+    # measured at a threshold from elsewhere, it chose nothing
+    given = RESULTS["results"]["validation"]["sat"] | {"threshold_choice": "fixed"}
+    assert "this split chooses" not in card_for(RESULTS | {"results": {"validation": {"sat": given}}})
+    assert "`validation`" in card and "`test`" not in card
+    assert eval_result_entries(results) == []
+
+
+def test_masks_alone():
+    figures = {"protocol": "wsoleval", "image_size": 64, "num_images": 20, "top1_cls": 80.0, "pxap": 70.5}
+    figures |= {"whole_image": {"pxap": 20.0}, "center": {"pxap": 30.0}}
+    card = card_for(RESULTS | {"results": {"test": {"wsoleval": figures}}})
+    assert card_problems(card) == ([], [])
+    assert "Percent of the 20 images in `test`, protocol `wsoleval` at 64 px:" in card
+    assert "| | Top-1 Cls | PxAP |" in card and "| SAT | 80.00 | 70.50 |" in card
+    assert "| centred map | - | 30.00 |" in card
+    assert figures_in_index(card)["test", "wsoleval", "pxap"] == 70.5
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        {},
+        # of earlier versions: splits, or protocols, at the top
+        {"model": "a/b", "test": RESULTS["results"]["test"]["sat"]},
+        {"model": "a/b", "split": "test", "results": {"sat": RESULTS["results"]["test"]["sat"]}},
+        RESULTS | {"schema_version": 2},
+        {"train_loss": 1.5},
+    ],
+)
+def test_a_file_that_is_not_known(results, tmp_path):
+    for use in (card_for, eval_result_entries):
+        with pytest.raises(ValueError, match="`schema_version` must be 1"):
+            use(results)
+    tiny_model().save_pretrained(tmp_path)
+    SATImageProcessor().save_pretrained(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match="`schema_version` must be 1"):
+        add_hub_files(tmp_path, results=results)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("protocol", ["sat", "both"])
+def test_the_card_of_what_evaluate_writes(tmp_path, protocol):
+    """Its figures in tables and index; the model is not its own base, and nothing is said of its training."""
+    names = ["red", "green", "blue"]
+    tiny_model(num_labels=3, id2label=dict(enumerate(names))).save_pretrained(tmp_path / "squares")
+    SATImageProcessor(size={"height": 32, "width": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(
+        tmp_path / "squares"
+    )
+    splits = {"validation": square_split(4), "test": square_split(6, first=10)}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "squares of colour")
+    arguments = [str(tmp_path / "squares"), str(tmp_path / "squares of colour"), "--protocol", protocol]
+    assert main(["evaluate", *arguments, "--output", str(tmp_path / "report")]) == 0
+
+    results = read_results(tmp_path / "report" / "results.json")
+    add_hub_files(tmp_path / "squares", results=results)
+    card = (tmp_path / "squares" / "README.md").read_text(encoding="utf-8")
+    assert card_problems(card) == ([], [])
+    index = figures_in_index(card)
+    for name in ("sat", "wsoleval") if protocol == "both" else ("sat",):
+        expected = results["results"]["test"][name]
+        assert index["test", name, "gt_known_loc"] == round(expected["gt_known_loc"], 2)
+        assert f"Percent of the 6 images in `test` of squares of colour, protocol `{name}` at 32 px" in card
+        row = re.search(rf"protocol `{name}`.*?\n\| SAT \|(.*?)\|\n", card, flags=re.DOTALL).group(1)
+        assert f" {expected['gt_known_loc']:.2f} " in row
+    data = card_data(card.encode())
+    assert "base_model" not in data and "datasets" not in data
+    assert "Nothing about it was recorded." in card
+    assert "`transformers-sat evaluate` of transformers-sat" in card
+    assert str(tmp_path) not in card
 
 
 @pytest.mark.parametrize("name", ["sat-deit-s-cub", "sat-deit-s-ilsvrc"])

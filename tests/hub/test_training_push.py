@@ -79,7 +79,7 @@ def test_the_card_is_the_packages(pushed):
     data = card_data(card.encode())
     assert (data["pipeline_tag"], data["license"]) == ("object-detection", "mit")
     assert data["widget"][0]["src"].endswith("/owner/squares/resolve/main/example.png")
-    results = json.loads(pushed["results.json"])
+    results = {split: figures["sat"] for split, figures in json.loads(pushed["results.json"])["results"].items()}
     figures = {metric["type"]: metric["value"] for metric in data["model-index"][0]["results"][0]["metrics"]}
     assert figures["gt_known_loc"] == pytest.approx(results["test"]["gt_known_loc"], abs=0.005)
     assert figures["top1_loc"] == pytest.approx(results["test"]["top1_loc"], abs=0.005)
@@ -91,7 +91,7 @@ def test_the_card_is_the_packages(pushed):
 
 def test_what_was_pushed_loads_with_transformers_alone(local_hub, pushed, tmp_path):
     found, _ = run_client(local_hub.endpoint, tmp_path / "home", load_client, "owner/squares")
-    threshold = json.loads(pushed["results.json"])["validation"]["threshold"]
+    threshold = json.loads(pushed["results.json"])["results"]["validation"]["sat"]["threshold"]
     assert found == {
         "pipeline": "WeaklySupervisedLocalizationPipeline",
         "threshold": threshold,

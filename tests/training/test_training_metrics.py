@@ -18,9 +18,9 @@ import pytest
 import torch
 from transformers import EvalPrediction
 
-from transformers_sat.evaluation.report import caption
 from transformers_sat.metrics import BoxAccuracy
-from transformers_sat.training import LocalizationMetrics, format_table
+from transformers_sat.results import caption
+from transformers_sat.training import LocalizationMetrics
 
 
 THRESHOLDS = [0.2, 0.4, 0.6, 0.8]
@@ -153,21 +153,6 @@ def test_arguments_are_checked_at_once():
         LocalizationMetrics(64, "sat", [0.5, 1.5])
 
 
-def test_table():
-    rows = {
-        "SAT, test": {"top1_cls": 91.25, "gt_known_loc": 97.0, "top5_loc": None, "iou30": 100.0},
-        "whole image": {"gt_known_loc": 28.04},
-    }
-    lines = format_table(rows).splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    # figures that no row has are no column, those that a row has not are a dash
-    assert cells[0] == ["", "Top-1 Cls", "GT-known Loc", "IoU .3"]
-    assert cells[2] == ["SAT, test", "91.2", "97.0", "100.0"]
-    assert cells[3] == ["whole image", "-", "28.0", "-"]
-    # readable as text, too
-    assert len({len(line) for line in lines}) == 1
-
-
 @pytest.mark.parametrize("count, said", [(0, ""), (1, "; not finite: 1 map, "), (3, "; not finite: 3 maps, ")])
 def test_maps_that_are_not_finite_are_spoken_of(count, said):
     """In the line below the figures, by their number."""
@@ -176,5 +161,5 @@ def test_maps_that_are_not_finite_are_spoken_of(count, said):
     boxes = torch.tensor([[[2, 3, 20, 20]]] * 4)
     metrics = LocalizationMetrics(32, thresholds=[0.5])
     metrics(EvalPrediction((torch.rand(4, 3), maps), (torch.zeros(4, dtype=torch.long), boxes)))
-    text = caption(metrics.result)
+    text = caption(metrics.result, "test")
     assert (said in text) if said else ("not finite" not in text)

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Data sets in the one schema that training and evaluation read."""
 
+from .classes import class_numbers_of
 from .dataset import LocalizationDataset, collate_localization, decode_image
 from .loading import EMBEDDED_DATASET, drop_undecodable, has_boxes, has_masks, load_localization_dataset
 from .streaming import StreamedLocalizationDataset, load_streaming_dataset
@@ -25,6 +26,7 @@ __all__ = [
     "LocalizationDataset",
     "StreamedLocalizationDataset",
     "TrainingAugmentation",
+    "class_numbers_of",
     "collate_localization",
     "decode_image",
     "drop_undecodable",

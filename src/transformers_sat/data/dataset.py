@@ -86,6 +86,8 @@ class LocalizationDataset(torch.utils.data.Dataset):
         seed (`int`, *optional*, defaults to 0): seed of the augmentation.
         fast_decoding (`bool`, *optional*, defaults to `False`):
             Whether to decode large JPEG files at a fraction of their size for training. It gives slightly other pixels.
+        class_numbers (`list[int]`, *optional*):
+            The model's number for each class of the data set, see [`class_numbers_of`]; the same numbers by default.
 
     Raises:
         `ValueError`: if the protocol is not known, `augmentation` is asked for together with a protocol or boxes, or
@@ -101,6 +103,7 @@ class LocalizationDataset(torch.utils.data.Dataset):
         with_boxes: bool = False,
         seed: int = 0,
         fast_decoding: bool = False,
+        class_numbers: list[int] | None = None,
     ):
         if augmentation is not None and (protocol is not None or with_boxes):
             raise ValueError("`augmentation` is for training, `protocol` and `with_boxes` are for evaluation.")
@@ -113,6 +116,7 @@ class LocalizationDataset(torch.utils.data.Dataset):
         self.with_boxes = with_boxes
         self.seed = seed
         self.fast_decoding = fast_decoding
+        self.class_numbers = class_numbers
         self.epoch = 0
 
     def set_epoch(self, epoch: int):
@@ -134,7 +138,7 @@ class LocalizationDataset(torch.utils.data.Dataset):
         if self.augmentation is not None:
             return self._training_example(row, self.epoch, index)
         image = decode_image(row["image"])
-        example = {"labels": torch.tensor(row["label"])}
+        example = self._labels_of(row)
         try:
             prepared = self.image_processor(image, return_tensors="pt", **self._protocol_settings())
         except ValueError as error:
@@ -156,9 +160,16 @@ class LocalizationDataset(torch.utils.data.Dataset):
         # rows of pixels, as PIL has them: torchvision resizes that layout fastest, to the same pixels
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         pixels = self.augmentation(pixels, seed=(self.seed, epoch, position))
-        example = {"labels": torch.tensor(row["label"]), "pixel_values": self._normalized(pixels)}
+        example = {**self._labels_of(row), "pixel_values": self._normalized(pixels)}
         example["rows"] = torch.tensor(position)
         return example
+
+    def _labels_of(self, row: dict) -> dict[str, torch.Tensor]:
+        """The class by the model's number, or nothing where the data set does not tell it."""
+        if "label" not in row:
+            return {}
+        label = row["label"]
+        return {"labels": torch.tensor(label if self.class_numbers is None else self.class_numbers[label])}
 
     def _in_rgb(self, image: PIL.Image.Image) -> PIL.Image.Image:
         if image.mode == "RGB" and "transparency" not in image.info:

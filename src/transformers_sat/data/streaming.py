@@ -55,7 +55,7 @@ class StreamedLocalizationDataset(LocalizationDataset):
             by itself, in another order.
         buffer_size (`int`, *optional*, defaults to 1000): number of rows among which the next one is drawn.
         seed (`int`, *optional*, defaults to 0): seed of the order and of the augmentation.
-        fast_decoding (`bool`, *optional*, defaults to `False`): see [`LocalizationDataset`].
+        fast_decoding, class_numbers: see [`LocalizationDataset`].
 
     Raises:
         `ValueError`: if `buffer_size` is not positive.
@@ -70,12 +70,14 @@ class StreamedLocalizationDataset(LocalizationDataset):
         buffer_size: int = 1000,
         seed: int = 0,
         fast_decoding: bool = False,
+        class_numbers: list[int] | None = None,
     ):
         if buffer_size < 1:
             raise ValueError(f"`shuffle_buffer_size` must be at least 1, got {buffer_size}.")
         # by row groups where the files have them, so that the images in the buffer come from many places
         rows = dataset.reshard().shuffle(seed=seed, buffer_size=buffer_size)
-        super().__init__(rows, image_processor, augmentation, seed=seed, fast_decoding=fast_decoding)
+        settings = {"seed": seed, "fast_decoding": fast_decoding, "class_numbers": class_numbers}
+        super().__init__(rows, image_processor, augmentation, **settings)
         self.num_rows = num_rows
 
     def __len__(self) -> int:

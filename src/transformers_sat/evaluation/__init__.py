@@ -13,16 +13,24 @@
 # limitations under the License.
 """Measuring localization: a model on a data set, or score maps that others made."""
 
-from .engine import LocalizationEvaluation, evaluate_localization
-from .pixels import PixelEvaluation, evaluate_pixels
+from .engine import (
+    EvaluationSettings,
+    LocalizationEvaluation,
+    evaluate_localization,
+    evaluate_split,
+    evaluate_splits,
+)
 from .score_maps import WsolMetadata, evaluate_score_maps
+from .split import EvaluationSplit
 
 
 __all__ = [
+    "EvaluationSettings",
+    "EvaluationSplit",
     "LocalizationEvaluation",
-    "PixelEvaluation",
     "WsolMetadata",
     "evaluate_localization",
-    "evaluate_pixels",
     "evaluate_score_maps",
+    "evaluate_split",
+    "evaluate_splits",
 ]

@@ -13,9 +13,10 @@
 # limitations under the License.
 """Measuring a model on a split, on any number of processes."""
 
+import math
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import datasets
 import numpy as np
@@ -23,66 +24,92 @@ import torch
 from tqdm.auto import tqdm
 from transformers import BaseImageProcessor
 
-from ..data.loading import MASK_COLUMNS, has_boxes
-from ..metrics import (
-    BoxAccuracy,
-    PixelAveragePrecision,
-    Protocol,
-    boxes_from_map,
-    get_protocol,
-    ten_crop_probabilities,
-)
+from ..metrics import Protocol, boxes_from_map, ten_crop_probabilities
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
-from .images import CENTER_CROP, EvaluationImages, class_numbers_of, collate_images
-from .processes import gather_lists, process_count, share_of_process
+from .counts import SplitCounts
+from .images import CENTER_CROP, EvaluationImages, share_loader
+from .processes import gather_lists, process_count
+from .split import EvaluationSplit
 
 
 THRESHOLD_CHOICES = ("oracle", "validation")
 
 
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """
+    How a split is measured.
+
+    Attributes:
+        protocol (`str` or [`~transformers_sat.metrics.Protocol`], *optional*, defaults to `"sat"`):
+            `"sat"` or `"wsoleval"`, see [`~transformers_sat.metrics.BoxAccuracy`].
+        localization_threshold (`str` or `float`, *optional*, defaults to `"validation"`):
+            Where the maps are cut: `"validation"` for the best on other images, `"oracle"` for the best on the measured
+            images themselves, which is what papers print, or a number from 0 to 1. Without boxes no figure depends on it.
+        localization_thresholds (`Sequence[float]`, *optional*):
+            What is chosen from: 0.05, 0.10, ..., 0.95 for `"sat"` and 0, 0.001, ..., 0.999 for `"wsoleval"` by default.
+        ten_crop (`bool`, *optional*, defaults to `False`):
+            Under `"sat"`, whether the class is that of ten crops, whose probabilities are averaged. The map is always
+            the centre crop's.
+        batch_size (`int`, *optional*, defaults to 32): number of images at a time, on each process.
+        num_workers (`int`, *optional*, defaults to 0): number of further processes that load images.
+        keep_images (`bool`, *optional*, defaults to `True`):
+            Whether to keep what was found in each image, with its map: four bytes for each patch.
+        show_progress (`bool`, *optional*, defaults to `False`): whether the first process shows a bar.
+    """
+
+    protocol: str | Protocol = "sat"
+    localization_threshold: str | float = "validation"
+    localization_thresholds: Sequence[float] | None = None
+    ten_crop: bool = False
+    batch_size: int = 32
+    num_workers: int = 0
+    keep_images: bool = True
+    show_progress: bool = False
+
+
 @dataclass
 class LocalizationEvaluation:
     """
-    What [`evaluate_localization`] found. It is the same on every process.
+    What an evaluation found. It is the same on every process.
 
     Attributes:
         result (`dict`):
-            Figures of [`~transformers_sat.metrics.BoxAccuracy.compute`], with `mean_iou_levels`, the mean of `iou30`,
-            `iou50` and `iou70`; `ten_crop`; `non_finite_image_ids`, if `num_non_finite_maps` counts any; for a threshold from other images `calibration`, how it did there; and with
-            masks `pixel_average_precision`, the `pxap` of the maps and, in `whole_image` and `center`, of the baselines.
-        curves (`dict`): accuracies at every threshold, see [`~transformers_sat.metrics.BoxAccuracy.curves`].
+            Figures of what the split can be measured by, in percent, see [`SplitCounts.compute`]; `ten_crop`;
+            `non_finite_image_ids`, if `num_non_finite_maps` counts any; and for a threshold from other images
+            `calibration`, how it did there.
+        curves (`dict`, *optional*):
+            With boxes, accuracies at every threshold, see [`~transformers_sat.metrics.BoxAccuracy.curves`].
         precision_recall (`dict`, *optional*):
-            The pixels' curve, see [`~transformers_sat.metrics.PixelAveragePrecision.curve`].
+            With masks, the pixels' curve, see [`~transformers_sat.metrics.PixelAveragePrecision.curve`].
         images (`list[dict]`):
             For each image in order `row`, `image_id` (the row where the data set has none), `label`,
-            `predicted_label`, `probability` of the latter, `iou` at the result's threshold (under `"wsoleval"` of the
-            largest contour), `predicted_box` and `true_boxes`, corners in the protocol's frame, and `object_share`, the
-            share of the frame that the largest true box covers.
+            `predicted_label`, `probability` of the latter, and `predicted_box`, corners in the protocol's frame. With
+            boxes, also `true_boxes`, likewise, `iou` at the result's threshold (under `"wsoleval"` of the largest
+            contour), and `object_share`, the share of the frame that the largest true box covers.
+        maps (`np.ndarray` of shape `(num_images, grid_height, grid_width)`, *optional*):
+            The localization map of each of `images`, float32.
+        loss (`float`, *optional*): mean of the loss over the images, where the model was asked for it.
     """
 
     result: dict
-    curves: dict
+    curves: dict | None = None
     precision_recall: dict | None = None
     images: list[dict] = field(default_factory=list)
+    maps: np.ndarray | None = None
+    loss: float | None = None
 
 
 def evaluate_localization(
     model: SATForWeaklySupervisedLocalization,
     image_processor: BaseImageProcessor,
     dataset: datasets.Dataset,
-    protocol: str | Protocol = "sat",
-    threshold: str | float = "validation",
     validation_dataset: datasets.Dataset | None = None,
-    thresholds: Sequence[float] | None = None,
-    ten_crop: bool = False,
-    batch_size: int = 32,
-    num_workers: int = 0,
-    with_images: bool = True,
-    show_progress: bool = False,
     on_calibration: Callable[[float], None] | None = None,
+    **settings,
 ) -> LocalizationEvaluation:
     """
-    Measures classification and localization of a model on a split.
+    Measures classification and localization of a model on a split: boxes, or where there are none the pixels of masks.
 
     Where a process group of `torch.distributed` exists, each process measures every so many batches, and the counts are
     added up: no image is repeated or left out, and the batches are those of a single process. All processes must call this, with the same arguments.
@@ -94,221 +121,296 @@ def evaluate_localization(
             Normalizes the images. Resize and crop are the protocol's.
         dataset (`datasets.Dataset`):
             Rows with `image`, `label` and `objects` (`bbox`: COCO boxes in pixels), and for the average precision of
-            pixels `mask` and, if there are regions to leave out, `ignore_mask`.
-        protocol (`str` or [`~transformers_sat.metrics.Protocol`], *optional*, defaults to `"sat"`):
-            `"sat"` or `"wsoleval"`, see [`~transformers_sat.metrics.BoxAccuracy`].
-        threshold (`str` or `float`, *optional*, defaults to `"validation"`):
-            Where the maps are cut: `"validation"` for the best on `validation_dataset`, `"oracle"` for the best on
-            `dataset` itself, which is what papers print, or a number from 0 to 1.
+            pixels (PxAP, Choe et al., CVPR 2020) `mask` and, if there are regions to leave out, `ignore_mask`.
         validation_dataset (`datasets.Dataset`, *optional*):
-            Other images with boxes, for the threshold `"validation"`.
-        thresholds (`Sequence[float]`, *optional*):
-            What is chosen from: 0.05, 0.10, ..., 0.95 for `"sat"` and 0, 0.001, ..., 0.999 for `"wsoleval"` by default.
-        ten_crop (`bool`, *optional*, defaults to `False`):
-            Under `"sat"`, whether the class is that of ten crops, whose probabilities are averaged. The map is always
-            the centre crop's.
-        batch_size (`int`, *optional*, defaults to 32): number of images at a time, on each process.
-        num_workers (`int`, *optional*, defaults to 0): number of further processes that load images.
-        with_images (`bool`, *optional*, defaults to `True`): whether to keep what was found in each image.
-        show_progress (`bool`, *optional*, defaults to `False`): whether the first process shows a bar.
+            Other images with boxes, for the localization threshold `"validation"`.
         on_calibration (`Callable`, *optional*):
             Called with the threshold of `"validation"` when it is chosen, before `dataset` is measured.
+        settings: fields of [`EvaluationSettings`], such as `protocol`, `localization_threshold` and `batch_size`.
 
     Returns:
         [`LocalizationEvaluation`]
 
     Raises:
-        `ValueError`: if a split has no boxes or no images, the model lacks classes of it, or an argument has none of the
-            described values.
+        `ValueError`: if a split has no images, or neither boxes nor masks for all of them, the model lacks classes of
+            it, or a setting has none of the described values.
     """
-    protocol = get_protocol(protocol)
-    check_threshold(threshold, validation_dataset)
-    thresholds = protocol.thresholds_to_count(threshold, thresholds)
-    image_size = model.config.image_size
-    if not isinstance(image_size, int):
-        raise ValueError(f"The protocols compare boxes in a square frame; the model's images are {image_size}.")
+    settings = EvaluationSettings(**settings)
+    split = EvaluationSplit.of("evaluation", dataset, model.config, settings.protocol)
+    if not split.has_masks:
+        split.check_boxes()
+    validation = None
+    if settings.localization_threshold == "validation" and validation_dataset is not None and split.has_boxes:
+        validation = EvaluationSplit.of("validation", validation_dataset, model.config, settings.protocol)
+    return evaluate_split(model, image_processor, split, settings, validation, on_calibration)
 
-    def measure(split: datasets.Dataset, name: str, keep_images: bool) -> "_Measurement":
-        split = with_undecoded_images(check_boxes(split, name))
-        class_numbers = class_numbers_of(split, model.config)
-        photos = EvaluationImages(split, image_processor, protocol, image_size, class_numbers, ten_crop)
-        measurement = _Measurement(photos, thresholds, keep_images)
-        measurement.run(model, batch_size, num_workers, f"{name}, {protocol.name}" if show_progress else None)
-        return measurement
 
+def evaluate_split(
+    model: SATForWeaklySupervisedLocalization,
+    image_processor: BaseImageProcessor,
+    split: EvaluationSplit,
+    settings: EvaluationSettings,
+    validation: EvaluationSplit | None = None,
+    on_calibration: Callable[[float], None] | None = None,
+) -> LocalizationEvaluation:
+    """
+    Measures a model by all that a split has: boxes, masks or classes alone.
+
+    Args:
+        model, image_processor, on_calibration: see [`evaluate_localization`].
+        split ([`EvaluationSplit`]): what to measure, by the protocol that it was made for.
+        settings ([`EvaluationSettings`]): how.
+        validation ([`EvaluationSplit`], *optional*): other images, for the localization threshold `"validation"`.
+
+    Returns:
+        [`LocalizationEvaluation`]
+
+    Raises:
+        `ValueError`: if the split has no classes, `validation` no boxes, or a setting has none of the described values.
+    """
+    split.check_labels()
     given, calibration = {}, {}
-    if threshold == "validation":
-        best = measure(validation_dataset, "validation", keep_images=False).boxes.compute()
-        given = {"threshold": best["threshold"], "threshold_choice": "validation"}
-        kept = ("threshold", "num_images", "gt_known_loc", "top1_loc")
-        calibration = {"calibration": {name: best[name] for name in kept}}
-        if on_calibration is not None:
-            on_calibration(best["threshold"])
-    elif threshold != "oracle":
-        given = {"threshold": threshold, "threshold_choice": "fixed"}
-
-    measurement = measure(dataset, "evaluation", keep_images=with_images)
-    result = measurement.boxes.compute(**given)
-    for row in (result, result["whole_image"], result["center_box"]):
-        row["mean_iou_levels"] = sum(row[name] for name in ("iou30", "iou50", "iou70")) / 3
-    result |= {"ten_crop": ten_crop, **calibration}
-    result |= ids_not_finite(measurement.non_finite_rows, measurement.photos.dataset)
-    precision_recall = None
-    if measurement.pixels is not None:
-        figures = measurement.pixels.compute()
-        result["pixel_average_precision"] = {name: figures[name] for name in ("pxap", "whole_image", "center")}
-        precision_recall = measurement.pixels.curve()
-    images = measurement.images_at(result["threshold"]) if with_images else []
-    return LocalizationEvaluation(result, measurement.boxes.curves(), precision_recall, images)
+    if split.has_boxes:
+        check_threshold(settings.localization_threshold, validation)
+        if settings.localization_threshold == "validation":
+            best = _measure(model, image_processor, validation.check_boxes(), replace(settings, keep_images=False))
+            figures = best.counts.compute()
+            given = {"threshold": figures["threshold"], "threshold_choice": "validation"}
+            kept = ("threshold", "num_images", "gt_known_loc", "top1_loc")
+            calibration = {"calibration": {name: figures[name] for name in kept}}
+            if on_calibration is not None:
+                on_calibration(figures["threshold"])
+    evaluation = _measure(model, image_processor, split, settings).evaluation(**given)
+    evaluation.result |= {"ten_crop": settings.ten_crop, **calibration}
+    return evaluation
 
 
-class _Measurement:
-    """The counts of one split and, if they are to be kept, what each image of this process's share gave."""
+def evaluate_splits(
+    model: SATForWeaklySupervisedLocalization,
+    image_processor: BaseImageProcessor,
+    splits: dict[str, EvaluationSplit],
+    settings: EvaluationSettings,
+) -> Iterable[tuple[str, LocalizationEvaluation]]:
+    """
+    Measures the splits of a run. `validation`, where it has boxes, chooses the threshold, which the image processor
+    keeps; the other splits are measured at the processor's.
 
-    def __init__(self, photos: EvaluationImages, thresholds: Sequence[float] | None, keep_images: bool):
-        self.photos = photos
-        self.boxes = BoxAccuracy(photos.protocol, thresholds, image_size=photos.image_size)
-        has_masks = photos.masks is not None
-        self.pixels = PixelAveragePrecision(image_size=photos.image_size) if has_masks else None
-        self.keep_images = keep_images
-        self.images = []
-        self.non_finite_rows = []
+    Args:
+        model, image_processor: see [`evaluate_localization`].
+        splits (`dict[str, EvaluationSplit]`): by name, `validation` first.
+        settings ([`EvaluationSettings`]): how they are measured, whatever its `localization_threshold`.
+
+    Yields:
+        The name of each split and its [`LocalizationEvaluation`].
+    """
+    is_calibrated = False
+    for name, split in splits.items():
+        chooses = name == "validation" and split.has_boxes
+        threshold = "oracle" if chooses else image_processor.localization_threshold
+        at = replace(settings, localization_threshold=threshold)
+        evaluation = evaluate_split(model, image_processor, split, at)
+        if chooses:
+            image_processor.localization_threshold = evaluation.result["threshold"]
+            is_calibrated = True
+        elif split.has_boxes and is_calibrated:
+            evaluation.result["threshold_choice"] = "validation"
+        yield name, evaluation
+
+
+class Measurement:
+    """
+    The counts of one split and, if they are to be kept, what each image of this process's share gave.
+
+    Args:
+        images ([`EvaluationImages`]): the split.
+        settings ([`EvaluationSettings`]): `"validation"` as the threshold counts at all that there are to choose from.
+    """
+
+    def __init__(self, images: EvaluationImages, settings: EvaluationSettings):
+        split = images.split
+        self.images, self.split, self.settings = images, split, settings
+        thresholds = split.protocol.thresholds_to_count(
+            settings.localization_threshold, settings.localization_thresholds
+        )
+        self.counts = SplitCounts(split.protocol, split.image_size, thresholds, split.has_boxes, split.has_masks)
+        self._kept = []
+        self._losses = []
+        self._non_finite_rows = []
 
     @torch.inference_mode()
-    def run(self, model: SATForWeaklySupervisedLocalization, batch_size: int, num_workers: int, title: str | None):
-        share = torch.utils.data.Subset(self.photos, share_of_process(len(self.photos), batch_size))
-        loader = torch.utils.data.DataLoader(
-            share, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_images
-        )
-        is_hidden = title is None or process_count()[0] > 0
+    def run(
+        self,
+        model: SATForWeaklySupervisedLocalization,
+        batches: Iterable[dict],
+        forward: Callable[[torch.nn.Module, torch.Tensor, torch.Tensor | None], dict] | None = None,
+        after_batch: Callable[[dict, torch.Tensor, torch.Tensor], None] | None = None,
+    ):
+        """
+        Measures batches of the images, and adds up the counts of all processes.
+
+        Args:
+            model ([`SATForWeaklySupervisedLocalization`]): the model; it is left in the mode, training or not, it has.
+            batches (`Iterable[dict]`): this process's share, as [`share_loader`] gives it.
+            forward (`Callable`, *optional*):
+                Called with the model, the pixels and, unless they are ten crops, the labels; gives the outputs. What they
+                have as `loss` is averaged. By default the model alone, without labels.
+            after_batch (`Callable`, *optional*): called with each batch, its maps and its scores.
+        """
         was_training = model.training
         model.eval()
-        for batch in tqdm(loader, desc=title, unit="batch", file=sys.stderr, disable=is_hidden):
-            maps, scores, probabilities = predict(model, batch["pixel_values"])
-            self.boxes.update(maps, batch["boxes"], scores, batch["labels"])
-            finite = self.photos.protocol.finite_maps(maps, self.photos.image_size)
-            self.non_finite_rows += [
-                row for row, is_finite in zip(batch["rows"], finite, strict=True) if not is_finite
-            ]
-            if self.pixels is not None:
-                self.pixels.update(maps, batch["mask"], batch.get("ignore_mask"))
-            if self.keep_images:
-                self._keep(batch, maps, probabilities)
+        for batch in batches:
+            maps, scores, loss = predict(model, batch["pixel_values"], batch.get("labels"), forward)
+            if loss is not None:
+                self._losses.append((batch["rows"][0], len(maps), loss))
+            if self.split.has_labels:
+                self._count(batch, maps, scores)
+            if after_batch is not None:
+                after_batch(batch, maps, scores)
         model.train(was_training)
-        self.boxes.all_reduce_()
-        if self.pixels is not None:
-            self.pixels.all_reduce_()
+        self.counts.all_reduce_()
 
-    def _keep(self, batch: dict, maps: torch.Tensor, probabilities: np.ndarray):
+    def _count(self, batch: dict, maps: torch.Tensor, scores: torch.Tensor):
+        self.counts.update(maps, scores, batch)
+        finite = self.counts.finite_maps(maps)
+        self._non_finite_rows += [row for row, is_finite in zip(batch["rows"], finite, strict=True) if not is_finite]
+        if not self.settings.keep_images:
+            return
         # Maps at the grid are small. The box cannot be cut from them yet: the threshold follows from all images.
-        predicted = probabilities.argmax(axis=1)
+        probabilities = scores if self.settings.ten_crop else scores.softmax(dim=-1)
+        best = probabilities.max(dim=-1)
         for index, row in enumerate(batch["rows"]):
-            self.images.append(
-                {
-                    "row": row,
-                    "label": batch["labels"][index].item(),
-                    "predicted_label": predicted[index].item(),
-                    "probability": probabilities[index, predicted[index]].item(),
-                    "true_boxes": batch["boxes"][index],
-                    "localization_map": maps[index],
-                }
-            )
+            image = {
+                "row": row,
+                "label": batch["labels"][index].item(),
+                "predicted_label": best.indices[index].item(),
+                "probability": best.values[index].item(),
+            }
+            true_boxes = batch["boxes"][index] if self.split.has_boxes else None
+            self._kept.append((image, true_boxes, maps[index]))
 
-    def images_at(self, threshold: float) -> list[dict]:
-        """The images of all processes, in order."""
-        protocol, frame = self.photos.protocol, self.photos.image_size
-        ids = image_ids(self.photos.dataset)
+    @property
+    def loss(self) -> float | None:
+        """Mean over the images of all processes; the same for any number of them."""
+        losses = sorted(gather_lists(self._losses))
+        if not losses:
+            return None
+        return math.fsum(count * loss for _, count, loss in losses) / sum(count for _, count, _ in losses)
+
+    def evaluation(self, **given) -> LocalizationEvaluation:
+        """
+        All that was found. All processes must call this.
+
+        Args:
+            given: `threshold` and `threshold_choice`; those of the settings by default.
+        """
+        counts, wish = self.counts, self.settings.localization_threshold
+        if not given and not isinstance(wish, str):
+            given = {"threshold": wish, "threshold_choice": "fixed"}
+        result = counts.compute(**(given if self.split.has_boxes else {}))
+        rows = sorted(gather_lists(self._non_finite_rows))
+        if rows:
+            ids = self.split.image_ids
+            result["non_finite_image_ids"] = [ids[row] for row in rows]
+        threshold = result.get("threshold", given.get("threshold", self.images.image_processor.localization_threshold))
+        images, maps = self._images_at(threshold) if self.settings.keep_images else ([], None)
+        return LocalizationEvaluation(
+            result=result,
+            curves=None if counts.boxes is None else counts.boxes.curves(),
+            precision_recall=None if counts.pixels is None else counts.pixels.curve(),
+            images=images,
+            maps=maps,
+            loss=self.loss,
+        )
+
+    def _images_at(self, threshold: float) -> tuple[list[dict], np.ndarray]:
+        """The images of all processes, in order, and their maps."""
+        protocol, frame, ids = self.split.protocol, self.split.image_size, self.split.image_ids
         records = []
-        for image in self.images:
-            box = boxes_from_map(image["localization_map"], [threshold], protocol, frame)[0]
-            true_boxes = image["true_boxes"]
-            records.append(
-                {
-                    "row": image["row"],
-                    "image_id": ids[image["row"]],
-                    **{name: image[name] for name in ("label", "predicted_label", "probability")},
-                    "iou": float(protocol.iou(box, true_boxes).max()),
-                    "predicted_box": box.tolist(),
-                    "true_boxes": true_boxes.tolist(),
-                    "object_share": protocol.largest_share(true_boxes, frame),
-                }
-            )
-        return sorted(gather_lists(records), key=lambda record: record["row"])
+        for image, true_boxes, localization_map in self._kept:
+            box = boxes_from_map(localization_map, [threshold], protocol, frame)[0]
+            record = {"image_id": ids[image["row"]], **image, "predicted_box": box.tolist()}
+            if true_boxes is not None:
+                record["iou"] = float(protocol.iou(box, true_boxes).max())
+                record["true_boxes"] = true_boxes.tolist()
+                record["object_share"] = protocol.largest_share(true_boxes, frame)
+            records.append((record, localization_map.numpy()))
+        records = sorted(gather_lists(records), key=lambda pair: pair[0]["row"])
+        return [record for record, _ in records], np.stack([localization_map for _, localization_map in records])
 
 
-def image_ids(dataset: datasets.Dataset) -> Sequence:
-    """Ids of the images of a split, its rows where it has none."""
-    return dataset["image_id"] if "image_id" in dataset.column_names else range(len(dataset))
-
-
-def ids_not_finite(rows: list[int], dataset: datasets.Dataset) -> dict[str, list]:
-    """For a result, the ids of the images whose maps are not finite, on all processes; nothing if there are none."""
-    ids, rows = image_ids(dataset), sorted(gather_lists(rows))
-    return {"non_finite_image_ids": [ids[row] for row in rows]} if rows else {}
+def _measure(
+    model: SATForWeaklySupervisedLocalization,
+    image_processor: BaseImageProcessor,
+    split: EvaluationSplit,
+    settings: EvaluationSettings,
+) -> Measurement:
+    images = EvaluationImages(split, image_processor, settings.ten_crop)
+    loader = share_loader(images, settings.batch_size, settings.num_workers)
+    is_hidden = not settings.show_progress or process_count()[0] > 0
+    title = f"{split.name}, {split.protocol.name}"
+    measurement = Measurement(images, settings)
+    measurement.run(model, tqdm(loader, desc=title, unit="batch", file=sys.stderr, disable=is_hidden))
+    return measurement
 
 
 def predict(
-    model: SATForWeaklySupervisedLocalization, pixel_values: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    model: SATForWeaklySupervisedLocalization,
+    pixel_values: torch.Tensor,
+    labels: torch.Tensor | None = None,
+    forward: Callable[[torch.nn.Module, torch.Tensor, torch.Tensor | None], dict] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, float | None]:
     """
-    Maps, scores of the classes and their probabilities for a batch of images.
+    Maps and scores of the classes for a batch of images.
 
     Args:
         model ([`SATForWeaklySupervisedLocalization`]): the model.
         pixel_values (`torch.Tensor` of shape `(batch_size, num_channels, height, width)`):
             Images, or with one more dimension before the channels ten crops of each, as `ten_crops` cuts them.
+        labels (`torch.Tensor` of shape `(batch_size,)`, *optional*): classes, for `forward`.
+        forward (`Callable`, *optional*): see [`Measurement.run`].
 
     Returns:
         `tuple`, on the CPU, of the maps `(batch_size, grid_height, grid_width)`, float32, what classes are ranked by
-        `(batch_size, num_labels)`, logits or for ten crops mean probabilities, and the probabilities as an array.
+        `(batch_size, num_labels)`, logits or for ten crops mean probabilities, and the loss, if the outputs have one.
     """
     is_ten_crop = pixel_values.ndim == 5
     crops = pixel_values.flatten(0, 1) if is_ten_crop else pixel_values
-    outputs = model(pixel_values=crops.to(model.device, model.dtype))
-    maps, logits = outputs.localization_map.float().cpu(), outputs.logits.float().cpu()
+    crops = crops.to(model.device, model.dtype)
+    if forward is None:
+        outputs = model(pixel_values=crops)
+    else:
+        outputs = forward(model, crops, None if labels is None or is_ten_crop else labels.to(model.device))
+    maps, logits = outputs["localization_map"].float().cpu(), outputs["logits"].float().cpu()
+    loss = None if outputs.get("loss") is None else outputs["loss"].item()
     if not is_ten_crop:
-        return maps, logits, logits.softmax(dim=-1).numpy()
+        return maps, logits, loss
     num_crops = pixel_values.shape[1]
-    probabilities = ten_crop_probabilities(logits.unflatten(0, (-1, num_crops)))
-    return maps.unflatten(0, (-1, num_crops))[:, CENTER_CROP], probabilities, probabilities.numpy()
+    maps = maps.unflatten(0, (-1, num_crops))[:, CENTER_CROP]
+    return maps, ten_crop_probabilities(logits.unflatten(0, (-1, num_crops))), loss
 
 
-def check_threshold(threshold: str | float, validation_dataset: datasets.Dataset | None):
+def check_threshold(threshold: str | float, validation: EvaluationSplit | None):
     if isinstance(threshold, str):
         if threshold not in THRESHOLD_CHOICES:
-            raise ValueError(f"`threshold` must be one of {THRESHOLD_CHOICES} or a number, got {threshold!r}.")
-        if threshold == "validation" and validation_dataset is None:
             raise ValueError(
-                '`threshold="validation"` needs `validation_dataset`, other images with boxes to choose it on. Without '
-                'such, give a number, or "oracle" for the best on the evaluated images themselves.'
+                f"`localization_threshold` must be one of {THRESHOLD_CHOICES} or a number, got {threshold!r}."
+            )
+        if threshold == "validation" and validation is None:
+            raise ValueError(
+                '`localization_threshold="validation"` needs `validation_dataset`, other images with boxes to choose it on. '
+                'Without such, give a number, or "oracle" for the best on the evaluated images themselves.'
             )
     elif not 0 <= threshold <= 1:
-        raise ValueError(f"`threshold` must be from 0 to 1, got {threshold}.")
-
-
-def check_boxes(dataset: datasets.Dataset, name: str) -> datasets.Dataset:
-    if len(dataset) == 0:
-        raise ValueError(f"The {name} split has no images.")
-    if not has_boxes(dataset):
-        raise ValueError(
-            f"Localization cannot be measured on the {name} split, because not all of its images have boxes: it needs "
-            "a column `objects` with `bbox`, for each image at least one COCO box (x, y, width, height) in pixels. Its "
-            f"columns are {dataset.column_names}."
-        )
-    return dataset
-
-
-def with_undecoded_images(dataset: datasets.Dataset) -> datasets.Dataset:
-    """The split with images as files, which `EvaluationImages` decodes itself."""
-    for column in ("image", *MASK_COLUMNS):
-        if column in dataset.column_names:
-            dataset = dataset.cast_column(column, datasets.Image(decode=False))
-    return dataset
+        raise ValueError(f"`localization_threshold` must be from 0 to 1, got {threshold}.")
 
 
 __all__ = [
     "THRESHOLD_CHOICES",
+    "EvaluationSettings",
     "LocalizationEvaluation",
+    "Measurement",
     "evaluate_localization",
+    "evaluate_split",
+    "evaluate_splits",
     "predict",
 ]

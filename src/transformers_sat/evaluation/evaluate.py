@@ -16,6 +16,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -23,183 +24,210 @@ import datasets
 import torch
 import transformers
 from accelerate import PartialState
+from transformers import BaseImageProcessor, PreTrainedConfig
 
 from ..data import EMBEDDED_DATASET, load_localization_dataset
-from ..data.loading import has_boxes, has_masks
+from ..data.classes import class_names_of
 from ..escaping import on_console
 from ..metrics import PROTOCOLS, get_protocol
+from ..model.modeling_sat import SATForWeaklySupervisedLocalization
+from ..results import RESULTS_FILE, results_record, summary, write_results
 from ..safe_loading import load_model
-from ..training.metrics import format_table
-from ..writing import replacing_files, write_json
-from .engine import check_boxes, evaluate_localization
-from .pixels import PixelEvaluation, evaluate_pixels
-from .plots import plot_precision_recall, plot_thresholds
-from .report import caption, draw_all, summary, versions, write_reports
+from ..writing import replacing_files
+from .engine import EvaluationSettings, evaluate_split
+from .report import draw_all, plots_of_maps, write_reports
 from .score_maps import WsolMetadata, evaluate_score_maps
+from .split import EvaluationSplit
 
 
 # Of images whose maps are not finite.
 MAX_IDS_PRINTED = 5
 
 
-def evaluate_model(
-    model: str,
-    dataset: str = EMBEDDED_DATASET,
-    config_name: str | None = None,
-    split: str = "test",
-    image_column: str = "image",
-    label_column: str = "label",
-    objects_column: str = "objects",
-    validation_fraction: float = 0.1,
-    protocol: str = "sat",
-    threshold: str | float = "validation",
-    thresholds: Sequence[float] | None = None,
-    ten_crop: bool = False,
-    save_threshold: bool = False,
-    max_samples: int | None = None,
-    batch_size: int = 32,
-    num_workers: int = 0,
-    output: Path | None = None,
-) -> dict:
+@dataclass
+class EvaluationOptions:
+    """
+    What `transformers-sat evaluate` measures; each field is an option.
+
+    Args:
+        model (`str`): SAT model, repository on the Hub or folder.
+        dataset (`str`, *optional*, defaults to `"emblems"`):
+            What [`load_localization_dataset`] loads; it also has `dataset_config_name`, the names of the columns and
+            `validation_fraction`.
+        split (`str`, *optional*, defaults to `"test"`): split to measure.
+        protocol (`str`, *optional*, defaults to `"sat"`): `"sat"`, `"wsoleval"` or `"both"`.
+        localization_threshold, localization_thresholds, ten_crop, batch_size, num_workers:
+            See [`EvaluationSettings`]. With two protocols, `ten_crop` is of `"sat"`.
+        save_threshold (`bool`, *optional*, defaults to `False`):
+            Whether to store the threshold of `"sat"`, calibrated on the validation split, in the model's folder.
+        max_samples (`int`, *optional*): measure only that many images of each split, drawn at random.
+        output (`Path`, *optional*): folder to write.
+    """
+
+    model: str
+    dataset: str = EMBEDDED_DATASET
+    dataset_config_name: str | None = None
+    split: str = "test"
+    image_column_name: str = "image"
+    label_column_name: str = "label"
+    objects_column_name: str = "objects"
+    validation_fraction: float = 0.1
+    protocol: str = "sat"
+    localization_threshold: str | float = "validation"
+    localization_thresholds: Sequence[float] | None = None
+    ten_crop: bool = False
+    save_threshold: bool = False
+    max_samples: int | None = None
+    batch_size: int = 32
+    num_workers: int = 0
+    output: Path | None = None
+
+    @property
+    def protocols(self) -> list[str]:
+        return list(PROTOCOLS) if self.protocol == "both" else [get_protocol(self.protocol).name]
+
+    @property
+    def calibrates(self) -> bool:
+        return self.localization_threshold == "validation"
+
+    def stores_threshold(self, protocol: str) -> bool:
+        return self.save_threshold and PROTOCOLS[protocol].fits_post_processing
+
+    def settings(self, protocol: str) -> EvaluationSettings:
+        """How one of the protocols measures."""
+        return EvaluationSettings(
+            protocol=protocol,
+            localization_threshold=self.localization_threshold,
+            localization_thresholds=self.localization_thresholds,
+            ten_crop=self.ten_crop and (PROTOCOLS[protocol].has_ten_crop or len(self.protocols) == 1),
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            keep_images=self.output is not None,
+            show_progress=True,
+        )
+
+    def check(self):
+        can_be_stored = self.calibrates and os.path.isdir(self.model)
+        if self.save_threshold and not (can_be_stored and any(map(self.stores_threshold, self.protocols))):
+            raise ValueError(
+                "`save_threshold` stores the threshold that is calibrated on the validation split under the `sat` "
+                "protocol, which post-processing follows, in a model folder: it needs `localization_threshold` to be "
+                f"`validation`, `protocol` to be `sat` or `both`, and `model` a folder. Got {self.localization_threshold}, "
+                f"{self.protocol} and {self.model}."
+            )
+        if self.max_samples is not None and self.max_samples < 1:
+            raise ValueError(f"`max_samples` must be at least 1, got {self.max_samples}.")
+        check_output(self.output)
+
+    def record(self, num_processes: int) -> dict:
+        """The record for `results.json`, with no figures yet."""
+        arguments = asdict(self)
+        # those are fields of the record, or say nothing of the figures
+        for name in ("model", "dataset", "dataset_config_name", "batch_size", "num_workers", "output"):
+            del arguments[name]
+        return results_record(
+            {self.split: {}},
+            command="transformers-sat evaluate",
+            model=self.model,
+            dataset=self.dataset,
+            config_name=self.dataset_config_name,
+            num_processes=num_processes,
+            arguments=arguments,
+        )
+
+
+def evaluate_model(options: EvaluationOptions) -> dict:
     """
     Measures a saved model on a data set, prints the figures and, with `output`, writes them with plots and drawings.
 
     Started by `torchrun` or `accelerate launch`, all processes share the work, and the first one reports.
 
     Args:
-        model (`str`): SAT model, repository on the Hub or folder.
-        dataset (`str`, *optional*, defaults to `"emblems"`):
-            What [`load_localization_dataset`] loads; it also has `config_name`, the columns and `validation_fraction`.
-        split (`str`, *optional*, defaults to `"test"`): split to measure.
-        protocol (`str`, *optional*, defaults to `"sat"`): `"sat"`, `"wsoleval"` or `"both"`.
-        threshold, thresholds, ten_crop, batch_size, num_workers: see [`evaluate_localization`]. With two protocols,
-            `ten_crop` is of `"sat"`.
-        save_threshold (`bool`, *optional*, defaults to `False`):
-            Whether to store the threshold of `"sat"`, calibrated on the validation split, in the model's folder.
-        max_samples (`int`, *optional*): measure only that many images of each split, drawn at random.
-        output (`Path`, *optional*): folder to write.
+        options ([`EvaluationOptions`]): what to measure, and how.
 
     Returns:
-        `dict`: what was written to `results.json`, or would have been.
+        `dict`: what was written to `results.json`, or would have been; see [`~transformers_sat.results.results_record`].
+
+    Raises:
+        `ValueError`: if settings do not fit each other, the model or the data set.
     """
-    protocols = list(PROTOCOLS) if protocol == "both" else [get_protocol(protocol).name]
-    stored_under = next((name for name in protocols if PROTOCOLS[name].fits_post_processing), None)
-    if save_threshold and (threshold != "validation" or stored_under is None or not os.path.isdir(model)):
-        raise ValueError(
-            "`save_threshold` stores the threshold that is calibrated on the validation split under the `sat` protocol, "
-            "which post-processing follows, in a model folder: it needs `threshold` to be `validation`, `protocol` to be "
-            f"`sat` or `both`, and `model` a folder. Got {threshold}, {protocol} and {model}."
-        )
-    if max_samples is not None and max_samples < 1:
-        raise ValueError(f"`max_samples` must be at least 1, got {max_samples}.")
-    check_output(output)
+    options.check()
     state = start_processes()
-    network, image_processor = load_model(model)
-    network.to(state.device)
+    model, image_processor = load_model(options.model)
+    model.to(state.device)
     # the main process writes the cache, the others read it
     with state.main_process_first():
-        splits = load_localization_dataset(
-            dataset,
-            config_name,
-            image_column,
-            label_column,
-            objects_column,
-            validation_fraction,
-            model_classes=list(network.config.id2label.values()),
-        )
-        if split not in splits:
-            raise ValueError(f"The data set {dataset} has no split `{split}`, but {list(splits)}.")
-        # masks alone are measured at all thresholds
-        pixels_only = not has_boxes(splits[split]) and has_masks(splits[split])
-        if threshold == "validation" and "validation" not in splits and not pixels_only:
-            raise ValueError(
-                f"The data set {dataset} has neither a `validation` split nor a `train` split to set one apart from, so the "
-                "threshold cannot be calibrated: give `--threshold` a number, or `oracle`."
-            )
-        measured = {split, "validation"} & set(splits)
-        splits = {name: with_row_numbers(splits[name], max_samples) for name in measured}
-    record = {
-        "model": model,
-        "dataset": dataset,
-        "config_name": config_name,
-        "split": split,
-        "num_processes": state.num_processes,
-        "versions": versions(),
-    }
-    if pixels_only:
-        evaluations = {
-            name: evaluate_pixels(
-                network, image_processor, splits[split], name, batch_size, num_workers, show_progress=True
-            )
-            for name in protocols
-        }
-        record["results"] = {name: evaluation.result for name, evaluation in evaluations.items()}
-        if state.is_main_process:
-            report_pixels(evaluations, record, output)
-        return record
-    check_boxes(splits[split], split)
-    if threshold == "validation":
-        check_calibration(splits["validation"], split)
-
-    def store_threshold(chosen: float):
-        # when it is chosen: what is measured with it takes longer, and may fail
-        if state.is_main_process:
-            image_processor.localization_threshold = chosen
-            with replacing_files(model) as unfinished:
-                image_processor.save_pretrained(unfinished)
-            print(f"stored the localization threshold {chosen:g} in {on_console(model)}")
-
-    evaluations, record["results"] = {}, {}
-    for name in protocols:
-        evaluations[name] = evaluate_localization(
-            network,
-            image_processor,
-            splits[split],
-            protocol=name,
-            threshold=threshold,
-            validation_dataset=splits["validation"] if threshold == "validation" else None,
-            thresholds=thresholds,
-            ten_crop=ten_crop and (PROTOCOLS[name].has_ten_crop or len(protocols) == 1),
-            batch_size=batch_size,
-            num_workers=num_workers,
-            with_images=output is not None,
-            show_progress=True,
-            on_calibration=store_threshold if save_threshold and name == stored_under else None,
-        )
-        record["results"][name] = evaluations[name].result
-        if state.is_main_process and output is not None:
-            write_json(output / "results.json", record)
+        rows = load_rows(options, model)
+    split, validation = splits_to_measure(rows, options, model.config)
+    record, evaluations = options.record(state.num_processes), []
+    for name in options.protocols:
+        store = partial(store_threshold, options.model, image_processor) if options.stores_threshold(name) else None
+        other = None if validation is None else validation.under(name)
+        evaluation = evaluate_split(model, image_processor, split.under(name), options.settings(name), other, store)
+        evaluations.append(evaluation)
+        record["results"][options.split][name] = evaluation.result
+        if state.is_main_process and options.output is not None:
+            write_results(options.output / RESULTS_FILE, record)
     if state.is_main_process:
-        print(summary(evaluations))
-        for evaluation in evaluations.values():
-            print_not_finite(evaluation.result)
-        if output is not None:
-            write_reports(evaluations.values(), network, image_processor, splits[split], output)
-            print(f"results, images and plots: {on_console(str(output))}")
+        print_results(record)
+        if options.output is not None:
+            write_reports(evaluations, rows[options.split], model.config.id2label, options.output)
+            print(f"results, images and plots: {on_console(str(options.output))}")
     return record
 
 
-def report_pixels(evaluations: dict[str, PixelEvaluation], record: dict, output: Path | None):
-    """Prints the figures of data with masks and no boxes and, with `output`, writes them with their curves."""
-    drawings = {}
-    if output is not None:
-        write_json(output / "results.json", record)
-    for protocol, evaluation in evaluations.items():
-        result = evaluation.result
-        pixels = result["pixel_average_precision"]
-        print(
-            f"PxAP {pixels['pxap']:.2f} percent; constant map {pixels['whole_image']['pxap']:.2f}, centred map "
-            f"{pixels['center']['pxap']:.2f}; Top-1 Cls {result['top1_cls']:.1f}; frame of {protocol}; "
-            f"{result['num_images']} images with masks and without boxes"
+def load_rows(options: EvaluationOptions, model: SATForWeaklySupervisedLocalization) -> dict[str, datasets.Dataset]:
+    """The rows to measure and, if there are some, those of the validation split."""
+    rows = load_localization_dataset(
+        options.dataset,
+        options.dataset_config_name,
+        options.image_column_name,
+        options.label_column_name,
+        options.objects_column_name,
+        options.validation_fraction,
+        model_classes=class_names_of(model.config),
+    )
+    if options.split not in rows:
+        raise ValueError(f"The data set {options.dataset} has no split `{options.split}`, but {list(rows)}.")
+    measured = {options.split, "validation"} & set(rows)
+    return {name: with_row_numbers(rows[name], options.max_samples) for name in measured}
+
+
+def splits_to_measure(
+    rows: dict[str, datasets.Dataset], options: EvaluationOptions, config: PreTrainedConfig
+) -> tuple[EvaluationSplit, EvaluationSplit | None]:
+    """The split to measure and, if the threshold is chosen on it, the validation split; `ValueError` if they cannot be."""
+    split = EvaluationSplit.of(options.split, rows[options.split], config)
+    # masks alone are measured at all thresholds
+    if split.has_masks and not split.has_boxes:
+        return split, None
+    split.check_boxes()
+    if not options.calibrates:
+        return split, None
+    if "validation" not in rows:
+        raise ValueError(
+            f"The data set {options.dataset} has neither a `validation` split nor a `train` split to set one apart from, so "
+            "the threshold cannot be calibrated: give `--localization_threshold` a number, or `oracle`."
         )
-        print_not_finite(result)
-        if output is not None:
-            title = f"protocol {protocol}, {result['num_images']} images"
-            plot = partial(plot_precision_recall, evaluation.precision_recall, pixels["pxap"], title)
-            drawings[output / f"precision_recall_{protocol}.png"] = plot
-    if output is not None:
-        draw_all(drawings)
-        print(f"results and plots: {on_console(str(output))}")
+    if options.split == "validation":
+        raise ValueError(
+            "The threshold cannot be calibrated on the split that is measured: for `--split validation` give "
+            "`--localization_threshold` a number, or `oracle`."
+        )
+    try:
+        return split, EvaluationSplit.of("validation", rows["validation"], config).check_boxes()
+    except ValueError as error:
+        raise ValueError(f"{error} Without such, give `--localization_threshold` a number, or `oracle`.") from error
+
+
+def store_threshold(folder: str, image_processor: BaseImageProcessor, threshold: float):
+    """Called when it is chosen: what is measured with it takes longer, and may fail."""
+    if not PartialState().is_main_process:
+        return
+    image_processor.localization_threshold = threshold
+    with replacing_files(folder) as unfinished:
+        image_processor.save_pretrained(unfinished)
+    print(f"stored the localization threshold {threshold:g} in {on_console(folder)}")
 
 
 def evaluate_maps(
@@ -207,7 +235,7 @@ def evaluate_maps(
     metadata: Path,
     split: str | None = None,
     protocol: str = "wsoleval",
-    threshold: str | float = "oracle",
+    localization_threshold: str | float = "oracle",
     mask_root: Path | None = None,
     output: Path | None = None,
 ) -> dict:
@@ -218,47 +246,44 @@ def evaluate_maps(
         folder (`Path`): where the maps are.
         metadata (`Path`): metadata folder of wsolevaluation, the one with `image_ids.txt`, or the one above it.
         split (`str`, *optional*): folder below `metadata` that has the `image_ids.txt`.
-        protocol, threshold, mask_root: see [`evaluate_score_maps`].
+        protocol, localization_threshold, mask_root: see [`evaluate_score_maps`].
         output (`Path`, *optional*): folder to write.
 
     Returns:
-        `dict`: what was written to `results.json`, or would have been.
+        `dict`: what was written to `results.json`, or would have been; see [`~transformers_sat.results.results_record`].
     """
     check_output(output)
     if not folder.is_dir():
         raise ValueError(f"The folder of the score maps, {folder}, does not exist.")
     state = start_processes()
-    known = WsolMetadata.read(metadata if split is None else metadata / split)
-    result, curves = evaluate_score_maps(folder, known, protocol, threshold, mask_root, show_progress=True)
-    record = {
-        "score_maps": str(folder),
-        "metadata": str(metadata),
-        "split": split,
-        "num_processes": state.num_processes,
-        "versions": versions(),
-        "results": {protocol: result},
-    }
+    lists = metadata if split is None else metadata / split
+    known = WsolMetadata.read(lists)
+    result, curves = evaluate_score_maps(
+        folder, known, protocol, localization_threshold, mask_root, show_progress=True
+    )
+    record = results_record(
+        {lists.resolve().name: {protocol: result}},
+        command="transformers-sat evaluate-maps",
+        score_maps=str(folder),
+        metadata=str(metadata),
+        num_processes=state.num_processes,
+        arguments={"localization_threshold": localization_threshold},
+    )
     if not state.is_main_process:
         return record
-    title = f"protocol {protocol}, {result['num_images']} images"
-    if known.masks:
-        print(
-            f"PxAP {result['pxap']:.2f} percent; constant map {result['whole_image']['pxap']:.2f}, centred map "
-            f"{result['center']['pxap']:.2f}; frame of {protocol}; {result['num_images']} images"
-        )
-    else:
-        baselines = {"whole image": result["whole_image"], "best centre box": result["center_box"]}
-        print(f"{format_table({protocol: result, **baselines})}\n\n{caption(result)}")
-    print_not_finite(result)
+    print_results(record, "maps")
     if output is not None:
-        write_json(output / "results.json", record)
-        if known.masks:
-            plot = partial(plot_precision_recall, curves, result["pxap"], title)
-        else:
-            plot = partial(plot_thresholds, curves, result["threshold"], title)
-        draw_all({output / f"{'precision_recall' if known.masks else 'thresholds'}_{protocol}.png": plot})
+        write_results(output / RESULTS_FILE, record)
+        draw_all(plots_of_maps(result, curves, output))
         print(f"results and plots: {on_console(str(output))}")
     return record
+
+
+def print_results(record: dict, heading: str = "SAT"):
+    print(summary(record["results"], heading))
+    for by_protocol in record["results"].values():
+        for result in by_protocol.values():
+            print_not_finite(result)
 
 
 def print_not_finite(result: dict):
@@ -300,21 +325,9 @@ def with_row_numbers(dataset: datasets.Dataset, max_samples: int | None) -> data
     return dataset
 
 
-def check_calibration(validation: datasets.Dataset, split: str):
-    if split == "validation":
-        raise ValueError(
-            "The threshold cannot be calibrated on the split that is measured: for `--split validation` give a number or "
-            "`oracle` as the threshold."
-        )
-    try:
-        check_boxes(validation, "validation")
-    except ValueError as error:
-        raise ValueError(f"{error} Without such, give `--threshold` a number, or `oracle`.") from error
-
-
 def check_output(output: Path | None):
     if output is not None and output.is_file():
         raise ValueError(f"{output} is a file; give a folder to write.")
 
 
-__all__ = ["evaluate_maps", "evaluate_model"]
+__all__ = ["EvaluationOptions", "evaluate_maps", "evaluate_model"]

@@ -13,18 +13,15 @@
 # limitations under the License.
 """Images as a protocol shows them, with all that is known to be true about them."""
 
-import datasets
 import numpy as np
 import torch
-from transformers import BaseImageProcessor, PreTrainedConfig
-from transformers.utils import logging
+from transformers import BaseImageProcessor
 
 from ..data.dataset import LocalizationDataset, collate_localization, decode_image, read_mask
-from ..data.loading import MASK_COLUMNS, has_masks
-from ..metrics import Protocol, get_protocol
+from ..data.loading import MASK_COLUMNS
+from .processes import share_of_process
+from .split import EvaluationSplit
 
-
-logger = logging.get_logger(__name__)
 
 # Which of `ten_crops` the localization map is taken from.
 CENTER_CROP = 4
@@ -36,47 +33,35 @@ class EvaluationImages(LocalizationDataset):
     asked for, ten crops.
 
     Args:
-        dataset (`datasets.Dataset`):
-            Rows with `image` (not decoded), `label`, `objects` and, if pixels are to be measured, `mask` and
-            `ignore_mask` (not decoded).
+        split ([`EvaluationSplit`]): the images, and what they can be measured by.
         image_processor ([`SATImageProcessor`] or [`SATImageProcessorPil`]):
             Normalizes the images. Resize and crop are the protocol's, whatever its settings.
-        protocol (`str` or [`~transformers_sat.metrics.Protocol`]): `"sat"` or `"wsoleval"`.
-        image_size (`int`): side of the images that the model sees, which is the protocol's frame.
-        class_numbers (`list[int]`, *optional*):
-            The model's number for each class of the data set; the same numbers by default.
         ten_crop (`bool`, *optional*, defaults to `False`):
             Whether `pixel_values` are ten crops, of shape `(10, num_channels, image_size, image_size)`.
-        with_boxes (`bool`, *optional*, defaults to `True`): whether the rows have boxes.
 
     Raises:
         `ValueError`: if ten crops are asked of a protocol that has none, as `"wsoleval"`, which crops nothing.
     """
 
-    def __init__(
-        self,
-        dataset: datasets.Dataset,
-        image_processor: BaseImageProcessor,
-        protocol: str | Protocol,
-        image_size: int,
-        class_numbers: list[int] | None = None,
-        ten_crop: bool = False,
-        with_boxes: bool = True,
-    ):
-        protocol = get_protocol(protocol)
+    def __init__(self, split: EvaluationSplit, image_processor: BaseImageProcessor, ten_crop: bool = False):
+        protocol, dataset = split.protocol, split.dataset
         if ten_crop and not protocol.has_ten_crop:
             raise ValueError(f'`ten_crop` is of the "sat" protocol; {protocol.name!r} shows each image once.')
-        super().__init__(dataset, image_processor, protocol=protocol, with_boxes=with_boxes)
-        self.image_size = image_size
-        self.class_numbers = class_numbers
+        super().__init__(
+            dataset,
+            image_processor,
+            protocol=protocol,
+            with_boxes=split.has_boxes,
+            class_numbers=split.class_numbers,
+        )
+        self.split = split
+        self.image_size = split.image_size
         self.ten_crop = ten_crop
         masks = [column for column in MASK_COLUMNS if column in dataset.column_names]
-        self.masks = dataset.select_columns(masks) if has_masks(dataset) else None
+        self.masks = dataset.select_columns(masks) if split.has_masks else None
 
     def __getitem__(self, index: int) -> dict:
         example = super().__getitem__(index)
-        if self.class_numbers is not None:
-            example["labels"] = torch.tensor(self.class_numbers[example["labels"]])
         if self.ten_crop:
             example["pixel_values"] = ten_crops(example["pixel_values"], self.image_size)
         example["row"] = index
@@ -104,6 +89,14 @@ class EvaluationImages(LocalizationDataset):
         return self.protocol.mask_in_frame(mask, self.image_size)
 
 
+def share_loader(images: EvaluationImages, batch_size: int, num_workers: int = 0) -> torch.utils.data.DataLoader:
+    """The batches of a split that this process measures; see [`share_of_process`]."""
+    share = torch.utils.data.Subset(images, share_of_process(len(images), batch_size))
+    return torch.utils.data.DataLoader(
+        share, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_images
+    )
+
+
 def ten_crops(image: torch.Tensor, size: int) -> torch.Tensor:
     """
     Cuts the four corners and the centre out of an image, and mirrors them.
@@ -127,8 +120,8 @@ def collate_images(examples: list[dict]) -> dict:
     Batches examples of [`EvaluationImages`].
 
     Returns:
-        `dict` with the tensors `pixel_values` and `labels`, and the lists `rows` and, where the examples have them, `boxes`,
-        `mask` and `ignore_mask`.
+        `dict` with the tensor `pixel_values`, the list `rows` and, where the examples have them, the tensor `labels` and
+        the lists `boxes`, `mask` and `ignore_mask`.
     """
     batch = collate_localization(examples)
     if "boxes" in examples[0]:
@@ -140,42 +133,11 @@ def collate_images(examples: list[dict]) -> dict:
     return batch
 
 
-def class_numbers_of(dataset: datasets.Dataset, config: PreTrainedConfig) -> list[int] | None:
-    """
-    The model's number for each class of a data set, matched by name.
-
-    Args:
-        dataset (`datasets.Dataset`): split with class labels in `label`.
-        config ([`~transformers.PreTrainedConfig`]): configuration of the model.
-
-    Returns:
-        `list[int]`, or `None` where the numbers are the same.
-
-    Raises:
-        `ValueError`: if the model knows some of the classes but not all, or has fewer.
-    """
-    names = getattr(dataset.features["label"], "names", None)
-    model_names = [config.id2label[number] for number in range(config.num_labels)]
-    if names is None or names == model_names[: len(names)]:
-        return None
-    known = [name for name in names if name in model_names]
-    if len(known) == len(names):
-        return [model_names.index(name) for name in names]
-    if known or len(names) > len(model_names):
-        unknown = [name for name in names if name not in model_names]
-        raise ValueError(
-            f"The model has no class for {len(unknown)} of the data set's {len(names)}: {unknown[:10]}. Its own are "
-            f"{model_names[:10]}{'...' if len(model_names) > 10 else ''}"
-        )
-    logger.warning("No class of the data set has a name that the model knows: classes are matched by their numbers.")
-    return None
-
-
 __all__ = [
     "CENTER_CROP",
     "EvaluationImages",
-    "class_numbers_of",
     "collate_images",
     "read_mask",
+    "share_loader",
     "ten_crops",
 ]

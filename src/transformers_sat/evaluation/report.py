@@ -11,94 +11,57 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What an evaluation leaves behind: figures as JSON, one row an image as Parquet, plots and drawings."""
+"""What an evaluation writes for people: one row an image, plots, the worst and the best cases, a contact sheet."""
 
-import importlib.metadata
-import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import datasets
+import numpy as np
 import torch
-from transformers import BaseImageProcessor
 
 from ..data.dataset import decode_image
 from ..metrics import get_protocol
-from ..model.modeling_sat import SATForWeaklySupervisedLocalization
-from ..training.metrics import format_table, remark_on_maps
 from ..visualization import Localization, contact_sheet
 from ..writing import replacing_file
-from .engine import LocalizationEvaluation, predict, with_undecoded_images
-from .images import EvaluationImages
 from .plots import plot_by_class, plot_by_size, plot_precision_recall, plot_thresholds
+from .split import with_undecoded_images
 
 
-# Packages that figures depend on.
-VERSIONS_OF = ("torchvision", "transformers", "datasets", "numpy", "scipy", "pillow", "opencv-python-headless")
+if TYPE_CHECKING:
+    from .engine import LocalizationEvaluation
 
-CHOICES = {
-    "oracle": "the best on these very images",
-    "validation": "the best on the validation split",
-    "fixed": "given",
-}
 
-# Images on each of the two contact sheets.
+# Images on each of the two sheets of cases.
 NUM_CASES = 12
 
 
-def versions() -> dict[str, str]:
-    """The versions of everything that the figures depend on, as far as it is installed."""
-    from .. import __version__
-
-    # with the build: it names the accelerator's libraries
-    found = {"transformers_sat": __version__, "python": platform.python_version(), "torch": torch.__version__}
-    for name in VERSIONS_OF:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def summary(evaluations: dict[str, LocalizationEvaluation]) -> str:
+def write_reports(
+    evaluations: Iterable["LocalizationEvaluation"],
+    dataset: datasets.Dataset,
+    class_names: dict[int, str],
+    folder: Path,
+):
     """
-    The figures for people.
+    Writes one row an image, then the plots, and drawings of the worst and best cases; nothing is drawn before the rows of
+    all protocols are written.
 
     Args:
-        evaluations (`dict[str, LocalizationEvaluation]`): by protocol.
+        evaluations (`Iterable[LocalizationEvaluation]`): what was found, by one protocol each, with the images.
+        dataset (`datasets.Dataset`): the rows that were measured.
+        class_names (`dict[int, str]`): name of each class of the model.
+        folder (`Path`): where to write.
 
-    Returns:
-        `str`: for each protocol a Markdown table and a line about how it was measured.
+    Raises:
+        `RuntimeError`: if some of the plots and drawings could not be made; everything else is written then.
     """
-    parts = []
-    for protocol, evaluation in evaluations.items():
-        result = evaluation.result
-        rows = {protocol: result, "whole image": result["whole_image"], "best centre box": result["center_box"]}
-        parts.append(f"{format_table(rows)}\n\n{caption(result)}")
-    return "\n\n".join(parts)
-
-
-def caption(result: dict) -> str:
-    """One line about how a result was measured, and the figures that the table has no column for."""
-    parts = [
-        f"percent; protocol {result['protocol']} at {result['image_size']} px",
-        f"threshold {result['threshold']:g}, {CHOICES[result['threshold_choice']]}",
-        f"{result['num_images']} images",
-    ]
-    named = {
-        "max_box_acc": "MaxBoxAcc",
-        "max_box_acc_v2": "MaxBoxAccV2",
-        "box_acc": "BoxAcc",
-        "box_acc_v2": "BoxAccV2",
-    }
-    parts += [f"{title} {result[name]:.1f}" for name, title in named.items() if name in result]
-    if result.get("ten_crop"):
-        parts.append("class of ten crops")
-    pixels = result.get("pixel_average_precision")
-    if pixels is not None:
-        parts.append(f"PxAP {pixels['pxap']:.1f} (constant map {pixels['whole_image']['pxap']:.1f})")
-    return "; ".join(parts) + remark_on_maps(result)
+    drawings = {}
+    for evaluation in evaluations:
+        write_images(evaluation.images, class_names, folder / f"images_{evaluation.result['protocol']}.parquet")
+        drawings |= drawings_of(evaluation, dataset, class_names, folder)
+    draw_all(drawings)
 
 
 def write_images(images: list[dict], class_names: dict[int, str], path: Path):
@@ -112,21 +75,19 @@ def write_images(images: list[dict], class_names: dict[int, str], path: Path):
     """
     is_number = isinstance(images[0]["image_id"], int)
     box = datasets.List(datasets.Value("int64"), length=4)
-    features = datasets.Features(
-        {
-            "row": datasets.Value("int64"),
-            "image_id": datasets.Value("int64" if is_number else "string"),
-            "label": datasets.Value("int64"),
-            "label_name": datasets.Value("string"),
-            "predicted_label": datasets.Value("int64"),
-            "predicted_label_name": datasets.Value("string"),
-            "probability": datasets.Value("float32"),
-            "iou": datasets.Value("float64"),
-            "predicted_box": box,
-            "true_boxes": datasets.List(box),
-            "object_share": datasets.Value("float64"),
-        }
-    )
+    features = {
+        "row": datasets.Value("int64"),
+        "image_id": datasets.Value("int64" if is_number else "string"),
+        "label": datasets.Value("int64"),
+        "label_name": datasets.Value("string"),
+        "predicted_label": datasets.Value("int64"),
+        "predicted_label_name": datasets.Value("string"),
+        "probability": datasets.Value("float32"),
+        "iou": datasets.Value("float64"),
+        "predicted_box": box,
+        "true_boxes": datasets.List(box),
+        "object_share": datasets.Value("float64"),
+    }
     rows = [
         image
         | {
@@ -136,6 +97,8 @@ def write_images(images: list[dict], class_names: dict[int, str], path: Path):
         }
         for image in images
     ]
+    # those of boxes are missing where there are none
+    features = datasets.Features({name: feature for name, feature in features.items() if name in rows[0]})
     with replacing_file(path) as unfinished:
         datasets.Dataset.from_list(rows, features=features).to_parquet(unfinished)
 
@@ -163,100 +126,111 @@ def draw_all(drawings: dict[Path, Callable[[Path], None]]):
         ) from next(iter(failures.values()))
 
 
-def plots_of(
-    evaluation: LocalizationEvaluation, class_names: dict[int, str], folder: Path
+def drawings_of(
+    evaluation: "LocalizationEvaluation", dataset: datasets.Dataset, class_names: dict[int, str], folder: Path
 ) -> dict[Path, Callable[[Path], None]]:
-    """The plots of one protocol, `<what>_<protocol>.png`, for [`draw_all`]."""
-    result = evaluation.result
-    protocol = result["protocol"]
-    title = f"protocol {protocol}, {result['num_images']} images"
-    plots = {
-        "thresholds": partial(plot_thresholds, evaluation.curves, result["threshold"], title),
-        "by_size": partial(plot_by_size, evaluation.images, title),
-        "by_class": partial(plot_by_class, evaluation.images, class_names, title),
-    }
-    if evaluation.precision_recall is not None:
-        average_precision = result["pixel_average_precision"]["pxap"]
-        plots["precision_recall"] = partial(
-            plot_precision_recall, evaluation.precision_recall, average_precision, title
-        )
-    return {folder / f"{name}_{protocol}.png": plot for name, plot in plots.items()}
+    """The plots and drawings of one protocol, `<what>_<protocol>.png`, as far as boxes and masks allow, for [`draw_all`]."""
+    result, images = evaluation.result, evaluation.images
+    drawings = {}
+    for curves in (evaluation.curves, evaluation.precision_recall):
+        if curves is not None:
+            drawings |= plots_of_maps(result, curves, folder)
+    if evaluation.curves is not None:
+        drawings[_path("by_size", result, folder)] = partial(plot_by_size, images, _title(result))
+        drawings[_path("by_class", result, folder)] = partial(plot_by_class, images, class_names, _title(result))
+        by_iou = sorted(range(len(images)), key=lambda place: (images[place]["iou"], images[place]["row"]))
+        for kind, places in (("worst", by_iou[:NUM_CASES]), ("best", by_iou[: -NUM_CASES - 1 : -1])):
+            drawings[_path(kind, result, folder)] = partial(
+                _draw_cases, kind, evaluation, places, dataset, class_names
+            )
+    return drawings
 
 
-def write_report(
-    evaluation: LocalizationEvaluation,
-    model: SATForWeaklySupervisedLocalization,
-    image_processor: BaseImageProcessor,
+def plots_of_maps(result: dict, curves: dict, folder: Path) -> dict[Path, Callable[[Path], None]]:
+    """The plot of what was counted at all thresholds, of boxes or of pixels, for [`draw_all`]."""
+    if "recall" in curves:
+        name, plot = "precision_recall", partial(plot_precision_recall, curves, result["pxap"], _title(result))
+    else:
+        name, plot = "thresholds", partial(plot_thresholds, curves, result["threshold"], _title(result))
+    return {_path(name, result, folder): plot}
+
+
+def _path(name: str, result: dict, folder: Path) -> Path:
+    return folder / f"{name}_{result['protocol']}.png"
+
+
+def _title(result: dict) -> str:
+    return f"protocol {result['protocol']}, {result['num_images']} images"
+
+
+def _draw_cases(
+    kind: str,
+    evaluation: "LocalizationEvaluation",
+    places: Sequence[int],
     dataset: datasets.Dataset,
-    folder: Path,
+    class_names: dict[int, str],
+    path: Path,
 ):
+    result = evaluation.result
+    heading = f"protocol {result['protocol']}, the {kind} {len(places)} of {result['num_images']}"
+    tiles = draw_images(evaluation, places, dataset, class_names)
+    contact_sheet(tiles, path, columns=4, heading=f"{heading}: true boxes green, predicted red")
+
+
+def draw_images(
+    evaluation: "LocalizationEvaluation", places: Sequence[int], dataset: datasets.Dataset, class_names: dict[int, str]
+) -> list[Localization]:
     """
-    Writes one row an image, then the plots, and drawings of the worst and best cases.
+    Tiles of a contact sheet: images as the protocol shows them, with the maps that were measured, cut as they were.
 
     Args:
         evaluation ([`LocalizationEvaluation`]): with its images.
-        model, image_processor, dataset: what was measured, and on what.
-        folder (`Path`): where to write.
+        places (`Sequence[int]`): which of its images.
+        dataset (`datasets.Dataset`): the rows that were measured.
+        class_names (`dict[int, str]`): name of each class of the model.
 
-    Raises:
-        `RuntimeError`: if some of the plots and drawings could not be made; everything else is written then.
+    Returns:
+        `list[Localization]`: for [`~transformers_sat.visualization.contact_sheet`].
     """
-    write_reports([evaluation], model, image_processor, dataset, folder)
-
-
-def write_reports(
-    evaluations: Iterable[LocalizationEvaluation],
-    model: SATForWeaklySupervisedLocalization,
-    image_processor: BaseImageProcessor,
-    dataset: datasets.Dataset,
-    folder: Path,
-):
-    """Several protocols' reports, as [`write_report`]: nothing is drawn before the rows of all are written."""
-    class_names, drawings = model.config.id2label, {}
-    for evaluation in evaluations:
-        protocol = evaluation.result["protocol"]
-        write_images(evaluation.images, class_names, folder / f"images_{protocol}.parquet")
-        drawings |= plots_of(evaluation, class_names, folder)
-        by_iou = sorted(evaluation.images, key=lambda image: (image["iou"], image["row"]))
-        for kind, images in (("worst", by_iou[:NUM_CASES]), ("best", by_iou[: -NUM_CASES - 1 : -1])):
-            drawings[folder / f"{kind}_{protocol}.png"] = partial(
-                draw_cases, kind, images, evaluation.result, model, image_processor, dataset
-            )
-    draw_all(drawings)
-
-
-@torch.inference_mode()
-def draw_cases(
-    kind: str,
-    images: list[dict],
-    result: dict,
-    model: SATForWeaklySupervisedLocalization,
-    image_processor: BaseImageProcessor,
-    dataset: datasets.Dataset,
-    path: Path,
-):
-    """Draws some images as the protocol shows and cuts them; `kind` says in the heading which."""
-    protocol, image_size = get_protocol(result["protocol"]), result["image_size"]
-    photos = EvaluationImages(with_undecoded_images(dataset), image_processor, protocol, image_size)
-    names = model.config.id2label
+    protocol, frame = get_protocol(evaluation.result["protocol"]), evaluation.result["image_size"]
+    dataset = with_undecoded_images(dataset)
     tiles = []
-    for image in images:
-        row = photos.dataset[image["row"]]
-        localization_map = predict(model, photos[image["row"]]["pixel_values"][None])[0][0]
-        is_right = "" if image["predicted_label"] == image["label"] else f" (is {names[image['label']]})"
+    for place in places:
+        image = evaluation.images[place]
+        is_right = "" if image["predicted_label"] == image["label"] else f" (is {class_names[image['label']]})"
+        overlap = f"IoU {image['iou']:.2f}: " if "iou" in image else ""
+        photo = decode_image(dataset[image["row"]]["image"]).convert("RGB")
         tiles.append(
             Localization(
-                image=protocol.image_in_frame(decode_image(row["image"]).convert("RGB"), image_size),
-                localization_map=protocol.map_in_frame(localization_map, image_size),
+                image=protocol.image_in_frame(photo, frame),
+                localization_map=protocol.map_in_frame(torch.from_numpy(evaluation.maps[place]), frame),
                 predicted_boxes=[image["predicted_box"]],
-                true_boxes=protocol.drawn_boxes(image["true_boxes"]),
-                title=f"IoU {image['iou']:.2f}: {names[image['predicted_label']]}{is_right}",
+                true_boxes=protocol.drawn_boxes(image["true_boxes"]) if "true_boxes" in image else [],
+                title=f"{overlap}{class_names[image['predicted_label']]} {image['probability']:.2f}{is_right}",
             )
         )
-    heading = (
-        f"protocol {protocol.name}, the {kind} {len(tiles)} of {result['num_images']}: true boxes green, predicted red"
-    )
-    contact_sheet(tiles, path, columns=4, heading=heading)
+    return tiles
 
 
-__all__ = ["caption", "draw_all", "summary", "versions", "write_images", "write_report", "write_reports"]
+def draw_sample(
+    evaluation: "LocalizationEvaluation",
+    num_images: int,
+    dataset: datasets.Dataset,
+    class_names: dict[int, str],
+    heading: str,
+    path: Path,
+):
+    """
+    Draws some of the measured images, taken at random, always the same ones, as [`draw_images`] does.
+
+    Args:
+        evaluation, dataset, class_names: see [`draw_images`].
+        num_images (`int`): how many at most.
+        heading (`str`): written above the sheet.
+        path (`Path`): file to write.
+    """
+    places = np.random.default_rng(0).permutation(len(evaluation.images))[:num_images]
+    contact_sheet(draw_images(evaluation, places, dataset, class_names), path, heading=heading)
+
+
+__all__ = ["draw_all", "draw_images", "draw_sample", "drawings_of", "plots_of_maps", "write_images", "write_reports"]

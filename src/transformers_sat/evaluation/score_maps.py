@@ -27,9 +27,12 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ..fields import as_number, shown
+from ..fields import as_number
 from ..metrics import BoxAccuracy, PixelAveragePrecision, Protocol, get_protocol
 from ..model.images_sat import read_image
+from ..prepare import open_source
+from ..prepare.readers.lists import read_fields
+from ..prepare.readers.wsoleval_split import read_localization
 from .images import read_mask
 from .processes import gather_lists, process_count, share_of_process
 
@@ -67,24 +70,33 @@ class WsolMetadata:
             folder (`str` or `os.PathLike`): such as `metadata/CUB/test`.
 
         Raises:
-            `FileNotFoundError`: if a file is missing.
-            `ValueError`: if a line does not have the fields that its file should have, or an image has no line in
-                `localization.txt` or `image_sizes.txt`; all such images are named.
+            `ValueError`: if a file is missing, a line does not have the fields that its file should have, or an image has no
+                line in `localization.txt` or `image_sizes.txt`; all such images are named.
         """
-        folder = Path(folder)
-        image_ids = [fields[0] for _, fields in read_lines(folder / "image_ids.txt", (1,))]
+        source = open_source(folder)
+        image_ids = [name for _, (name,) in read_fields(source, "image_ids.txt", 1, ",")]
         if not image_ids:
-            raise ValueError(f"{folder / 'image_ids.txt'} names no image.")
-        boxes, masks, ignore_masks = read_localization(folder / "localization.txt")
+            raise ValueError(f"{Path(folder, 'image_ids.txt')} names no image.")
+        boxes, masks, ignore_masks = {}, {}, {}
+        for line, name, corners, of_mask in read_localization(source, "localization.txt"):
+            if corners is not None:
+                boxes.setdefault(name, []).append(checked_corners(corners, line))
+                continue
+            mask, ignored = of_mask
+            masks.setdefault(name, []).append(mask)
+            # the region is on the first line of an image; the others end with an empty field
+            if ignored:
+                ignore_masks[name] = ignored
+        boxes = {name: np.array(rows) for name, rows in boxes.items()}
         image_sizes, labels = {}, {}
         if boxes:
-            for line, (name, width, height) in read_lines(folder / "image_sizes.txt", (3,)):
+            for line, (name, width, height) in read_fields(source, "image_sizes.txt", 3, ","):
                 image_sizes[name] = (as_size(height, line, "height"), as_size(width, line, "width"))
-        if (folder / "class_labels.txt").is_file():
-            for line, (name, label) in read_lines(folder / "class_labels.txt", (2,)):
+        if "class_labels.txt" in source:
+            for line, (name, label) in read_fields(source, "class_labels.txt", 2, ","):
                 labels[name] = as_number(label, line, "class")
         metadata = cls(image_ids, boxes, masks, ignore_masks, image_sizes, labels)
-        metadata._check(folder)
+        metadata._check(Path(folder))
         return metadata
 
     def _check(self, folder: Path):
@@ -107,7 +119,7 @@ def evaluate_score_maps(
     folder: str | os.PathLike,
     metadata: WsolMetadata,
     protocol: str | Protocol = "wsoleval",
-    threshold: str | float = "oracle",
+    localization_threshold: str | float = "oracle",
     mask_root: str | os.PathLike | None = None,
     show_progress: bool = False,
 ) -> tuple[dict, dict]:
@@ -123,7 +135,7 @@ def evaluate_score_maps(
         metadata ([`WsolMetadata`]): what is true about the images.
         protocol (`str` or [`~transformers_sat.metrics.Protocol`], *optional*, defaults to `"wsoleval"`):
             `"wsoleval"`: the maps show the whole images. `"sat"`: they show the centre crop of that protocol.
-        threshold (`str` or `float`, *optional*, defaults to `"oracle"`):
+        localization_threshold (`str` or `float`, *optional*, defaults to `"oracle"`):
             `"oracle"` for the best on these maps, or a number from 0 to 1. For boxes only.
         mask_root (`str` or `os.PathLike`, *optional*): folder that the mask files of the metadata are relative to.
         show_progress (`bool`, *optional*, defaults to `False`): whether the first process shows a bar.
@@ -136,19 +148,24 @@ def evaluate_score_maps(
 
     Raises:
         `ValueError`: if maps or masks are missing, cannot be read, have another shape than `(height, width)` or hold a NaN
-            or an infinity: one error with all of them, a line each. Also if `threshold` or `mask_root` do not fit.
+            or an infinity: one error with all of them, a line each. Also if `localization_threshold` or `mask_root` do not fit.
     """
     protocol = get_protocol(protocol)
     has_masks = bool(metadata.masks)
-    if has_masks and threshold != "oracle":
+    if has_masks and localization_threshold != "oracle":
         raise ValueError(
-            f"`threshold` is for boxes; these data have masks, measured at all thresholds. Got {threshold}."
+            f"`localization_threshold` is for boxes; these data have masks, measured at all thresholds. Got {localization_threshold}."
         )
     if has_masks and mask_root is None:
         raise ValueError("`mask_root` is missing: the folder that the mask files in localization.txt are relative to.")
-    if not has_masks and isinstance(threshold, str) and threshold != "oracle":
-        raise ValueError(f'`threshold` must be "oracle" or a number from 0 to 1, got {threshold!r}.')
-    counter = _PixelCounter(metadata, protocol, mask_root) if has_masks else _BoxCounter(metadata, protocol, threshold)
+    if not has_masks and isinstance(localization_threshold, str) and localization_threshold != "oracle":
+        raise ValueError(
+            f'`localization_threshold` must be "oracle" or a number from 0 to 1, got {localization_threshold!r}.'
+        )
+    if has_masks:
+        counter = _PixelCounter(metadata, protocol, mask_root)
+    else:
+        counter = _BoxCounter(metadata, protocol, localization_threshold)
     problems, non_finite = [], []
     share = share_of_process(len(metadata.image_ids))
     is_hidden = not show_progress or process_count()[0] > 0
@@ -283,43 +300,6 @@ def read_map(folder: str | os.PathLike, name: str) -> np.ndarray:
     return array.astype(np.float64 if array.dtype == np.float64 else np.float32)
 
 
-def read_localization(path: Path) -> tuple[dict[str, np.ndarray], dict[str, list[str]], dict[str, str]]:
-    """Boxes, masks and regions to leave out, by image, of a `localization.txt`, which has either boxes or masks."""
-    boxes, masks, ignore_masks = {}, {}, {}
-    for line, fields in read_lines(path, (5, 3, 2)):
-        name = fields[0]
-        if len(fields) == 5:
-            boxes.setdefault(name, []).append(as_corners(fields[1:], line))
-            continue
-        masks.setdefault(name, []).append(fields[1])
-        # the region is on the first line of an image; the others end with an empty field
-        if len(fields) == 3 and fields[2]:
-            ignore_masks[name] = fields[2]
-    if boxes and masks:
-        raise ValueError(f"{path} mixes lines with boxes and lines with masks.")
-    return {name: np.array(rows) for name, rows in boxes.items()}, masks, ignore_masks
-
-
-def read_lines(path: Path, num_fields: Sequence[int]):
-    """
-    Yields the lines of a file that are not empty: where each is, for errors, and its fields. Paths with commas are not
-    known in these files.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}, line {line} is not UTF-8 text: {error.reason}.") from error
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        fields = [field.strip() for field in line.split(",")]
-        if len(fields) not in num_fields:
-            expected = " or ".join(str(length) for length in sorted(num_fields))
-            raise ValueError(f"{path}, line {number}: {expected} fields expected, got {shown(line)}.")
-        yield f"{path}, line {number}", fields
-
-
 def as_size(text: str, line: str, name: str) -> int:
     size = as_number(text, line, name)
     if size < 1:
@@ -327,10 +307,11 @@ def as_size(text: str, line: str, name: str) -> int:
     return size
 
 
-def as_corners(fields: Sequence[str], line: str) -> list[float]:
-    x0, y0, x1, y1 = corners = [as_number(field, line, "box", float) for field in fields]
+def checked_corners(corners: Sequence[float], line: str) -> Sequence[float]:
+    x0, y0, x1, y1 = corners
     if not all(map(math.isfinite, corners)) or x1 < x0 or y1 < y0:
-        raise ValueError(f"{line}: a box is x0, y0, x1, y1 with x0 up to x1 and y0 up to y1, got {', '.join(fields)}.")
+        shown = ", ".join(f"{corner:g}" for corner in corners)
+        raise ValueError(f"{line}: a box is x0, y0, x1, y1 with x0 up to x1 and y0 up to y1, got {shown}.")
     return corners
 
 

@@ -12,21 +12,29 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-Model cards from what a run wrote: the figures of its `results.json`, the sizes of its configuration.
+Model cards from the record of a run, see [`~transformers_sat.results.results_record`], and the sizes of its configuration.
 
 The one template is `templates/model_card.md` in the package, so that an installed package has it too.
 """
 
-import os
-import platform
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, constants
-from transformers import TrainingArguments
 
 from ..escaping import code_block, code_in_markdown, in_markdown, link_in_markdown
+from ..results import (
+    BASELINES,
+    FIGURES,
+    RECIPE,
+    THRESHOLD_CHOICES,
+    check_results,
+    measured,
+    public_name,
+    repository_or_none,
+    table_cells,
+)
 
 
 PAPER = "https://arxiv.org/abs/2303.10438"
@@ -34,42 +42,6 @@ TEMPLATE = Path(__file__).parent / "templates" / "model_card.md"
 TASK = "object-detection"
 TAGS = ["sat", "weakly-supervised-localization", "weakly-supervised-object-localization", "image-classification"]
 
-# What is called what, in the order of the table. The figures are percent.
-METRICS = {
-    "top1_cls": "Top-1 Cls",
-    "top5_cls": "Top-5 Cls",
-    "gt_known_loc": "GT-known Loc",
-    "top1_loc": "Top-1 Loc",
-    "top5_loc": "Top-5 Loc",
-    "max_box_acc": "MaxBoxAcc",
-    "max_box_acc_v2": "MaxBoxAccV2",
-    "box_acc": "BoxAcc",
-    "box_acc_v2": "BoxAccV2",
-    "iou30": "IoU .3",
-    "iou50": "IoU .5",
-    "iou70": "IoU .7",
-    "mean_iou_levels": "mean IoU levels",
-    "pxap": "PxAP",
-}
-BASELINES = {"whole_image": "whole image", "center_box": "best centre box"}
-THRESHOLD_CHOICES = {
-    "validation": "chosen on the validation split",
-    "oracle": "the best on these very images",
-    "fixed": "given",
-}
-# What of Trainer's arguments makes the result, in the words of a reader.
-RECIPE = {
-    "learning_rate": "learning rate",
-    "lr_scheduler_type": "schedule",
-    "warmup_steps": "warm-up",
-    "weight_decay": "weight decay",
-    "optim": "optimizer",
-    "batch_size": "batch, over all processes and accumulated steps",
-    "num_train_epochs": "epochs",
-    "max_steps": "steps",
-    "precision": "precision",
-    "seed": "seed",
-}
 LOSS_SETTINGS = (
     "area_target",
     "area_loss_weight",
@@ -78,33 +50,6 @@ LOSS_SETTINGS = (
     "num_spatial_layers",
     "drop_path_rate",
 )
-REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-
-
-def training_record(training_args: TrainingArguments) -> dict:
-    """
-    What a reader of a card has to know of a training run, for `results.json`.
-
-    Args:
-        training_args ([`~transformers.TrainingArguments`]): Trainer's arguments.
-
-    Returns:
-        `dict` with `training`, the settings that make the result, and `hardware`, the machine in words.
-    """
-    training = {name: getattr(training_args, name) for name in RECIPE if hasattr(training_args, name)}
-    training |= {name: str(getattr(value, "value", value)) for name, value in training.items() if not _is_plain(value)}
-    training["batch_size"] = (
-        training_args.train_batch_size * training_args.world_size * training_args.gradient_accumulation_steps
-    )
-    training["precision"] = "bfloat16" if training_args.bf16 else "float16" if training_args.fp16 else "float32"
-    # Trainer's steps win over its epochs
-    del training["num_train_epochs" if training["max_steps"] > 0 else "max_steps"]
-    count = training_args.world_size
-    if training_args.device.type == "cuda":
-        hardware = f"{count} x {torch.cuda.get_device_name(training_args.device)}"
-    else:
-        hardware = f"{count} process{'es' if count > 1 else ''} on {platform.machine()} {training_args.device.type}"
-    return {"training": training, "hardware": hardware}
 
 
 def model_card(
@@ -126,9 +71,9 @@ def model_card(
         image_processor (`dict`):
             Its `preprocessor_config.json`.
         results (`dict`, *optional*):
-            `results.json` of `examples/run_wsol.py`: figures by split, and how they came about. Without it the card says
-            that nothing is known of training and figures. With `source` (`name`, `url`) the figures are marked as those
-            of somebody else.
+            What [`~transformers_sat.results.read_results`] gives of a `results.json`: figures by split and protocol, and how
+            they came about. Without it the card says that nothing is known of training and figures. With `source`
+            (`name`, `url`) the figures are marked as those of somebody else.
         name (`str`, *optional*):
             Title; the end of `repo_id` by default.
         repo_id (`str`, *optional*):
@@ -140,24 +85,29 @@ def model_card(
 
     Returns:
         [`~huggingface_hub.ModelCard`]: not yet checked by the Hub.
+
+    Raises:
+        `ValueError`: if the results have another schema.
     """
-    results = results or {}
+    results = {} if results is None else check_results(results)
     license = license or results.get("license")
     name = name or (repo_id or "SAT").split("/")[-1]
-    splits = {split: results[split] for split in ("validation", "test") if split in results}
+    training = results.get("training") or {}
+    license_name = results.get("license_name")
+    # of a record without training, model and data set are those that were measured
+    started_from, trained_on = (results.get(field) if training else None for field in ("model", "dataset"))
     data = ModelCardData(
         library_name="transformers",
         pipeline_tag=TASK,
         tags=TAGS,
         license=license,
-        **({"license_name": results["license_name"]} if "license_name" in results else {}),
-        base_model=_repository_or_none(results.get("model")),
-        datasets=_repository_or_none(results.get("dataset")),
+        **({"license_name": license_name} if license_name else {}),
+        base_model=repository_or_none(started_from),
+        datasets=repository_or_none(trained_on),
         widget=[_widget_example(example_image, repo_id)] if example_image else None,
         co2_eq_emissions=results.get("co2_eq_emissions"),
         model_name=name,
-        # of the split that nothing was chosen on
-        eval_results=_eval_results(results, *list(splits.items())[-1]) if splits else None,
+        eval_results=_eval_results(results) or None,
     )
     return ModelCard.from_template(
         data,
@@ -171,12 +121,11 @@ def model_card(
         threshold=image_processor["localization_threshold"],
         results=results,
         source=results.get("source"),
-        model_name=public_name(results.get("model")),
+        model_name=public_name(started_from),
         dataset_name=public_name(results.get("dataset")),
-        tables=[_table(split, result) for split, result in splits.items()],
-        recipe=[
-            (title, results["training"][key]) for key, title in RECIPE.items() if key in results.get("training", {})
-        ],
+        tables=[_table(*each) for each in _measured(results)],
+        training=training,
+        recipe=[(title, training[key]) for key, title in RECIPE.items() if key in training],
         losses=[(key, config[key]) for key in LOSS_SETTINGS if key in config],
         num_labels=len(config["id2label"]),
         class_names=[in_markdown(each) for each in config["id2label"].values() if not each.startswith("LABEL_")][:10],
@@ -191,37 +140,27 @@ def model_card(
 
 def eval_result_entries(results: dict) -> list[EvalResultEntry]:
     """
-    The figures of the test split for `.eval_results/*.yaml`, which the Hub shows beside a benchmark's. There are none
-    unless the data set is a repository on the Hub.
+    The figures of the test split, by the protocol that was measured first, for `.eval_results/*.yaml`, which the Hub shows
+    beside a benchmark's: there a figure has one value. There are none unless the data set is a repository on the Hub.
 
     Args:
-        results (`dict`): `results.json` of `examples/run_wsol.py`.
+        results (`dict`): what [`~transformers_sat.results.read_results`] gives.
 
     Returns:
         `list[EvalResultEntry]`: one for each metric, with its name as `task_id`.
+
+    Raises:
+        `ValueError`: if the results have another schema.
     """
-    dataset, test = _repository_or_none(results.get("dataset")), results.get("test")
+    dataset = repository_or_none(check_results(results).get("dataset"))
+    test = next(iter(results["results"].get("test", {}).values()), None)
     if dataset is None or test is None:
         return []
     notes = ", ".join(f"{key} {value}" for key, value in _conditions(test).items())
     return [
-        EvalResultEntry(dataset_id=dataset, task_id=metric, value=value, notes=notes or None)
-        for metric, value in _figures(test).items()
+        EvalResultEntry(dataset_id=dataset, task_id=figure, value=value, notes=notes or None)
+        for figure, value in _rounded(test).items()
     ]
-
-
-def _is_plain(value) -> bool:
-    return type(value) in (bool, int, float, str)
-
-
-def _repository_or_none(name: str | None) -> str | None:
-    """A name that can be looked up on the Hub; a folder on this machine means nothing to a reader."""
-    return name if name and REPOSITORY.fullmatch(name) and not os.path.exists(name) else None
-
-
-def public_name(name: str | None) -> str | None:
-    """What others may read of a name: a repository's as it is, of a folder on this machine the last part."""
-    return name if name is None or _repository_or_none(name) else os.path.basename(os.path.abspath(name))
 
 
 def _slug(name: str) -> str:
@@ -234,20 +173,35 @@ def _widget_example(example_image: str, repo_id: str | None) -> dict:
     return {"src": source, "example_title": "Example"}
 
 
-def _figures(result: dict) -> dict[str, float]:
-    """The figures of one split, rounded as they are shown."""
-    figures = result | {"pxap": result.get("pixel_average_precision", {}).get("pxap")}
-    return {metric: round(figures[metric], 2) for metric in METRICS if figures.get(metric) is not None}
+def _measured(results: dict) -> Iterator[tuple[str, str, dict]]:
+    return measured(results) if results else iter(())
 
 
-def _conditions(result: dict) -> dict:
+def _rounded(figures: dict) -> dict[str, float]:
+    """The figures of one split and protocol, as they are shown."""
+    return {name: round(figures[name], 2) for name in FIGURES if figures.get(name) is not None}
+
+
+def _conditions(figures: dict) -> dict:
     """What a figure means nothing without."""
-    return {key: result[key] for key in ("protocol", "image_size", "threshold", "threshold_choice") if key in result}
+    names = ("protocol", "image_size", "threshold", "threshold_choice")
+    return {name: figures[name] for name in names if figures.get(name) is not None}
 
 
-def _eval_results(results: dict, split: str, result: dict) -> list[EvalResult]:
-    source = results.get("source", {})
-    conditions = _conditions(result)
+def _eval_results(results: dict) -> list[EvalResult]:
+    """For the model index: the figures of all splits but the one that choices are made on, and its own if there are no others."""
+    splits = results.get("results", {})
+    return [
+        result
+        for split, _, figures in _measured(results)
+        if split != "validation" or len(splits) == 1
+        for result in _eval_results_of(results, split, figures)
+    ]
+
+
+def _eval_results_of(results: dict, split: str, figures: dict) -> list[EvalResult]:
+    source = results.get("source") or {}
+    conditions = _conditions(figures)
     shown = [f"protocol {conditions['protocol']}"] if "protocol" in conditions else []
     if "threshold_choice" in conditions:
         shown.append(f"threshold {THRESHOLD_CHOICES[conditions['threshold_choice']]}")
@@ -256,37 +210,34 @@ def _eval_results(results: dict, split: str, result: dict) -> list[EvalResult]:
         EvalResult(
             task_type=TASK,
             task_name="Weakly supervised object localization",
-            dataset_type=_repository_or_none(results.get("dataset")) or _slug(dataset).lower(),
+            dataset_type=repository_or_none(results.get("dataset")) or _slug(dataset).lower(),
             dataset_name=dataset,
+            dataset_config=results.get("config_name"),
             dataset_split=split,
-            metric_type=metric,
-            metric_name=f"{METRICS[metric]} ({', '.join(shown)})" if shown else METRICS[metric],
+            metric_type=figure,
+            metric_name=f"{FIGURES[figure]} ({', '.join(shown)})" if shown else FIGURES[figure],
             metric_value=value,
             metric_args=conditions or None,
             source_name=source.get("name"),
             source_url=source.get("url"),
         )
-        for metric, value in _figures(result).items()
+        for figure, value in _rounded(figures).items()
     ]
 
 
-def _table(split: str, result: dict) -> dict:
-    rows = {"SAT": result} | {title: result[key] for key, title in BASELINES.items() if key in result}
-    figures = {title: _figures(row) for title, row in rows.items()}
-    columns = [metric for metric in METRICS if metric in figures["SAT"]]
-    cells = [
-        (title, [f"{row[metric]:.2f}" if metric in row else "-" for metric in columns])
-        for title, row in figures.items()
-    ]
-    choice = THRESHOLD_CHOICES.get(result.get("threshold_choice"))
+def _table(split: str, protocol: str, figures: dict) -> dict:
+    baselines = {title: figures[key] for key, title in BASELINES.items() if key in figures}
+    columns, rows = table_cells({"SAT": figures} | baselines, digits=2)
     return {
         "split": split,
-        "columns": [METRICS[metric] for metric in columns],
-        "rows": cells,
-        "num_images": result.get("num_images"),
-        "conditions": _conditions(result),
-        "choice": choice,
+        "columns": columns,
+        "rows": rows,
+        "num_images": figures.get("num_images"),
+        "protocol": protocol,
+        "conditions": _conditions(figures),
+        "choice": THRESHOLD_CHOICES.get(figures.get("threshold_choice")),
+        "baselines": list(baselines),
     }
 
 
-__all__ = ["eval_result_entries", "model_card", "public_name", "training_record"]
+__all__ = ["eval_result_entries", "model_card"]

@@ -28,6 +28,8 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from .. import model as model_code
 from ..model.configuration_sat import SATConfig
+from ..registration import HEAD_AUTO_CLASSES
+from ..results import RESULTS_FILE, check_results
 from ..saving import WEIGHT_FILES, save_model
 from ..writing import replacing_file, write_text
 from .model_card import eval_result_entries, model_card
@@ -41,12 +43,7 @@ HEAD = "modeling_sat.SATForWeaklySupervisedLocalization"
 AUTO_MAP = {
     "AutoConfig": "configuration_sat.SATConfig",
     "AutoModel": "modeling_sat.SATModel",
-    "AutoModelForImageClassification": HEAD,
-    "AutoModelForObjectDetection": HEAD,
-    "AutoModelForImageSegmentation": HEAD,
-    "AutoModelForSemanticSegmentation": HEAD,
-    "AutoModelForInstanceSegmentation": HEAD,
-    "AutoModelForUniversalSegmentation": HEAD,
+    **{auto_class.__name__: HEAD for auto_class in HEAD_AUTO_CLASSES},
 }
 IMAGE_PROCESSOR_AUTO_MAP = {
     "AutoImageProcessor": {
@@ -80,7 +77,7 @@ PUBLISHED_FILES = (
     *(f"example{suffix}" for suffix in EXAMPLE_SUFFIXES),
     "README.md",
     "requirements.txt",
-    "results.json",
+    RESULTS_FILE,
     ".eval_results/*.yaml",
 )
 
@@ -109,7 +106,7 @@ def save_with_remote_code(
         folder (`str` or `os.PathLike`):
             Where to write; made if it does not exist.
         results (`dict`, *optional*):
-            `results.json` of `examples/run_wsol.py`, for the card's figures.
+            What [`~transformers_sat.results.read_results`] gives of a `results.json`, for the card's figures.
         license (`str`, *optional*):
             The Hub's identifier of the licence of the weights, such as `"apache-2.0"`.
         example_image (`str`, `os.PathLike` or `PIL.Image.Image`, *optional*):
@@ -120,7 +117,7 @@ def save_with_remote_code(
             Weights larger than this are split into several files.
 
     Raises:
-        `ValueError`: if the model is not a SAT model, weights are NaN or infinite, or the example is of another kind.
+        `ValueError`: if the model is not a SAT model, the results have another schema, weights are NaN or infinite, or the example is of another kind.
     """
     check_is_sat(model.config.model_type)
     folder = Path(folder)
@@ -145,8 +142,10 @@ def add_hub_files(
             See [`save_with_remote_code`].
 
     Raises:
-        `ValueError`: if the folder holds another kind of model.
+        `ValueError`: if the folder holds another kind of model, or the results have another schema.
     """
+    if results is not None:
+        check_results(results)
     folder = Path(folder)
     config = _read_json(folder / "config.json")
     check_is_sat(config.get("model_type"))
@@ -172,7 +171,7 @@ def add_hub_files(
         example_image=examples[0] if examples else None,
     )
     write_text(folder / "README.md", str(card))
-    entries = eval_result_entries(results or {})
+    entries = [] if results is None else eval_result_entries(results)
     if entries:
         path = folder / ".eval_results" / f"{entries[0].dataset_id.split('/')[-1]}.yaml"
         write_text(path, yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False))

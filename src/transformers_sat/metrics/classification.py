@@ -16,6 +16,8 @@
 import numpy as np
 import torch
 
+from .counting import CountingMetric
+
 
 def ten_crop_probabilities(logits: torch.Tensor) -> torch.Tensor:
     """
@@ -83,4 +85,44 @@ def ranks_of_labels(logits: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
     return ranks.masked_fill(logits.isnan().any(dim=1), num_labels).numpy()
 
 
-__all__ = ["ranks_of_labels", "ten_crop_probabilities"]
+class ClassAccuracy(CountingMetric):
+    """Share of images whose class is right, for data that say nothing about places."""
+
+    def __init__(self):
+        super().__init__(images=(), top1=(), top5=(), top5_images=())
+
+    def settings(self) -> dict:
+        return {}
+
+    def update(self, logits: torch.Tensor, labels: torch.Tensor):
+        """
+        Counts a batch of images.
+
+        Args:
+            logits (`torch.Tensor` of shape `(batch_size, num_labels)`): logits or probabilities.
+            labels (`torch.Tensor` of shape `(batch_size,)`): indices of the true classes.
+        """
+        ranks = ranks_of_labels(logits, labels)
+        self.counts["images"] += len(ranks)
+        self.counts["top1"] += int((ranks < 1).sum())
+        # the first five of fewer classes hold any label
+        self.counts["top5"] += int((ranks < 5).sum()) if logits.shape[1] >= 5 else 0
+        self.counts["top5_images"] += len(ranks) if logits.shape[1] >= 5 else 0
+
+    def compute(self) -> dict:
+        """
+        Gives the figures of all images counted so far.
+
+        Returns:
+            `dict` with `num_images` and, in percent, `top1_cls` and `top5_cls`, which is `None` with fewer than five
+            classes.
+        """
+        counts = {name: int(count) for name, count in self.counts.items()}
+        return {
+            "num_images": counts["images"],
+            "top1_cls": 100.0 * counts["top1"] / counts["images"],
+            "top5_cls": 100.0 * counts["top5"] / counts["top5_images"] if counts["top5_images"] else None,
+        }
+
+
+__all__ = ["ClassAccuracy", "ranks_of_labels", "ten_crop_probabilities"]

@@ -11,19 +11,28 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Training with Transformers' Trainer."""
+"""Fine-tuning: a Trainer that measures localization, and what a run needs around it."""
 
+from .arguments import DataArguments, EvaluationArguments, ModelArguments
 from .divergence import DivergenceWatch, TrainingDivergedError
-from .metrics import LocalizationMetrics, format_table
+from .metrics import LocalizationMetrics
+from .setting_up import set_up_model, set_up_splits, set_up_training_data, start_model, start_name
 from .trainer import LocalizationTrainer, count_parameters, freeze_encoder
 
 
 __all__ = [
+    "DataArguments",
     "DivergenceWatch",
+    "EvaluationArguments",
     "LocalizationMetrics",
     "LocalizationTrainer",
+    "ModelArguments",
     "TrainingDivergedError",
     "count_parameters",
-    "format_table",
     "freeze_encoder",
+    "set_up_model",
+    "set_up_splits",
+    "set_up_training_data",
+    "start_model",
+    "start_name",
 ]

@@ -11,39 +11,22 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The localization metrics as Trainer's `compute_metrics`, and as a table."""
+"""`compute_metrics` for a plain Trainer, over the same counting as every other evaluation."""
 
 from collections.abc import Sequence
 
-import numpy as np
 from transformers import EvalPrediction
 
 from ..data.dataset import NO_BOX
-from ..escaping import in_markdown
-from ..metrics import BoxAccuracy, Protocol
-from ..metrics.classification import ranks_of_labels
-
-
-# The figures of one row of the table, and how they are headed.
-COLUMNS = {
-    "top1_cls": "Top-1 Cls",
-    "gt_known_loc": "GT-known Loc",
-    "top1_loc": "Top-1 Loc",
-    "top5_loc": "Top-5 Loc",
-    "iou30": "IoU .3",
-    "iou50": "IoU .5",
-    "iou70": "IoU .7",
-    "mean_iou_levels": "mean .3/.5/.7",
-}
-
-
-LOGGED = ("threshold", "top5_cls", *COLUMNS)
+from ..evaluation.counts import SplitCounts, logged_figures
+from ..metrics import Protocol
 
 
 class LocalizationMetrics:
     """
-    `compute_metrics` for [`LocalizationTrainer`], with `TrainingArguments(batch_eval_metrics=True)`: batches are counted
-    as they come, on any number of processes, and no map is kept.
+    `compute_metrics` for [`~transformers.Trainer`], with `TrainingArguments(batch_eval_metrics=True)` and, with boxes,
+    `label_names=["labels", "boxes"]`: batches are counted as they come, on any number of processes, and no map is kept.
+    [`LocalizationTrainer`] needs none of this for rows in the schema.
 
     Args:
         image_size (`int`): the model's image size, which is the frame that boxes are compared in.
@@ -64,11 +47,9 @@ class LocalizationMetrics:
         thresholds: Sequence[float] | None = None,
         with_boxes: bool = True,
     ):
-        self.with_boxes = with_boxes
         self.result = None
         self._threshold = {}
-        self._boxes = BoxAccuracy(protocol, thresholds=thresholds, image_size=image_size) if with_boxes else None
-        self._ranks = []
+        self._counts = SplitCounts(protocol, image_size, thresholds, has_boxes=with_boxes)
 
     def report_at(self, threshold: float, threshold_choice: str):
         """
@@ -82,67 +63,17 @@ class LocalizationMetrics:
 
     def __call__(self, prediction: EvalPrediction, compute_result: bool = True) -> dict[str, float]:
         logits, maps = prediction.predictions[:2]
-        if self.with_boxes:
-            labels, boxes = prediction.label_ids
-            boxes = boxes.cpu().numpy()
-            boxes = [rows[rows[:, 0] != NO_BOX] for rows in boxes]
-            self._boxes.update(maps.cpu(), boxes, logits=logits.cpu(), labels=labels.cpu())
-        else:
-            self._ranks.append(ranks_of_labels(logits.cpu(), prediction.label_ids.cpu()))
+        batch = {"labels": prediction.label_ids}
+        if self._counts.boxes is not None:
+            batch["labels"], boxes = prediction.label_ids
+            batch["boxes"] = [rows[rows[:, 0] != NO_BOX] for rows in boxes.cpu().numpy()]
+        self._counts.update(maps.cpu(), logits.cpu(), batch | {"labels": batch["labels"].cpu()})
         if not compute_result:
             return {}
-        self.result = self._localization() if self.with_boxes else self._classification(logits.shape[1])
+        self.result = self._counts.compute(**self._threshold)
+        self._counts.reset()
         # the rest, such as the baselines, stays in `result`
-        return {name: self.result[name] for name in LOGGED if self.result.get(name) is not None}
-
-    def _localization(self) -> dict:
-        result = self._boxes.compute(**self._threshold)
-        self._boxes.reset()
-        for row in (result, result["whole_image"], result["center_box"]):
-            row["mean_iou_levels"] = sum(row[name] for name in ("iou30", "iou50", "iou70")) / 3
-        return result
-
-    def _classification(self, num_labels: int) -> dict:
-        ranks = np.concatenate(self._ranks)
-        self._ranks = []
-        return {
-            "num_images": len(ranks),
-            "top1_cls": 100.0 * float((ranks < 1).mean()),
-            # the first five of fewer classes hold any label
-            "top5_cls": 100.0 * float((ranks < 5).mean()) if num_labels >= 5 else None,
-        }
+        return logged_figures(self.result)
 
 
-def format_table(rows: dict[str, dict]) -> str:
-    """
-    A table of results for people.
-
-    Args:
-        rows (`dict[str, dict]`): figures in percent, as `BoxAccuracy.compute` names them, by the row's heading.
-
-    Returns:
-        `str`: lines of a Markdown table; figures that a row has not are a dash.
-    """
-    rows = {in_markdown(heading): row for heading, row in rows.items()}
-    columns = {
-        name: title for name, title in COLUMNS.items() if any(row.get(name) is not None for row in rows.values())
-    }
-    width = max(len(heading) for heading in rows)
-    lines = [
-        f"| {'':{width}} | " + " | ".join(columns.values()) + " |",
-        f"| {'-' * width} | " + " | ".join("-" * (len(title) - 1) + ":" for title in columns.values()) + " |",
-    ]
-    for heading, row in rows.items():
-        cells = ["-" if row.get(name) is None else f"{row[name]:.1f}" for name in columns]
-        padded = [f"{cell:>{len(title)}}" for cell, title in zip(cells, columns.values())]
-        lines.append(f"| {heading:{width}} | " + " | ".join(padded) + " |")
-    return "\n".join(lines)
-
-
-def remark_on_maps(result: dict) -> str:
-    """What belongs behind a result's figures if maps with NaN or infinite values are counted in them, or nothing."""
-    count = result.get("num_non_finite_maps", 0)
-    return f"; not finite: {count} map{'s' if count > 1 else ''}, counted as showing nothing" if count else ""
-
-
-__all__ = ["LocalizationMetrics", "format_table", "remark_on_maps"]
+__all__ = ["LocalizationMetrics"]

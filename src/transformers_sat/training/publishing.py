@@ -13,7 +13,6 @@
 # limitations under the License.
 """Trainer, publishing what belongs to a model's repository and nothing else of a run's folder."""
 
-import json
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, HfApi
@@ -21,6 +20,7 @@ from transformers.trainer import PushInProgress
 from transformers.trainer_utils import HubStrategy
 
 from ..hub.publishing import MODEL_FILES, PUBLISHED_FILES, add_hub_files
+from ..results import RESULTS_FILE, read_results
 from .saving import SavingTrainer
 
 
@@ -38,10 +38,10 @@ class PublishingTrainer(SavingTrainer):
         """
         if not self.is_world_process_zero():
             return
-        results = Path(self.args.output_dir, "results.json")
+        results = Path(self.args.output_dir, RESULTS_FILE)
         add_hub_files(
             self.args.output_dir,
-            results=json.loads(results.read_text(encoding="utf-8")) if results.is_file() else None,
+            results=read_results(results) if results.is_file() else None,
             repo_id=self.hub_model_id,
         )
 

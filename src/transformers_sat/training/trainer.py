@@ -13,16 +13,35 @@
 # limitations under the License.
 """Transformers' Trainer with what SAT's recipe adds to it."""
 
+import logging
+from dataclasses import replace
+
+import datasets
+import numpy as np
 import torch
 from torch import nn
-from transformers import TrainerCallback
+from torch.utils.data import DataLoader
+from transformers import BaseImageProcessor, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import get_parameter_names
+from transformers.trainer_utils import EvalLoopOutput
 
+from ..data.classes import class_numbers_of
+from ..data.dataset import LocalizationDataset, collate_localization
 from ..data.streaming import StreamedLocalizationDataset
+from ..data.transforms import TrainingAugmentation
+from ..evaluation.counts import logged_figures
+from ..evaluation.engine import EvaluationSettings, Measurement
+from ..evaluation.images import EvaluationImages, share_loader
+from ..evaluation.processes import gather_lists
+from ..evaluation.split import EvaluationSplit, with_undecoded_images
+from ..model.image_processing_pil_sat import SATImageProcessorPil
+from ..model.image_processing_sat import SATImageProcessor
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from .divergence import DivergenceWatch
 from .publishing import PublishingTrainer
 
+
+logger = logging.getLogger(__name__)
 
 # Beside biases and normalizations, the recipe leaves tokens and position embeddings out of weight decay (section 4.1).
 NO_WEIGHT_DECAY = [r"bias", r"norm", r"lambda1", r"cls_token", r"spatial_token", r"position_embedding"]
@@ -46,24 +65,105 @@ class EpochCallback(TrainerCallback):
 NOT_FOR_THE_MODEL = ("boxes", "rows")
 
 
+def is_rows(dataset) -> bool:
+    """Whether a data set holds rows in the schema, and not yet the model's inputs."""
+    return isinstance(dataset, datasets.Dataset | datasets.IterableDataset) and (
+        dataset.column_names is None or "pixel_values" not in dataset.column_names
+    )
+
+
 class LocalizationTrainer(PublishingTrainer):
     """
-    [`~transformers.Trainer`] that logs each term of the loss, keeps true boxes from the model, and leaves biases,
-    normalizations, tokens and position embeddings out of weight decay.
+    [`~transformers.Trainer`] for rows in the schema of the data sets (`image`, `label` and, to measure localization,
+    `objects`), which trains as the paper does and measures localization.
 
+    `train`, `evaluate` and `predict` take the rows as they are. `evaluate` gives the loss and the figures of
+    [`~transformers_sat.evaluation.EvaluationSettings`]' protocol, such as `eval_gt_known_loc` and `eval_top1_loc`, at
+    the threshold that is best on these rows, `eval_threshold`; without boxes `eval_top1_cls`. `predict` gives logits and
+    localization maps and, for rows with classes, the figures at the image processor's threshold. Any number of processes
+    gives what one gives.
+
+    It logs each term of the loss and leaves biases, normalizations, tokens and position embeddings out of weight decay.
     It stops with [`TrainingDivergedError`] before the first step whose loss or gradient is not finite. Its checkpoints
     ([`SavingTrainer`]) are complete or not there, and its pushes ([`PublishingTrainer`]) hold the model alone.
 
     Args:
+        model ([`SATForWeaklySupervisedLocalization`], *optional*): what to train, or `model_init` among `kwargs`.
+        args ([`~transformers.TrainingArguments`], *optional*): Trainer's. `remove_unused_columns` is switched off.
+        train_dataset (`datasets.Dataset`, `datasets.IterableDataset` or a torch data set, *optional*):
+            Rows, or what gives the model's inputs, such as a [`LocalizationDataset`], which is used as it is.
+        eval_dataset (likewise, or a dictionary of such, *optional*): what `evaluate` measures.
+        processing_class ([`SATImageProcessor`] or [`SATImageProcessorPil`], *optional*): needed for rows.
+        augmentation ([`TrainingAugmentation`], *optional*): for training rows; the paper's by default.
+        evaluation_settings ([`~transformers_sat.evaluation.EvaluationSettings`], *optional*):
+            How rows are measured. Batch size, workers and progress are those of `args`. By default under `"sat"`, at the
+            best threshold, with no images kept.
         new_parameters_learning_rate (`float`, *optional*):
             Learning rate of the spatial token, its position and the classifier; that of the rest if not given. The
             schedule scales both.
-        args, kwargs: Trainer's.
+        kwargs: Trainer's.
+
+    Attributes:
+        last_evaluation ([`~transformers_sat.evaluation.LocalizationEvaluation`]):
+            All that the last evaluation of rows found, with protocol and baselines.
+
+    Raises:
+        `ValueError`: if rows lack a column, hold classes that the model has not, or come without an image processor.
+
+    Example:
+
+    ```python
+    trainer = LocalizationTrainer(
+        model, args, train_dataset=rows["train"], eval_dataset=rows["validation"], processing_class=image_processor
+    )
+    trainer.train()
+    image_processor.localization_threshold = trainer.evaluate()["eval_threshold"]
+    print(trainer.predict(rows["test"]).metrics["test_gt_known_loc"])
+    ```
     """
 
-    def __init__(self, *args, new_parameters_learning_rate: float | None = None, **kwargs):
+    def __init__(
+        self,
+        model: SATForWeaklySupervisedLocalization | None = None,
+        args: TrainingArguments | None = None,
+        *,
+        train_dataset=None,
+        eval_dataset=None,
+        processing_class: BaseImageProcessor | None = None,
+        augmentation: TrainingAugmentation | None = None,
+        evaluation_settings: EvaluationSettings | None = None,
+        new_parameters_learning_rate: float | None = None,
+        **kwargs,
+    ):
         self.new_parameters_learning_rate = new_parameters_learning_rate
-        super().__init__(*args, **kwargs)
+        self.evaluation_settings = evaluation_settings or EvaluationSettings(
+            localization_threshold="oracle", keep_images=False
+        )
+        self.last_evaluation = None
+        self._splits = {}
+        if kwargs.get("data_collator") is None:
+            kwargs["data_collator"] = collate_localization
+        eval_datasets = eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]
+        if kwargs.get("compute_metrics") is not None and any(map(is_rows, eval_datasets)):
+            raise ValueError(
+                "`compute_metrics` is for an `eval_dataset` that gives the model's inputs, such as a LocalizationDataset; rows "
+                "are measured as `evaluation_settings` says."
+            )
+        super().__init__(
+            model,
+            args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            **kwargs,
+        )
+        # columns are the data sets' business, not of the model's arguments
+        self.args.remove_unused_columns = False
+        if is_rows(train_dataset):
+            self.train_dataset = self._training_data(train_dataset, augmentation)
+        for dataset in eval_datasets:
+            if is_rows(dataset):
+                self._split_of(dataset).check_labels()
         self.add_callback(EpochCallback())
         # it would log a loss that is not finite as the mean of those before, and wait for the device at every batch
         self.args.logging_nan_inf_filter = False
@@ -75,6 +175,122 @@ class LocalizationTrainer(PublishingTrainer):
         )
         self._loss_terms = {}
         self._num_loss_terms = 0
+
+    # Rows.
+
+    def _training_data(self, rows, augmentation: TrainingAugmentation | None) -> LocalizationDataset:
+        config = self.model.config
+        missing = [name for name in ("image", "label") if name not in rows.column_names]
+        if missing:
+            raise ValueError(
+                f"`train_dataset` has no column `{missing[0]}`; rename yours. Its columns are {rows.column_names}."
+            )
+        self._check_image_processor()
+        settings = {
+            "augmentation": augmentation or TrainingAugmentation(config.image_size),
+            "seed": self.args.seed,
+            "class_numbers": class_numbers_of(rows, config),
+        }
+        kind = StreamedLocalizationDataset if isinstance(rows, datasets.IterableDataset) else LocalizationDataset
+        return kind(with_undecoded_images(rows), self.processing_class, **settings)
+
+    def _check_image_processor(self):
+        if not isinstance(self.processing_class, SATImageProcessor | SATImageProcessorPil):
+            raise ValueError(
+                "Rows need `processing_class`, a SATImageProcessor that prepares their images, got "
+                f"{type(self.processing_class).__name__}."
+            )
+
+    def _split_of(self, rows: datasets.Dataset) -> EvaluationSplit:
+        """What the rows can be measured by, looked up once for each data set."""
+        if id(rows) not in self._splits:
+            self._check_image_processor()
+            if isinstance(rows, datasets.IterableDataset):
+                raise ValueError("A stream cannot be measured: load the rows of `eval_dataset` without `streaming`.")
+            split = EvaluationSplit.of("evaluation", rows, self.model.config, self.evaluation_settings.protocol)
+            if split.has_labels and not split.has_boxes:
+                logger.warning(
+                    "Not all of the images to measure have boxes: localization cannot be measured on them, only "
+                    f"{'pixels and the' if split.has_masks else 'the'} classification."
+                )
+            # with the rows, whose id is theirs as long as they are there
+            self._splits[id(rows)] = rows, split
+        return self._splits[id(rows)][1]
+
+    # Measuring.
+
+    def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(dataset, str):
+            dataset = self.eval_dataset[dataset]
+        return self._loader_of(dataset) if is_rows(dataset) else super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset) -> DataLoader:
+        return self._loader_of(test_dataset) if is_rows(test_dataset) else super().get_test_dataloader(test_dataset)
+
+    def _loader_of(self, rows: datasets.Dataset) -> DataLoader:
+        images = EvaluationImages(
+            self._split_of(rows), self.processing_class, ten_crop=self.evaluation_settings.ten_crop
+        )
+        return share_loader(images, self.args.eval_batch_size, self.args.dataloader_num_workers)
+
+    def evaluation_loop(
+        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+    ) -> EvalLoopOutput:
+        images = getattr(dataloader.dataset, "dataset", None)
+        if not isinstance(images, EvaluationImages):
+            return super().evaluation_loop(
+                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+            )
+        is_prediction = description == "Prediction"
+        settings = self.evaluation_settings
+        if is_prediction:
+            settings = replace(settings, localization_threshold=self.processing_class.localization_threshold)
+        elif settings.localization_threshold == "validation":
+            settings = replace(settings, localization_threshold="oracle")
+        self.callback_handler.eval_dataloader = dataloader
+        predicted = []
+
+        def after_batch(batch, maps, scores):
+            if is_prediction:
+                labels = batch["labels"].tolist() if "labels" in batch else [None] * len(maps)
+                predicted.extend(zip(batch["rows"], scores.numpy(), maps.numpy(), labels, strict=True))
+            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+
+        measurement = Measurement(images, settings)
+        measurement.run(self._model_to_measure(), dataloader, self._forward, after_batch)
+        metrics = {}
+        if images.split.has_labels:
+            self.last_evaluation = measurement.evaluation()
+            metrics = {"loss": self.last_evaluation.loss, **logged_figures(self.last_evaluation.result)}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items() if value is not None}
+        predictions, labels = self._in_order(predicted, images.split.has_labels) if is_prediction else (None, None)
+        return EvalLoopOutput(predictions, labels, metrics, num_samples=len(images))
+
+    def _model_to_measure(self) -> SATForWeaklySupervisedLocalization:
+        """The model on its device, in the precision of `args`, and not wrapped: shares of processes need not be even."""
+        if not self.is_in_train and (self.args.fp16_full_eval or self.args.bf16_full_eval):
+            dtype = torch.float16 if self.args.fp16_full_eval else torch.bfloat16
+            self.model.to(dtype=dtype, device=self.args.device)
+        if not self.accelerator._models:
+            self.accelerator.prepare_model(self.model, evaluation_mode=True)
+        return self.accelerator.unwrap_model(self.model)
+
+    def _forward(self, model, pixel_values: torch.Tensor, labels: torch.Tensor | None) -> dict:
+        with self.compute_loss_context_manager():
+            if labels is None:
+                return model(pixel_values=pixel_values)
+            inputs = {"pixel_values": pixel_values, "labels": labels}
+            loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
+        return {**outputs, "loss": loss}
+
+    def _in_order(self, predicted: list[tuple], has_labels: bool) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+        """Logits and maps of the images of all processes, and their classes."""
+        predicted = sorted(gather_lists(predicted), key=lambda image: image[0])
+        _, logits, maps, labels = zip(*predicted, strict=True)
+        return (np.stack(logits), np.stack(maps)), np.array(labels) if has_labels else None
+
+    # Training.
 
     def _get_train_sampler(self, train_dataset=None):
         train_dataset = self.train_dataset if train_dataset is None else train_dataset

@@ -81,4 +81,4 @@ def test_run_wsol_trains_on_it(form, script, backbone, tmp_path, monkeypatch):
     assert ("gt_known_loc" in results) == any(known.boxes for known in tree.known.values())
     if form == "openimages":
         # masks and no boxes
-        assert 0 <= json.loads(results)["test"]["pxap"] <= 100
+        assert 0 <= json.loads(results)["results"]["test"]["sat"]["pxap"] <= 100

@@ -28,6 +28,41 @@ SPLIT_NAMES = {"train": "train", "val": "validation", "test": "test"}
 MAX_CLASSES = 1_000_000
 
 
+Corners = tuple[float, float, float, float]
+
+
+def read_localization(
+    source: Source, path: str
+) -> Iterator[tuple[str, str, Corners | None, tuple[str, str | None] | None]]:
+    """
+    Reads a `localization.txt`: a line is `image,x0,y0,x1,y1`, or `image,mask,region to leave out`, where the region may be
+    empty, or missing with its comma.
+
+    Args:
+        source ([`Source`]): where the list is.
+        path (`str`): its path.
+
+    Yields:
+        File and line, for errors, the image and, in a list of boxes, the corners of one, in a list of masks the files of
+        one and of its region; the other is `None`.
+
+    Raises:
+        `ValueError`: if a line has other fields, or there are lines of both kinds.
+    """
+    kinds = set()
+    for where, text in source.lines(path):
+        name, *fields = [field.strip() for field in text.split(",")]
+        if len(fields) not in (1, 2, 4):
+            raise ValueError(f"{where}: image and box, or image, mask and region to leave out, got {shown(text)}.")
+        kinds.add(len(fields) == 4)
+        if len(kinds) > 1:
+            raise ValueError(f"{path} mixes lines with boxes and lines with masks.")
+        if len(fields) == 4:
+            yield where, name, tuple(as_number(field, where, "box", float) for field in fields), None
+        else:
+            yield where, name, None, (fields[0], fields[1] if len(fields) == 2 else None)
+
+
 class WsolevalSplit:
     """
     The lists of one split. What they say is read as wsolevaluation does: the region to leave out stands on the first
@@ -102,20 +137,14 @@ class WsolevalSplit:
         return self.folder + name
 
     def _read_localization(self):
-        path = self._file("localization.txt")
-        for where, text in self.source.lines(path):
-            name, *fields = [field.strip() for field in text.split(",")]
-            if len(fields) == 4:
-                corners = [as_number(field, where, "box", float) for field in fields]
+        for _, name, corners, masks in read_localization(self.source, self._file("localization.txt")):
+            if corners is not None:
                 self.boxes.setdefault(name, []).append(corners_to_box(*corners))
-            elif len(fields) in (1, 2):
-                self.masks.setdefault(name, []).append(fields[0])
-                if len(fields) == 2 and fields[1]:
-                    self.ignore_masks.setdefault(name, []).append(fields[1])
-            else:
-                raise ValueError(f"{where}: image and box, or image, mask and region to leave out, got {shown(text)}.")
-        if self.boxes and self.masks:
-            raise ValueError(f"{path} mixes lines with boxes and lines with masks.")
+                continue
+            mask, ignored = masks
+            self.masks.setdefault(name, []).append(mask)
+            if ignored:
+                self.ignore_masks.setdefault(name, []).append(ignored)
 
     def _find_images(self) -> str:
         first = next(self.labels(), None)
@@ -158,4 +187,4 @@ class WsolevalSplit:
         return roots[0] if roots else None
 
 
-__all__ = ["SPLIT_NAMES", "WsolevalSplit"]
+__all__ = ["SPLIT_NAMES", "WsolevalSplit", "read_localization"]
