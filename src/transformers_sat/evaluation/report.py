@@ -41,8 +41,8 @@ def write_reports(
     folder: Path,
 ):
     """
-    Writes one row an image, then the plots, and drawings of the worst and best cases; nothing is drawn before the rows of
-    all protocols are written.
+    Writes one row an image, then the plots, and drawings of the worst and best cases; nothing is drawn before the rows
+    of all protocols are written.
 
     Args:
         evaluations (`Iterable[LocalizationEvaluation]`): what was found, by one protocol each, with the images.
@@ -125,7 +125,9 @@ def draw_all(drawings: dict[Path, Callable[[Path], None]]):
 def drawings_of(
     evaluation: LocalizationEvaluation, dataset: datasets.Dataset, class_names: dict[int, str], folder: Path
 ) -> dict[Path, Callable[[Path], None]]:
-    """The plots and drawings of one protocol, `<what>_<protocol>.png`, as far as boxes and masks allow, for [`draw_all`]."""
+    """
+    The plots and drawings of one protocol, `<what>_<protocol>.png`, as far as boxes and masks allow, for [`draw_all`].
+    """
     result, images = evaluation.result, evaluation.images
     protocol = result["protocol"]
     title = f"protocol {protocol}, {result['num_images']} images"
@@ -138,7 +140,8 @@ def drawings_of(
         }
         by_iou = sorted(range(len(images)), key=lambda place: (images[place]["iou"], images[place]["row"]))
         for kind, places in (("worst", by_iou[:NUM_CASES]), ("best", by_iou[: -NUM_CASES - 1 : -1])):
-            heading = f"protocol {protocol}, the {kind} {len(places)} of {result['num_images']}: true boxes green, predicted red"
+            heading = f"protocol {protocol}, the {kind} {len(places)} of {result['num_images']}"
+            heading += ": true boxes green, predicted red"
             draw = partial(draw_images, evaluation, places, dataset, class_names)
             drawings[kind] = partial(_draw_sheet, draw, heading)
     if evaluation.precision_recall is not None:
