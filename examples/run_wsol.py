@@ -180,7 +180,9 @@ def splits_to_measure(rows: dict, model, image_processor, protocol: str) -> dict
 
 
 def record_of(data_args: DataArguments, model_args: ModelArguments, training_args: TrainingArguments) -> dict:
-    """What `results.json` says of the run. It is published: names of what others can find, no folders of this machine."""
+    """
+    What `results.json` says of the run. It is published: names of what others can find, no folders of this machine.
+    """
     model_name, dataset_name = public_name(model_args.model_name_or_path), public_name(data_args.dataset_name)
     return results_record(
         {},

@@ -16,12 +16,14 @@ SAT in a bare Accelerate loop: the same training as `run_wsol.py` in one readabl
 options are called as there.
 
     python examples/run_wsol_no_trainer.py --output_dir outputs/loop
-    torchrun --nproc-per-node 2 examples/run_wsol_no_trainer.py --output_dir outputs/loop --per_device_train_batch_size 16
+    torchrun --nproc-per-node 2 examples/run_wsol_no_trainer.py --output_dir outputs/loop \\
+        --per_device_train_batch_size 16
     accelerate launch --multi_gpu --num_processes 2 --mixed_precision bf16 examples/run_wsol_no_trainer.py \\
-        --dataset_name data/cub --model_name_or_path facebook/deit-small-patch16-224 --output_dir outputs/cub --image_size 224
+        --dataset_name data/cub --model_name_or_path facebook/deit-small-patch16-224 --image_size 224 \\
+        --output_dir outputs/cub
 
-The area loss sees the whole batch of a step over all processes, so any number of them gives the same result. Streaming,
-reports and pushing to the Hub are in `run_wsol.py`.
+The area loss sees the whole batch of a step over all processes, so any number of them gives the same result.
+Streaming, reports and pushing to the Hub are in `run_wsol.py`.
 """
 
 import json
@@ -97,7 +99,10 @@ def parse_arguments() -> tuple[DataArguments, ModelArguments, EvaluationArgument
 def parameter_groups(
     model: SATForWeaklySupervisedLocalization, options: LoopArguments, new_rate: float | None = None
 ) -> list[dict]:
-    """The trained parameters by weight decay, which biases, norms, tokens and positions have none of, and by learning rate."""
+    """
+    The trained parameters by weight decay, which biases, norms, tokens and positions have none of, and by learning
+    rate.
+    """
     decayed = set(get_parameter_names(model, [nn.LayerNorm], NO_WEIGHT_DECAY))
     groups = {}
     for name, parameter in model.named_parameters():

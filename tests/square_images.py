@@ -67,12 +67,12 @@ def write_class_folders(folder: Path, **counts: int) -> Path:
     return folder
 
 
-def save_tiny_vit(folder: Path) -> Path:
+def save_tiny_vit(folder: Path, num_hidden_layers: int = 2) -> Path:
     """A ViT classifier of two blocks for images of 64 pixels: a backbone that trains in seconds."""
     torch.manual_seed(0)
     config = ViTConfig(
         hidden_size=32,
-        num_hidden_layers=2,
+        num_hidden_layers=num_hidden_layers,
         num_attention_heads=2,
         intermediate_size=64,
         image_size=64,

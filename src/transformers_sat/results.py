@@ -126,8 +126,8 @@ def results_record(results: dict[str, dict[str, dict]], **fields) -> dict:
 
     Args:
         results (`dict[str, dict[str, dict]]`):
-            Figures by split and protocol: the `result` of [`~transformers_sat.evaluation.evaluate_localization`] or
-            [`~transformers_sat.evaluation.evaluate_pixels`]. More may be added to the record later.
+            Figures by split and protocol: the `result` of [`~transformers_sat.evaluation.evaluate_localization`].
+            More may be added to the record later.
         fields: what `FIELDS` lists.
 
     Raises:

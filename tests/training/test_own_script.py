@@ -37,7 +37,7 @@ def test_the_script_trains_on_class_folders(tmp_path):
     folder = write_class_folders(tmp_path / "my_images", train=24, validation=6, test=5)
     backbone = tmp_path / "facebook" / "deit-small-patch16-224"
     backbone.mkdir(parents=True)
-    save_tiny_vit(backbone)
+    save_tiny_vit(backbone, num_hidden_layers=3)
     ViTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(backbone)
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True)

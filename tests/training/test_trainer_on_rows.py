@@ -34,7 +34,9 @@ from transformers_sat.training import LocalizationTrainer
 
 
 def model_of(classes=CLASS_NAMES, **overrides):
-    return tiny_model(gain=3.0, id2label=dict(enumerate(classes)), drop_path_rate=0.0, **overrides)
+    return tiny_model(
+        gain=3.0, num_labels=len(classes), id2label=dict(enumerate(classes)), drop_path_rate=0.0, **overrides
+    )
 
 
 def processor_at(threshold: float) -> SATImageProcessor:

@@ -42,7 +42,8 @@ def class_numbers_of(
         `list[int]`, or `None` where the numbers are the same.
 
     Raises:
-        `ValueError`: if the model knows some of the classes but not all, or has fewer, or `label` holds something else.
+        `ValueError`: if the model knows some of the classes but not all, or has fewer, or `label` holds something
+        else.
     """
     feature, model_names = dataset.features["label"], class_names_of(config)
     if not isinstance(feature, datasets.ClassLabel) and not str(getattr(feature, "dtype", "")).startswith("int"):

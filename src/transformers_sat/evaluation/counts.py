@@ -94,9 +94,9 @@ class SplitCounts:
             given: `threshold` and `threshold_choice` of [`~transformers_sat.metrics.BoxAccuracy.compute`].
 
         Returns:
-            `dict`: with boxes what [`~transformers_sat.metrics.BoxAccuracy.compute`] gives and `mean_iou_levels`, the mean
-            of `iou30`, `iou50` and `iou70`; with masks `pxap`, which the baselines `whole_image` and `center` have, too;
-            always `protocol`, `image_size`, `num_images`, `top1_cls` and `top5_cls`.
+            `dict`: with boxes what [`~transformers_sat.metrics.BoxAccuracy.compute`] gives and `mean_iou_levels`, the
+            mean of `iou30`, `iou50` and `iou70`; with masks `pxap`, which the baselines `whole_image` and `center`
+            have, too; always `protocol`, `image_size`, `num_images`, `top1_cls` and `top5_cls`.
         """
         if self.boxes is not None:
             result = self.boxes.compute(**given)

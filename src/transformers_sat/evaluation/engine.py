@@ -44,10 +44,12 @@ class EvaluationSettings:
         protocol (`str` or [`~transformers_sat.metrics.Protocol`], *optional*, defaults to `"sat"`):
             `"sat"` or `"wsoleval"`, see [`~transformers_sat.metrics.BoxAccuracy`].
         localization_threshold (`str` or `float`, *optional*, defaults to `"validation"`):
-            Where the maps are cut: `"validation"` for the best on other images, `"oracle"` for the best on the measured
-            images themselves, which is what papers print, or a number from 0 to 1. Without boxes no figure depends on it.
+            Where the maps are cut: `"validation"` for the best on other images, `"oracle"` for the best on the
+            measured images themselves, which is what papers print, or a number from 0 to 1. Without boxes no figure
+            depends on it.
         localization_thresholds (`Sequence[float]`, *optional*):
-            What is chosen from: 0.05, 0.10, ..., 0.95 for `"sat"` and 0, 0.001, ..., 0.999 for `"wsoleval"` by default.
+            What is chosen from: 0.05, 0.10, ..., 0.95 for `"sat"` and 0, 0.001, ..., 0.999 for `"wsoleval"` by
+            default.
         ten_crop (`bool`, *optional*, defaults to `False`):
             Under `"sat"`, whether the class is that of ten crops, whose probabilities are averaged. The map is always
             the centre crop's.
@@ -111,8 +113,9 @@ def evaluate_localization(
     """
     Measures classification and localization of a model on a split: boxes, or where there are none the pixels of masks.
 
-    Where a process group of `torch.distributed` exists, each process measures every so many batches, and the counts are
-    added up: no image is repeated or left out, and the batches are those of a single process. All processes must call this, with the same arguments.
+    Where a process group of `torch.distributed` exists, each process measures every so many batches, and the counts
+    are added up: no image is repeated or left out, and the batches are those of a single process. All processes must
+    call this, with the same arguments.
 
     Args:
         model ([`SATForWeaklySupervisedLocalization`]):
@@ -166,7 +169,8 @@ def evaluate_split(
         [`LocalizationEvaluation`]
 
     Raises:
-        `ValueError`: if the split has no classes, `validation` no boxes, or a setting has none of the described values.
+        `ValueError`: if the split has no classes, `validation` no boxes, or a setting has none of the described
+        values.
     """
     split.check_labels()
     given, calibration = {}, {}
@@ -252,8 +256,8 @@ class Measurement:
             model ([`SATForWeaklySupervisedLocalization`]): the model; it is left in the mode, training or not, it has.
             batches (`Iterable[dict]`): this process's share, as [`share_loader`] gives it.
             forward (`Callable`, *optional*):
-                Called with the model, the pixels and, unless they are ten crops, the labels; gives the outputs. What they
-                have as `loss` is averaged. By default the model alone, without labels.
+                Called with the model, the pixels and, unless they are ten crops, the labels; gives the outputs. What
+                they have as `loss` is averaged. By default the model alone, without labels.
             after_batch (`Callable`, *optional*): called with each batch, its maps and its scores.
         """
         was_training = model.training
@@ -397,8 +401,8 @@ def check_threshold(threshold: str | float, validation: EvaluationSplit | None):
             )
         if threshold == "validation" and validation is None:
             raise ValueError(
-                '`localization_threshold="validation"` needs `validation_dataset`, other images with boxes to choose it on. '
-                'Without such, give a number, or "oracle" for the best on the evaluated images themselves.'
+                '`localization_threshold="validation"` needs `validation_dataset`, other images with boxes to choose '
+                'it on. Without such, give a number, or "oracle" for the best on the evaluated images themselves.'
             )
     elif not 0 <= threshold <= 1:
         raise ValueError(f"`localization_threshold` must be from 0 to 1, got {threshold}.")

@@ -112,8 +112,8 @@ class EvaluationOptions:
             raise ValueError(
                 "`save_threshold` stores the threshold that is calibrated on the validation split under the `sat` "
                 "protocol, which post-processing follows, in a model folder: it needs `localization_threshold` to be "
-                f"`validation`, `protocol` to be `sat` or `both`, and `model` a folder. Got {self.localization_threshold}, "
-                f"{self.protocol} and {self.model}."
+                f"`validation`, `protocol` to be `sat` or `both`, and `model` a folder. Got "
+                f"{self.localization_threshold}, {self.protocol} and {self.model}."
             )
         if self.max_samples is not None and self.max_samples < 1:
             raise ValueError(f"`max_samples` must be at least 1, got {self.max_samples}.")
@@ -146,7 +146,8 @@ def evaluate_model(options: EvaluationOptions) -> dict:
         options ([`EvaluationOptions`]): what to measure, and how.
 
     Returns:
-        `dict`: what was written to `results.json`, or would have been; see [`~transformers_sat.results.results_record`].
+        `dict`: what was written to `results.json`, or would have been; see
+        [`~transformers_sat.results.results_record`].
 
     Raises:
         `ValueError`: if settings do not fit each other, the model or the data set.
@@ -196,7 +197,9 @@ def load_rows(options: EvaluationOptions, model: SATForWeaklySupervisedLocalizat
 def splits_to_measure(
     rows: dict[str, datasets.Dataset], options: EvaluationOptions, config: PreTrainedConfig
 ) -> tuple[EvaluationSplit, EvaluationSplit | None]:
-    """The split to measure and, if the threshold is chosen on it, the validation split; `ValueError` if they cannot be."""
+    """
+    The split to measure and, if the threshold is chosen on it, the validation split; `ValueError` if they cannot be.
+    """
     split = EvaluationSplit.of(options.split, rows[options.split], config)
     # masks alone are measured at all thresholds
     if split.has_masks and not split.has_boxes:
@@ -206,8 +209,8 @@ def splits_to_measure(
         return split, None
     if "validation" not in rows:
         raise ValueError(
-            f"The data set {options.dataset} has neither a `validation` split nor a `train` split to set one apart from, so "
-            "the threshold cannot be calibrated: give `--localization_threshold` a number, or `oracle`."
+            f"The data set {options.dataset} has neither a `validation` split nor a `train` split to set one apart "
+            "from, so the threshold cannot be calibrated: give `--localization_threshold` a number, or `oracle`."
         )
     if options.split == "validation":
         raise ValueError(
@@ -250,7 +253,8 @@ def evaluate_maps(
         output (`Path`, *optional*): folder to write.
 
     Returns:
-        `dict`: what was written to `results.json`, or would have been; see [`~transformers_sat.results.results_record`].
+        `dict`: what was written to `results.json`, or would have been; see
+        [`~transformers_sat.results.results_record`].
     """
     check_output(output)
     if not folder.is_dir():

@@ -29,8 +29,8 @@ CENTER_CROP = 4
 
 class EvaluationImages(LocalizationDataset):
     """
-    A split for evaluation: beside what [`LocalizationDataset`] gives, the row, the masks in the protocol's frame and, if
-    asked for, ten crops.
+    A split for evaluation: beside what [`LocalizationDataset`] gives, the row, the masks in the protocol's frame and,
+    if asked for, ten crops.
 
     Args:
         split ([`EvaluationSplit`]): the images, and what they can be measured by.
@@ -106,8 +106,8 @@ def ten_crops(image: torch.Tensor, size: int) -> torch.Tensor:
         size (`int`): side of the crops.
 
     Returns:
-        `torch.Tensor` of shape `(10, num_channels, size, size)`: top left, top right, bottom left, bottom right, centre,
-        then their mirror images.
+        `torch.Tensor` of shape `(10, num_channels, size, size)`: top left, top right, bottom left, bottom right,
+        centre, then their mirror images.
     """
     bottom, right = image.shape[-2] - size, image.shape[-1] - size
     corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
@@ -120,8 +120,8 @@ def collate_images(examples: list[dict]) -> dict:
     Batches examples of [`EvaluationImages`].
 
     Returns:
-        `dict` with the tensor `pixel_values`, the list `rows` and, where the examples have them, the tensor `labels` and
-        the lists `boxes`, `mask` and `ignore_mask`.
+        `dict` with the tensor `pixel_values`, the list `rows` and, where the examples have them, the tensor `labels`
+        and the lists `boxes`, `mask` and `ignore_mask`.
     """
     batch = collate_localization(examples)
     if "boxes" in examples[0]:

@@ -45,8 +45,8 @@ def write_reports(
     folder: Path,
 ):
     """
-    Writes one row an image, then the plots, and drawings of the worst and best cases; nothing is drawn before the rows of
-    all protocols are written.
+    Writes one row an image, then the plots, and drawings of the worst and best cases; nothing is drawn before the rows
+    of all protocols are written.
 
     Args:
         evaluations (`Iterable[LocalizationEvaluation]`): what was found, by one protocol each, with the images.
@@ -129,7 +129,9 @@ def draw_all(drawings: dict[Path, Callable[[Path], None]]):
 def drawings_of(
     evaluation: "LocalizationEvaluation", dataset: datasets.Dataset, class_names: dict[int, str], folder: Path
 ) -> dict[Path, Callable[[Path], None]]:
-    """The plots and drawings of one protocol, `<what>_<protocol>.png`, as far as boxes and masks allow, for [`draw_all`]."""
+    """
+    The plots and drawings of one protocol, `<what>_<protocol>.png`, as far as boxes and masks allow, for [`draw_all`].
+    """
     result, images = evaluation.result, evaluation.images
     drawings = {}
     for curves in (evaluation.curves, evaluation.precision_recall):

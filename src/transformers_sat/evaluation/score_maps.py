@@ -48,7 +48,8 @@ class WsolMetadata:
             For data with boxes, those of each image: corners `(x0, y0, x1, y1)` in pixels, of shape `(num_boxes, 4)`
             (`localization.txt`).
         masks (`dict[str, list[str]]`): for data with masks, the mask files of each image (`localization.txt`).
-        ignore_masks (`dict[str, str]`): file with the region to leave out, for images that have one (`localization.txt`).
+        ignore_masks (`dict[str, str]`): file with the region to leave out, for images that have one
+            (`localization.txt`).
         image_sizes (`dict[str, tuple[int, int]]`): height and width, needed for boxes (`image_sizes.txt`).
         labels (`dict[str, int]`): classes, if there is a `class_labels.txt`.
     """
@@ -142,19 +143,22 @@ def evaluate_score_maps(
 
     Returns:
         `tuple` of the result and the curves: for boxes those of [`~transformers_sat.metrics.BoxAccuracy`], with
-        `by_class`, the number of images and GT-known Loc of each class, if the metadata has classes; for masks those of
-        [`~transformers_sat.metrics.PixelAveragePrecision`]. `num_non_finite_maps` and, if there are any, `non_finite_image_ids` tell of maps
-        whose values overflow when they are normalized or resized; they count as maps that show nothing.
+        `by_class`, the number of images and GT-known Loc of each class, if the metadata has classes; for masks those
+        of [`~transformers_sat.metrics.PixelAveragePrecision`]. `num_non_finite_maps` and, if there are any,
+        `non_finite_image_ids` tell of maps whose values overflow when they are normalized or resized; they count as
+        maps that show nothing.
 
     Raises:
-        `ValueError`: if maps or masks are missing, cannot be read, have another shape than `(height, width)` or hold a NaN
-            or an infinity: one error with all of them, a line each. Also if `localization_threshold` or `mask_root` do not fit.
+        `ValueError`: if maps or masks are missing, cannot be read, have another shape than `(height, width)` or hold a
+            NaN or an infinity: one error with all of them, a line each. Also if `localization_threshold` or
+            `mask_root` do not fit.
     """
     protocol = get_protocol(protocol)
     has_masks = bool(metadata.masks)
     if has_masks and localization_threshold != "oracle":
         raise ValueError(
-            f"`localization_threshold` is for boxes; these data have masks, measured at all thresholds. Got {localization_threshold}."
+            f"`localization_threshold` is for boxes; these data have masks, measured at all thresholds. Got "
+            f"{localization_threshold}."
         )
     if has_masks and mask_root is None:
         raise ValueError("`mask_root` is missing: the folder that the mask files in localization.txt are relative to.")

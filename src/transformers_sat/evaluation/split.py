@@ -71,7 +71,8 @@ class EvaluationSplit:
         protocol = get_protocol(protocol)
         if not isinstance(config.image_size, int):
             raise ValueError(
-                f"The protocols compare boxes in a square frame: `image_size` must be one number, got {config.image_size}."
+                f"The protocols compare boxes in a square frame: `image_size` must be one number, got "
+                f"{config.image_size}."
             )
         if "image" not in dataset.column_names:
             raise ValueError(f"The {name} split has no column `image`. Its columns are {dataset.column_names}.")
@@ -105,9 +106,9 @@ class EvaluationSplit:
         """The split itself; `ValueError` if localization cannot be measured on it."""
         if not self.has_boxes:
             raise ValueError(
-                f"Localization cannot be measured on the {self.name} split, because not all of its images have boxes: it "
-                "needs a column `objects` with `bbox`, for each image at least one COCO box (x, y, width, height) in "
-                f"pixels. Its columns are {self.dataset.column_names}."
+                f"Localization cannot be measured on the {self.name} split, because not all of its images have "
+                "boxes: it needs a column `objects` with `bbox`, for each image at least one COCO box (x, y, width, "
+                f"height) in pixels. Its columns are {self.dataset.column_names}."
             )
         return self
 
@@ -115,8 +116,8 @@ class EvaluationSplit:
         """The split itself; `ValueError` if it has no classes."""
         if not self.has_labels:
             raise ValueError(
-                f"The {self.name} split cannot be measured: its images have no classes. It needs a column `label`; its "
-                f"columns are {self.dataset.column_names}."
+                f"The {self.name} split cannot be measured: its images have no classes. It needs a column `label`; "
+                f"its columns are {self.dataset.column_names}."
             )
         return self
 

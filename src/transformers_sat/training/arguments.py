@@ -70,9 +70,9 @@ class DataArguments:
         given = [f"`--{name}`" for name in refused if getattr(self, name)]
         if self.streaming and given:
             raise ValueError(
-                f"{' and '.join(given)} cannot be had with `--streaming`, as all of the training images would have to be "
-                "looked at first. `--max_steps` ends the training earlier; `transformers-sat prepare --skip_invalid` leaves "
-                "out what cannot be decoded."
+                f"{' and '.join(given)} cannot be had with `--streaming`, as all of the training images would have "
+                "to be looked at first. `--max_steps` ends the training earlier; `transformers-sat prepare "
+                "--skip_invalid` leaves out what cannot be decoded."
             )
 
 
@@ -82,8 +82,8 @@ class ModelArguments:
 
     model_name_or_path: str | None = option(
         None,
-        "ViT, DeiT, DINOv2 or SAT repository or folder to start from; the backbone that comes with the package for the "
-        "embedded data, which other data sets must not leave out.",
+        "ViT, DeiT, DINOv2 or SAT repository or folder to start from; the backbone that comes with the package for "
+        "the embedded data, which other data sets must not leave out.",
     )
     model_revision: str = option("main", "Branch, tag or commit of the model.")
     from_scratch: bool = option(False, "Keep the backbone's sizes, but not its weights.")

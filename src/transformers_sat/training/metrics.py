@@ -25,7 +25,8 @@ from ..metrics import Protocol
 class LocalizationMetrics:
     """
     `compute_metrics` for [`~transformers.Trainer`], with `TrainingArguments(batch_eval_metrics=True)` and, with boxes,
-    `label_names=["labels", "boxes"]`: batches are counted as they come, on any number of processes, and no map is kept.
+    `label_names=["labels", "boxes"]`: batches are counted as they come, on any number of processes, and no map is
+    kept.
     [`LocalizationTrainer`] needs none of this for rows in the schema.
 
     Args:

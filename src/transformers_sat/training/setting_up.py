@@ -76,7 +76,8 @@ def start_model(
         class_names (`list[str]`):
             Classes of the data. A SAT model that has the same ones keeps its own order; see [`class_numbers_of`].
         protocol (`str`, *optional*, defaults to `"sat"`):
-            Evaluation protocol, whose resize and crop the image processor has: it shows the model what it is measured on.
+            Evaluation protocol, whose resize and crop the image processor has: it shows the model what it is measured
+            on.
         is_trained (`bool`, *optional*, defaults to `True`):
             Whether the model is going to be trained. If not, a SAT model keeps its classes, whatever the data's.
         token (`str` or `bool`, *optional*): access token for the Hub.
@@ -84,11 +85,12 @@ def start_model(
         config_fields: fields of [`SATConfig`] that differ from the repository's, such as `area_target`.
 
     Returns:
-        `tuple` of [`SATForWeaklySupervisedLocalization`] and [`SATImageProcessor`], with the normalization that the start
-        model is used to and, from a SAT model, its threshold.
+        `tuple` of [`SATForWeaklySupervisedLocalization`] and [`SATImageProcessor`], with the normalization that the
+        start model is used to and, from a SAT model, its threshold.
 
     Raises:
-        `OSError`, `ValueError`: see [`~transformers_sat.convert.load_backbone`]; also if `image_size` is not one number.
+        `OSError`, `ValueError`: see [`~transformers_sat.convert.load_backbone`]; also if `image_size` is not one
+        number.
     """
     names = _classes_of_model(name, class_names, is_trained, token, revision)
     labels = {"id2label": dict(enumerate(names)), "label2id": {each: number for number, each in enumerate(names)}}
@@ -167,7 +169,9 @@ def set_up_training_data(
     data_args: DataArguments,
     seed: int,
 ) -> LocalizationDataset:
-    """The training rows as inputs of the model, augmented as was asked for; `num_rows` is that of a stream, if known."""
+    """
+    The training rows as inputs of the model, augmented as was asked for; `num_rows` is that of a stream, if known.
+    """
     augmentation = TrainingAugmentation(
         model.config.image_size,
         horizontal_flip=data_args.horizontal_flip,

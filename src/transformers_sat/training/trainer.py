@@ -79,13 +79,14 @@ class LocalizationTrainer(PublishingTrainer):
 
     `train`, `evaluate` and `predict` take the rows as they are. `evaluate` gives the loss and the figures of
     [`~transformers_sat.evaluation.EvaluationSettings`]' protocol, such as `eval_gt_known_loc` and `eval_top1_loc`, at
-    the threshold that is best on these rows, `eval_threshold`; without boxes `eval_top1_cls`. `predict` gives logits and
-    localization maps and, for rows with classes, the figures at the image processor's threshold. Any number of processes
-    gives what one gives.
+    the threshold that is best on these rows, `eval_threshold`; without boxes `eval_top1_cls`. `predict` gives logits
+    and localization maps and, for rows with classes, the figures at the image processor's threshold. Any number of
+    processes gives what one gives.
 
-    It logs each term of the loss and leaves biases, normalizations, tokens and position embeddings out of weight decay.
-    It stops with [`TrainingDivergedError`] before the first step whose loss or gradient is not finite. Its checkpoints
-    ([`SavingTrainer`]) are complete or not there, and its pushes ([`PublishingTrainer`]) hold the model alone.
+    It logs each term of the loss and leaves biases, normalizations, tokens and position embeddings out of weight
+    decay. It stops with [`TrainingDivergedError`] before the first step whose loss or gradient is not finite. Its
+    checkpoints ([`SavingTrainer`]) are complete or not there, and its pushes ([`PublishingTrainer`]) hold the model
+    alone.
 
     Args:
         model ([`SATForWeaklySupervisedLocalization`], *optional*): what to train, or `model_init` among `kwargs`.
@@ -96,8 +97,8 @@ class LocalizationTrainer(PublishingTrainer):
         processing_class ([`SATImageProcessor`] or [`SATImageProcessorPil`], *optional*): needed for rows.
         augmentation ([`TrainingAugmentation`], *optional*): for training rows; the paper's by default.
         evaluation_settings ([`~transformers_sat.evaluation.EvaluationSettings`], *optional*):
-            How rows are measured. Batch size, workers and progress are those of `args`. By default under `"sat"`, at the
-            best threshold, with no images kept.
+            How rows are measured. Batch size, workers and progress are those of `args`. By default under `"sat"`, at
+            the best threshold, with no images kept.
         new_parameters_learning_rate (`float`, *optional*):
             Learning rate of the spatial token, its position and the classifier; that of the rest if not given. The
             schedule scales both.
@@ -146,8 +147,8 @@ class LocalizationTrainer(PublishingTrainer):
         eval_datasets = eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]
         if kwargs.get("compute_metrics") is not None and any(map(is_rows, eval_datasets)):
             raise ValueError(
-                "`compute_metrics` is for an `eval_dataset` that gives the model's inputs, such as a LocalizationDataset; rows "
-                "are measured as `evaluation_settings` says."
+                "`compute_metrics` is for an `eval_dataset` that gives the model's inputs, such as a "
+                "LocalizationDataset; rows are measured as `evaluation_settings` says."
             )
         super().__init__(
             model,
@@ -268,7 +269,9 @@ class LocalizationTrainer(PublishingTrainer):
         return EvalLoopOutput(predictions, labels, metrics, num_samples=len(images))
 
     def _model_to_measure(self) -> SATForWeaklySupervisedLocalization:
-        """The model on its device, in the precision of `args`, and not wrapped: shares of processes need not be even."""
+        """
+        The model on its device, in the precision of `args`, and not wrapped: shares of processes need not be even.
+        """
         if not self.is_in_train and (self.args.fp16_full_eval or self.args.bf16_full_eval):
             dtype = torch.float16 if self.args.fp16_full_eval else torch.bfloat16
             self.model.to(dtype=dtype, device=self.args.device)
