@@ -36,7 +36,7 @@ from square_images import FEATURES, square_split
 from transformers import AutoImageProcessor, ViTConfig
 
 from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor
-from transformers_sat.cli import main
+from transformers_sat.commands import main
 from transformers_sat.evaluation import engine as engine_module
 from transformers_sat.evaluation import evaluate as evaluate_module
 from transformers_sat.evaluation import evaluate_localization
@@ -148,14 +148,14 @@ def test_some_of_the_images(saved_model, saved_data, tmp_path):
 
 
 def test_thresholds_to_choose_from(saved_model, saved_data, tmp_path):
-    assert run(saved_model, saved_data, "--thresholds", 0.35, 0.65, "--output", tmp_path) == 0
+    assert run(saved_model, saved_data, "--localization_thresholds", 0.35, 0.65, "--output", tmp_path) == 0
     assert results_of(tmp_path)["results"]["sat"]["threshold"] in (0.35, 0.65)
 
 
 def test_stored_threshold(saved_model, saved_data, tmp_path):
     shutil.copytree(saved_model, tmp_path / "model")
     output = tmp_path / "output"
-    settings = ("--thresholds", 0.55, 0.65, "--save_threshold", "--output", output)
+    settings = ("--localization_thresholds", 0.55, 0.65, "--save_threshold", "--output", output)
     assert run(tmp_path / "model", saved_data, *settings) == 0
     threshold = results_of(output)["results"]["sat"]["threshold"]
     assert threshold in (0.55, 0.65)
@@ -176,7 +176,7 @@ def test_stored_threshold(saved_model, saved_data, tmp_path):
         (("--save_threshold", "--threshold", "oracle"), "`save_threshold`.*Got oracle"),
         (("--save_threshold", "--protocol", "wsoleval"), "`save_threshold`.*wsoleval"),
         (("--ten_crop", "--protocol", "wsoleval"), '`ten_crop` is of the "sat"'),
-        (("--label_column", "species"), "no column `species`"),
+        (("--label_column_name", "species"), "no column `species`"),
     ],
 )
 def test_refused(saved_model, saved_data, capsys, arguments, message):
@@ -270,7 +270,7 @@ def test_a_threshold_is_stored_when_it_is_chosen(saved_model, saved_data, tmp_pa
 
     monkeypatch.setattr(engine_module._Measurement, "run", validation_only)
     with pytest.raises(DrawingError):
-        run(tmp_path / "model", saved_data, "--thresholds", 0.55, 0.65, "--save_threshold")
+        run(tmp_path / "model", saved_data, "--localization_thresholds", 0.55, 0.65, "--save_threshold")
     assert AutoImageProcessor.from_pretrained(tmp_path / "model").localization_threshold in (0.55, 0.65)
     for name, content in other_files.items():
         assert (tmp_path / "model" / name).read_bytes() == content
@@ -288,7 +288,7 @@ def test_a_crash_while_the_threshold_is_stored_leaves_the_processor(saved_model,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(SATImageProcessor, "save_pretrained", half)
-    assert run(tmp_path / "model", saved_data, "--thresholds", 0.55, 0.65, "--save_threshold") == 1
+    assert run(tmp_path / "model", saved_data, "--localization_thresholds", 0.55, 0.65, "--save_threshold") == 1
     assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
 
 
@@ -413,7 +413,7 @@ def test_under_accelerate_launch(saved_model, saved_data, tmp_path):
     ]
     command = [
         "-m",
-        "transformers_sat.cli",
+        "transformers_sat.commands",
         "evaluate",
         str(saved_model),
         str(saved_data),
