@@ -4,6 +4,7 @@
 #   make test-lowest  the tests with the lowest version of every package that setup.cfg allows
 #   make test-hf      Hugging Face's own suites on our classes
 #   make test-web     the demo, the browser page and the JavaScript client (Node >= 18 and Chromium)
+#   make build        wheel and sources in dist/, with the wheel tried as it is installed
 #   make quality      check style                        make style       repair it
 #   make bench        measure the figures kept in benchmarks/results
 # `make PYTHON=python3.12 ...` picks another interpreter, `make VENV=... ...` another environment folder.
@@ -21,7 +22,7 @@ LOWEST_STAMP := $(LOWEST)/.installed-for-development
 PYTEST_IN = OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(1)/bin/python -m pytest -n $(WORKERS)
 PYTEST := $(call PYTEST_IN,$(VENV))
 
-.PHONY: quickstart test test-slow test-lowest test-hf test-web style quality bench clean
+.PHONY: quickstart test test-slow test-lowest test-hf test-web style quality build bench clean
 
 quickstart: $(STAMP)
 	$(BIN)/python examples/run_wsol.py examples/recipes/emblems.yaml
@@ -53,6 +54,11 @@ style: $(STAMP)
 quality: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+build: $(STAMP)
+	rm -rf build dist
+	$(BIN)/python -m build
+	tests/check_distributions.sh $(BIN)/python dist
 
 bench: $(STAMP)
 	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script; done

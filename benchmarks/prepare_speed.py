@@ -134,7 +134,7 @@ def start(source: Path, output: Path, num_proc: int) -> subprocess.Popen:
     command = [
         sys.executable,
         "-m",
-        "transformers_sat.cli",
+        "transformers_sat.commands",
         "prepare",
         "ilsvrc",
         "--source",

@@ -120,6 +120,6 @@ print(sorted(name.split(".")[1] for name in sys.modules if name.startswith("tran
         "WeaklySupervisedLocalizationPipeline",
     ]
     # metrics, data, training and the command line stay unloaded until somebody wants them
-    for name in ("metrics", "data", "training", "cli", "convert"):
+    for name in ("metrics", "data", "training", "commands", "convert"):
         assert f"'{name}'" not in modules
     assert "ERROR" not in finished.stderr.upper()

@@ -35,7 +35,6 @@ from transformers.utils import (
     SAFE_WEIGHTS_NAME,
     WEIGHTS_INDEX_NAME,
     WEIGHTS_NAME,
-    is_torchvision_available,
 )
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file, has_file
@@ -120,7 +119,7 @@ def load_localizer(
 
 def load_model(
     pretrained_model_name_or_path: str | os.PathLike, token: str | bool | None = None, revision: str = "main"
-) -> tuple[SATForWeaklySupervisedLocalization, SATImageProcessor | SATImageProcessorPil]:
+) -> tuple[SATForWeaklySupervisedLocalization, SATImageProcessor]:
     """
     A model to use, and its image processor. Code that lies beside the weights is not run, and no other files than
     `config.json`, `preprocessor_config.json` (or `processor_config.json`) and the safetensors are opened.
@@ -279,7 +278,7 @@ def read_config(files: ModelFiles) -> PreTrainedConfig:
         return config_class(**{name: value for name, value in fields.items() if name in known})
 
 
-def read_image_processor(files: ModelFiles) -> SATImageProcessor | SATImageProcessorPil:
+def read_image_processor(files: ModelFiles) -> SATImageProcessor:
     """
     The image processor beside a model.
 
@@ -302,12 +301,11 @@ def read_image_processor(files: ModelFiles) -> SATImageProcessor | SATImageProce
             f"{label}: `image_processor_type` must be {SATImageProcessor.__name__}, got {one_line(repr(kind))}; save a SAT "
             "image processor beside the model."
         )
-    processor_class = SATImageProcessor if is_torchvision_available() else SATImageProcessorPil
     with refusing(label):
-        return processor_class(**{name: settings[name] for name in IMAGE_PROCESSOR_SETTINGS & settings.keys()})
+        return SATImageProcessor(**{name: settings[name] for name in IMAGE_PROCESSOR_SETTINGS & settings.keys()})
 
 
-def check_input_size(config: SATConfig, image_processor: SATImageProcessor | SATImageProcessorPil):
+def check_input_size(config: SATConfig, image_processor: SATImageProcessor):
     """Stops if the image processor does not make images of the model's size, and so none that it takes."""
     label = f"The image processor of {config.name_or_path}"
     image_size = config.image_size

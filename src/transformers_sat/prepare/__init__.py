@@ -16,7 +16,7 @@
 from .archives import Source, open_source
 from .engine import PreparedDataset, prepare_dataset, verify_dataset
 from .records import ImageRecord, Reader
-from .running import open_reader, prepare, push_prepared, verify
+from .running import make_repository, open_reader, prepare, push_prepared, verify
 from .validation import InvalidImage, ProblemReport
 
 
@@ -27,6 +27,7 @@ __all__ = [
     "ProblemReport",
     "Reader",
     "Source",
+    "make_repository",
     "open_reader",
     "open_source",
     "prepare",

@@ -11,10 +11,8 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The `transformers-sat` command: what it prints and writes, and how it fails."""
+"""`transformers-sat predict` and `convert`: what they print and write, and how they fail."""
 
-import configparser
-import importlib
 import json
 import re
 from pathlib import Path
@@ -28,7 +26,7 @@ from sat_testing import FIXTURES, tiny_model
 from square_images import save_tiny_vit
 
 from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor
-from transformers_sat.cli import main
+from transformers_sat.commands import main
 
 
 ORIGINAL = str(FIXTURES / "sat_micro_pth_tar.pth.tar")
@@ -105,9 +103,9 @@ def test_predict(model_folder, images, capsys):
 @pytest.mark.parametrize(
     "flags, options",
     [
-        (["--threshold", "0.9"], {"threshold": 0.9}),
+        (["--localization_threshold", "0.9"], {"threshold": 0.9}),
         (["--top_k", "3"], {"top_k": 3}),
-        (["--multiple_boxes", "--threshold", "0.8"], {"multiple_boxes": True, "threshold": 0.8}),
+        (["--multiple_boxes", "--localization_threshold", "0.8"], {"multiple_boxes": True, "threshold": 0.8}),
     ],
 )
 def test_predict_options(model_folder, images, capsys, flags, options):
@@ -116,6 +114,17 @@ def test_predict_options(model_folder, images, capsys, flags, options):
     # the option makes a difference here
     assert expected != found_by_hand(model_folder, images[0])
     assert_same(json.loads(capsys.readouterr().out)["objects"], expected)
+
+
+def test_predict_leaves_out_low_scores(model_folder, images, tmp_path, capsys):
+    """The score as it is printed; an image in which nothing is left has a line and a drawing all the same."""
+    expected = found_by_hand(model_folder, images[0], top_k=5)
+    cut = (expected[1]["score"] + expected[2]["score"]) / 2
+    assert main(["predict", model_folder, images[0], "--top_k", "5", "--threshold", str(cut)]) == 0
+    assert_same(json.loads(capsys.readouterr().out)["objects"], expected[:2])
+    assert main(["predict", model_folder, images[0], "--threshold", "1", "--output", str(tmp_path / "drawings")]) == 0
+    assert json.loads(capsys.readouterr().out) == {"image": images[0], "objects": []}
+    assert [path.name for path in (tmp_path / "drawings").iterdir()] == ["image 0.png_sat.png"]
 
 
 def test_predict_draws(model_folder, images, tmp_path, capsys):
@@ -223,7 +232,8 @@ def folders(tmp_path):
         (["predict", "{vit}", "{image}"], "`vit` model"),
         (["serve", "{vit}"], "`vit` model"),
         (["serve", "{model}", "--max_pixels", "0"], "`max_pixels` must be positive"),
-        (["predict", "{model}", "{image}", "--threshold", "2"], "threshold"),
+        (["predict", "{model}", "{image}", "--localization_threshold", "2"], "--localization_threshold must be"),
+        (["predict", "{model}", "{image}", "--threshold", "2"], "--threshold must be between 0 and 1, got 2.0"),
         (["predict", "{model}", "{image}", "--top_k", "6"], "top_k.* between 1 and 5"),
         (["predict", "{model}", "{image}", "--device", "toaster"], "toaster"),
         (["convert", "original", "{folders}/gone.pth.tar", "{folders}/out"], "gone.pth.tar"),
@@ -248,29 +258,6 @@ def test_errors(arguments, message, model_folder, vit_folder, images, folders, c
     assert "transformers-sat: " in captured.err and "Traceback" not in captured.err
     assert re.search(message, captured.err)
     assert not (folders / "out").exists()
-
-
-@pytest.mark.parametrize("arguments", [[], ["predict"], ["convert"], ["convert", "original"], ["paint"]])
-def test_usage(arguments, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        main(arguments)
-    assert exit_.value.code == 2
-    assert "usage: transformers-sat" in capsys.readouterr().err
-
-
-def test_help(capsys):
-    with pytest.raises(SystemExit) as exit_:
-        main(["--help"])
-    assert exit_.value.code == 0
-    assert {"predict", "convert"} <= set(capsys.readouterr().out.split())
-
-
-def test_the_command_is_installed_under_its_name():
-    setup = configparser.ConfigParser()
-    setup.read(Path(__file__).parent.parent / "setup.cfg", encoding="utf-8")
-    scripts = dict(line.split(" = ") for line in setup["options.entry_points"]["console_scripts"].strip().splitlines())
-    module, function = scripts["transformers-sat"].split(":")
-    assert getattr(importlib.import_module(module), function) is main
 
 
 def test_predict_draws_images_of_the_longest_name(model_folder, images, tmp_path):

@@ -1,0 +1,80 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What several commands take, written once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperCommand
+
+
+class ListCommand(TyperCommand):
+    """A command whose options of lists take their values in one go, `--image_size 224 320`, as those of scripts do."""
+
+    def parse_args(self, ctx, args: list[str]) -> list[str]:
+        lists = {name for option in self.params if getattr(option, "multiple", False) for name in option.opts}
+        repeated, name = [], None
+        for word in args:
+            if word.startswith("--"):
+                name = word if word in lists else None
+            elif name is not None and repeated[-1] != name:
+                repeated.append(name)
+            repeated.append(word)
+        return super().parse_args(ctx, repeated)
+
+
+def threshold_choice(text: str) -> str | float:
+    """The word or the number that was given; what fits is checked where it is used."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+Model = Annotated[str, typer.Argument(help="SAT model: repository on the Hub or folder.", show_default=False)]
+
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device", help="Where to run, such as cuda:0; Transformers chooses by default.", show_default=False
+    ),
+]
+
+Host = Annotated[
+    str,
+    typer.Option("--host", help="Address to listen at; 127.0.0.1 is this machine only.", rich_help_panel="Address"),
+]
+
+Report = Annotated[
+    Path | None,
+    typer.Option("--output", help="Folder for results.json, tables, plots and drawings.", show_default=False),
+]
+
+# There is no score to compare here, so that `--threshold` is understood too.
+MeasuredThreshold = Annotated[
+    str,
+    typer.Option(
+        "--localization_threshold",
+        "--threshold",
+        parser=threshold_choice,
+        metavar="WORD|NUMBER",
+        help="Cut of the normalized map: `validation`, the best on the validation split; `oracle`, the best on what is "
+        "measured; or a number in [0, 1].",
+        rich_help_panel="Measuring",
+    ),
+]
+
+
+__all__ = ["Device", "Host", "ListCommand", "MeasuredThreshold", "Model", "Report", "threshold_choice"]
