@@ -105,9 +105,13 @@ def test_predict(model_folder, images, capsys):
 @pytest.mark.parametrize(
     "flags, options",
     [
-        (["--threshold", "0.9"], {"threshold": 0.9}),
+        (["--localization_threshold", "0.9"], {"localization_threshold": 0.9}),
+        (["--top_k", "5", "--threshold", "0.05"], {"top_k": 5, "threshold": 0.05}),
         (["--top_k", "3"], {"top_k": 3}),
-        (["--multiple_boxes", "--threshold", "0.8"], {"multiple_boxes": True, "threshold": 0.8}),
+        (
+            ["--multiple_boxes", "--localization_threshold", "0.8"],
+            {"multiple_boxes": True, "localization_threshold": 0.8},
+        ),
     ],
 )
 def test_predict_options(model_folder, images, capsys, flags, options):
@@ -214,6 +218,15 @@ def folders(tmp_path):
     return tmp_path
 
 
+def test_predict_draws_where_no_score_is_large_enough(model_folder, images, tmp_path, capsys):
+    arguments = ["predict", model_folder, images[0], "--threshold", "1", "--output", str(tmp_path / "drawings")]
+    assert main(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["objects"] == []
+    (drawing,) = (tmp_path / "drawings").iterdir()
+    pixels = np.asarray(PIL.Image.open(drawing).convert("RGB")).astype(int)
+    assert not (np.abs(pixels - (255, 0, 0)) < 30).all(axis=-1).any()
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -223,7 +236,8 @@ def folders(tmp_path):
         (["predict", "{vit}", "{image}"], "`vit` model"),
         (["serve", "{vit}"], "`vit` model"),
         (["serve", "{model}", "--max_pixels", "0"], "`max_pixels` must be positive"),
-        (["predict", "{model}", "{image}", "--threshold", "2"], "threshold"),
+        (["predict", "{model}", "{image}", "--threshold", "2"], "--threshold must be between 0 and 1"),
+        (["predict", "{model}", "{image}", "--localization_threshold", "40"], "--localization_threshold must be"),
         (["predict", "{model}", "{image}", "--top_k", "6"], "top_k.* between 1 and 5"),
         (["predict", "{model}", "{image}", "--device", "toaster"], "toaster"),
         (["convert", "original", "{folders}/gone.pth.tar", "{folders}/out"], "gone.pth.tar"),

@@ -55,8 +55,9 @@ def add_predict(commands):
     parser = commands.add_parser("predict", help="say what is in images and where")
     parser.add_argument("model", help="SAT model: repository on the Hub or folder")
     parser.add_argument("images", nargs="+", help="image files")
+    parser.add_argument("--threshold", type=float, default=0.0, help="least score, in [0, 1] (0)")
     parser.add_argument(
-        "--threshold", type=float, help="cut of the normalized map in [0, 1]; the model's own by default"
+        "--localization_threshold", type=float, help="cut of the normalized map in [0, 1]; the model's own by default"
     )
     parser.add_argument("--top_k", type=int, default=1, help="number of classes (1)")
     parser.add_argument("--multiple_boxes", action="store_true", help="a box for every connected component")
@@ -75,8 +76,10 @@ def predict(options: argparse.Namespace) -> int:
     from .visualization import Localization, contact_sheet
 
     localizer = load_localizer(options.model, device=options.device)
-    if options.threshold is not None and not 0 <= options.threshold <= 1:
-        raise ValueError(f"--threshold must be between 0 and 1, got {options.threshold}.")
+    for name in ("threshold", "localization_threshold"):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value <= 1:
+            raise ValueError(f"--{name} must be between 0 and 1, got {value}.")
     if not 1 <= options.top_k <= localizer.model.config.num_labels:
         raise ValueError(f"--top_k must be between 1 and {localizer.model.config.num_labels}, got {options.top_k}.")
     failures = 0
@@ -87,19 +90,24 @@ def predict(options: argparse.Namespace) -> int:
                 raise ValueError("no such file.")
             image = localizer.image_processor.fetch_images(path)
             found = localizer(
-                image, threshold=options.threshold, top_k=options.top_k, multiple_boxes=options.multiple_boxes
+                image,
+                localization_threshold=options.localization_threshold,
+                top_k=options.top_k,
+                multiple_boxes=options.multiple_boxes,
             )
         except Exception as error:  # whatever it is, the other images can be fine
             print(f"transformers-sat: {on_console(f'{path}: {one_line(error)}')}", file=sys.stderr)
             failures += 1
             continue
-        objects = [{name: entry[name] for name in ("label", "score", "box")} for entry in found]
+        # here and not in the pipeline: what is drawn has a map also where nothing is left
+        kept = [entry for entry in found if entry["score"] >= options.threshold]
+        objects = [{name: entry[name] for name in ("label", "score", "box")} for entry in kept]
         print(json.dumps({"image": path, "objects": objects}), flush=True)
         if options.output is not None:
             tile = Localization(
                 image=image,
                 localization_map=found[0]["localization_map"],
-                predicted_boxes=[tuple(entry["box"].values()) for entry in found],
+                predicted_boxes=[tuple(entry["box"].values()) for entry in kept],
                 title=f"{found[0]['label']} {found[0]['score']:.2f}",
             )
             contact_sheet([tile], options.output / drawings[path], columns=1)
