@@ -75,7 +75,7 @@ def wait_for_boxes(page, expected: list[dict]):
 
 
 def set_threshold(page, threshold: float):
-    page.fill("#threshold input[type=number]", str(threshold))
+    page.fill("#localization_threshold input[type=number]", str(threshold))
     page.keyboard.press("Tab")
 
 
@@ -114,7 +114,7 @@ def test_upload_and_threshold(watched, served, images, localizer, tmp_path):
     download.value.save_as(tmp_path / "boxes.json")
     content = json.loads((tmp_path / "boxes.json").read_text(encoding="utf-8"))
     assert [entry["box"] for entry in content["objects"]] == [entry["box"] for entry in expected]
-    assert content["threshold"] == several
+    assert content["localization_threshold"] == several
     with page.expect_download() as download:
         page.click("#drawing a[download]")
     download.value.save_as(tmp_path / "drawing.png")
@@ -149,7 +149,7 @@ def test_threshold_slider_by_keyboard(watched, served, images, localizer):
     upload(page, images["tall.png"])
     image = PIL.Image.open(images["tall.png"])
     wait_for_boxes(page, localizer(image))
-    page.focus("#threshold input[type=range]")
+    page.focus("#localization_threshold input[type=range]")
     for _ in range(30):
         page.keyboard.press("ArrowRight")
     wait_for_boxes(page, localizer(image, localization_threshold=0.7))
