@@ -290,9 +290,25 @@ def add_prepare(commands):
 
 
 def prepare(options: argparse.Namespace) -> int:
-    from .prepare import prepare
+    from .prepare import open_reader, prepare, push_prepared, verify
+    from .prepare.running import make_repository
 
-    return prepare(**{name: value for name, value in vars(options).items() if name not in ("command", "run")})
+    known = ("command", "run", "name", "source", "output", "push_to_hub", "private", "token", "num_proc")
+    known += ("verify", "skip_invalid", "max_shard_size")
+    settings = {name: value for name, value in vars(options).items() if name not in known}
+    reader = open_reader(options.name, options.source, **settings)
+    if options.verify:
+        return 1 if verify(reader, options.num_proc) else 0
+    if options.output is None:
+        raise ValueError("`--output` is missing: the folder to write.")
+    hub = (options.push_to_hub, options.private, options.token)
+    if options.push_to_hub is not None:
+        # before hours of work, not after
+        make_repository(*hub)
+    prepare(reader, options.output, options.max_shard_size, options.num_proc, options.skip_invalid)
+    if options.push_to_hub is not None:
+        print(f"pushed to {push_prepared(Path(options.output), *hub)}")
+    return 0
 
 
 def add_export(commands):

@@ -25,7 +25,7 @@ sys.path.append(str(Path(__file__).parents[1] / "prepare" / "readers"))
 
 from official_trees import OFFICIAL_SETS, write_official  # noqa: E402
 
-from transformers_sat.prepare.running import prepare  # noqa: E402
+from transformers_sat.prepare import open_reader, prepare  # noqa: E402
 
 
 def push_all_client(folders):
@@ -61,7 +61,7 @@ def trees(local_hub, tmp_path_factory):
         (folder / form).mkdir()
         source, trees[form] = write_official(form, True, folder / form)
         prepared[form] = str(folder / form / "parquet")
-        assert prepare(OFFICIAL_SETS[form].reader, source, prepared[form]) == 0
+        prepare(open_reader(OFFICIAL_SETS[form].reader, source), prepared[form])
     pushed, _ = run_client(local_hub.endpoint, folder / "home", push_all_client, prepared, with_package=True)
     assert len(pushed) == len(OFFICIAL_SETS)
     return trees

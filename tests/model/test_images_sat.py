@@ -126,7 +126,7 @@ class OneImage(Reader):
         super().__init__(open_source(path.parent))
         self.image = ImageRecord("train", "1", path.name, "bird", "the list")
 
-    def images(self):
+    def records(self):
         yield self.image
 
 

@@ -101,7 +101,7 @@ class ListReader(Reader):
     def class_names(self) -> list[str]:
         return self._class_names
 
-    def images(self) -> Iterator[ImageRecord]:
+    def records(self) -> Iterator[ImageRecord]:
         return iter(self._images)
 
 

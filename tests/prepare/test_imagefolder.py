@@ -32,7 +32,7 @@ def named(*names: str) -> dict[str, bytes]:
 
 
 def rows_of(reader: ImageFolderReader) -> set[tuple[str, str, str]]:
-    images = list(reader.images())
+    images = list(reader.records())
     rows = {(image.split, image.label, image.image) for image in images}
     assert len(rows) == len(images) == len({image.image_id for image in images})
     return rows
@@ -83,7 +83,7 @@ def test_numbers_are_classes_in_their_order(tmp_path):
 
 def test_no_class_and_no_images(tmp_path):
     with pytest.raises(ValueError, match="train/1.jpg lies in no class folder"):
-        list(reader_of(tmp_path / "a", named("train/1.jpg", "train/a/1.jpg")).images())
+        list(reader_of(tmp_path / "a", named("train/1.jpg", "train/a/1.jpg")).records())
     with pytest.raises(ValueError, match=r"has no images; what is read is:\n\[train/"):
         reader_of(tmp_path / "b", named("readme.txt"))
 
@@ -106,7 +106,7 @@ def test_metadata(tmp_path):
         b'file_name,label,objects,ignore_mask_file_name\n9.jpg,wren,"{""bbox"": [[0, 0, 1, 1]]}",8.png\n'
     )
     reader = reader_of(tmp_path, files)
-    third, first, second = reader.images()
+    third, first, second = reader.records()
     assert (first.split, first.image, first.label, first.image_id) == ("train", "train/1.jpg", "robin", "r1")
     assert first.where == "train/metadata.jsonl, line 1"
     assert first.boxes == [(1, 2, 10, 11.5), (0, 0, 40, 30)] and first.categories == ["robin", "wren"]
@@ -122,7 +122,7 @@ def test_metadata(tmp_path):
 def test_the_folder_is_the_class_where_the_metadata_has_none(tmp_path):
     lines = jsonl({"file_name": "robin/1.jpg", "objects": {"bbox": [[0, 0, 5, 5]]}})
     reader = reader_of(tmp_path, named("robin/1.jpg") | {"metadata.jsonl": lines})
-    [image] = reader.images()
+    [image] = reader.records()
     assert (image.split, image.label) == ("train", "robin")
 
 
@@ -142,7 +142,7 @@ def test_the_folder_is_the_class_where_the_metadata_has_none(tmp_path):
 def test_lines_that_cannot_be_read(tmp_path, line, message):
     files = named("train/1.jpg") | {"train/metadata.jsonl": line.encode()}
     with pytest.raises(ValueError, match=message):
-        list(reader_of(tmp_path, files).images())
+        list(reader_of(tmp_path, files).records())
 
 
 def test_csv_lines_that_cannot_be_read(tmp_path):

@@ -72,7 +72,7 @@ def peak_megabytes() -> int:
 
 
 def read_dogs(folder: Path):
-    return list(READERS["stanford-dogs"](open_source(folder)).images())
+    return list(READERS["stanford-dogs"](open_source(folder)).records())
 
 
 def tar_header(kind: bytes, size: int, name: str = "a.txt") -> bytearray:

@@ -21,7 +21,7 @@ from transformers import BaseImageProcessor
 
 from ..metrics import Protocol, get_protocol
 from ..model.images_sat import read_image
-from .transforms import TrainingAugmentation, apply_draw, apply_draw_to_boxes
+from .transforms import TrainingAugmentation
 
 
 # Fills the rows of images with fewer boxes than the batch's largest number; what Trainer pads with, too.
@@ -82,14 +82,14 @@ class LocalizationDataset(torch.utils.data.Dataset):
         protocol (`str` or [`~transformers_sat.metrics.Protocol`], *optional*):
             Evaluation protocol, `"sat"` or `"wsoleval"`: its resize and crop take the place of the processor's.
         with_boxes (`bool`, *optional*, defaults to `False`):
-            Whether to give the true boxes: in the protocol's frame or, augmented, in that of the pixels.
+            Whether to give the true boxes, in the protocol's frame.
         seed (`int`, *optional*, defaults to 0): seed of the augmentation.
         fast_decoding (`bool`, *optional*, defaults to `False`):
             Whether to decode large JPEG files at a fraction of their size for training. It gives slightly other pixels.
 
     Raises:
-        `ValueError`: if the protocol is not known, or `fast_decoding` is asked for together with boxes, which are in
-            pixels of the whole file, or for evaluation, whose pixels are exact.
+        `ValueError`: if the protocol is not known, `augmentation` is asked for together with a protocol or boxes, or
+            `fast_decoding` without it: evaluation's pixels are exact.
     """
 
     def __init__(
@@ -102,8 +102,10 @@ class LocalizationDataset(torch.utils.data.Dataset):
         seed: int = 0,
         fast_decoding: bool = False,
     ):
-        if fast_decoding and (augmentation is None or with_boxes):
-            raise ValueError("`fast_decoding` is for training alone: it needs `augmentation`, and no `with_boxes`.")
+        if augmentation is not None and (protocol is not None or with_boxes):
+            raise ValueError("`augmentation` is for training, `protocol` and `with_boxes` are for evaluation.")
+        if fast_decoding and augmentation is None:
+            raise ValueError("`fast_decoding` is for training alone: it needs `augmentation`.")
         self.dataset = dataset
         self.image_processor = image_processor
         self.augmentation = augmentation
@@ -151,16 +153,11 @@ class LocalizationDataset(torch.utils.data.Dataset):
             image = self._in_rgb(image)
         except ValueError as error:
             raise ValueError(f"The image {image_name(row['image'])} cannot be used: {error}") from error
-        draw = self.augmentation.draw(np.random.default_rng((self.seed, epoch, position)), *image.size)
-        if self.image_processor.backend == "torchvision":
-            # rows of pixels, as PIL has them: torchvision resizes that layout fastest, to the same pixels
-            pixels = apply_draw(torch.from_numpy(np.array(image)).permute(2, 0, 1), draw)
-        else:
-            pixels = torch.from_numpy(np.array(apply_draw(image, draw))).permute(2, 0, 1)
+        # rows of pixels, as PIL has them: torchvision resizes that layout fastest, to the same pixels
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        pixels = self.augmentation(pixels, seed=(self.seed, epoch, position))
         example = {"labels": torch.tensor(row["label"]), "pixel_values": self._normalized(pixels)}
         example["rows"] = torch.tensor(position)
-        if self.with_boxes:
-            example["boxes"] = torch.from_numpy(apply_draw_to_boxes(row["objects"]["bbox"], draw))
         return example
 
     def _in_rgb(self, image: PIL.Image.Image) -> PIL.Image.Image:

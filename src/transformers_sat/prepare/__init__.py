@@ -16,7 +16,7 @@
 from .archives import Source, open_source
 from .engine import PreparedDataset, prepare_dataset, verify_dataset
 from .records import ImageRecord, Reader
-from .running import prepare, push_prepared
+from .running import open_reader, prepare, push_prepared, verify
 from .validation import InvalidImage, ProblemReport
 
 
@@ -27,9 +27,11 @@ __all__ = [
     "ProblemReport",
     "Reader",
     "Source",
+    "open_reader",
     "open_source",
     "prepare",
     "prepare_dataset",
     "push_prepared",
+    "verify",
     "verify_dataset",
 ]

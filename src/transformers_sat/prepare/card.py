@@ -15,6 +15,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 
 import datasets
@@ -33,6 +34,7 @@ from .validation import KINDS
 
 
 CARD_FILE = "README.md"
+TEMPLATE = Path(__file__).parent / "templates" / "dataset_card.md"
 
 # The Hub's names for sizes: the first number that is larger than the count.
 SIZE_CATEGORIES = {
@@ -64,9 +66,29 @@ def write_card(prepared: PreparedDataset, reader: Reader, command: str):
         reader ([`Reader`]): the data set.
         command (`str`): how it was made.
     """
-    card = DatasetCard(f"---\n{_card_data(prepared, reader).to_yaml()}\n---\n\n{_text(prepared, reader, command)}")
+    kinds = Counter(problem.kind for problem in prepared.skipped)
+    card = DatasetCard.from_template(
+        _card_data(prepared, reader),
+        template_path=TEMPLATE,
+        title=reader.title,
+        homepage=reader.homepage,
+        first_split=repr(next(iter(prepared.splits))),
+        columns={name: COLUMNS[name] for name in features_of(reader)},
+        num_classes=len(reader.class_names),
+        splits=[_split_row(name, split) for name, split in prepared.splits.items()],
+        num_past_edge=sum(split.num_past_edge for split in prepared.splits.values()),
+        left_out=[(kinds[kind], meaning, kind) for kind, meaning in KINDS.items() if kind in kinds],
+        num_left_out=kinds.total(),
+        list_of_left_out=SKIPPED_FILE,
+        num_empty_classes=len(prepared.remarks),
+        command=code_block(command, "bash"),
+        version=__version__,
+        origin=_describe_source(reader.source, prepared.output / STATE_FOLDER / "source.json"),
+        license_text=reader.license_text,
+        citation=reader.citation.strip(),
+    )
     with replacing_file(prepared.output / CARD_FILE, prepared.output / STATE_FOLDER) as unfinished:
-        unfinished.write_text(str(card), encoding="utf-8")
+        unfinished.write_text(f"{card}\n", encoding="utf-8")
 
 
 def _card_data(prepared: PreparedDataset, reader: Reader) -> DatasetCardData:
@@ -98,61 +120,11 @@ def _card_data(prepared: PreparedDataset, reader: Reader) -> DatasetCardData:
     return data
 
 
-def _text(prepared: PreparedDataset, reader: Reader, command: str) -> str:
-    columns = [f"| `{name}` | {COLUMNS[name]} |" for name in features_of(reader)]
-    parts = [
-        f"# {reader.title}",
-        "Images with their classes, for weakly supervised object localization."
-        + (f" The data set's own page: {reader.homepage}" if reader.homepage else ""),
-        "```python\n"
-        "from datasets import load_dataset\n\n"
-        f'dataset = load_dataset("...", split={next(iter(prepared.splits))!r})\n'
-        "```",
-        "## Columns",
-        "| column | |\n| --- | --- |\n" + "\n".join(columns),
-        f"{len(reader.class_names)} classes.",
-        "## Splits",
-        "| split | images | classes | images of a class | with boxes | boxes | with masks | files |\n"
-        "| --- | --- | --- | --- | --- | --- | --- | --- |\n"
-        + "\n".join(_split_line(name, split) for name, split in prepared.splits.items()),
-    ]
-    if past_edge := sum(split.num_past_edge for split in prepared.splits.values()):
-        parts.append(
-            f"{past_edge} of the official boxes reach more than a pixel past the edge; they are kept as they are."
-        )
-    if prepared.skipped or prepared.remarks:
-        parts += ["## Left out", *_left_out(prepared)]
-    parts += [
-        "## How it was made",
-        code_block(command, "bash"),
-        f"With `transformers-sat` {__version__}, from",
-        "\n".join(_describe_source(reader.source, prepared.output / STATE_FOLDER / "source.json")),
-        "## Licence",
-        reader.license_text,
-    ]
-    if reader.citation:
-        parts += ["## Citation", f"```bibtex\n{reader.citation.strip()}\n```"]
-    return "\n\n".join(parts) + "\n"
-
-
-def _split_line(name: str, split: SplitSummary) -> str:
+def _split_row(name: str, split: SplitSummary) -> list:
     counts = split.class_counts.values()
     spread = f"{min(counts)} to {max(counts)}" if counts else "0"
-    return (
-        f"| {in_markdown(name)} | {split.num_examples} | {len(counts)} | {spread} | {split.num_boxed} | {split.num_boxes} | "
-        f"{split.num_masked} | {split.num_shards} |"
-    )
-
-
-def _left_out(prepared: PreparedDataset) -> list[str]:
-    kinds = [problem.kind for problem in prepared.skipped]
-    lines = [f"- {kinds.count(kind)}: {meaning} (`{kind}`)" for kind, meaning in KINDS.items() if kind in kinds]
-    parts = []
-    if lines:
-        parts += [f"{len(kinds)} images, listed in `{SKIPPED_FILE}`:", "\n".join(lines)]
-    if prepared.remarks:
-        parts.append(f"Without images: {len(prepared.remarks)} classes.")
-    return parts
+    boxes = (split.num_boxed, split.num_boxes)
+    return [in_markdown(name), split.num_examples, len(counts), spread, *boxes, split.num_masked, split.num_shards]
 
 
 def _describe_source(source: Source, file: Path) -> list[str]:

@@ -16,12 +16,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
 
 from ..data.dataset import read_mask
-from .archives import Source
+from .archives import Source, open_source
 
 
 @dataclass
@@ -90,6 +91,30 @@ class Reader(ABC):
 
     def __init__(self, source: Source):
         self.source = source
+
+    @classmethod
+    def open(cls, source: str | Path | None, **settings) -> "Reader":
+        """
+        Opens what the data set is made of. Readers that draw override it: they need no official files, and have settings.
+
+        Args:
+            source (`str` or `Path`, *optional*): folder or archive with the official files.
+            settings: what else the reader can be told.
+
+        Raises:
+            `ValueError`: if there is no source, or the reader does not have one of the settings.
+        """
+        if settings:
+            given = ", ".join(f"`--{name}`" for name in settings)
+            raise ValueError(f"{cls.name} has no {given}: it is prepared as its official files are.")
+        if source is None:
+            raise ValueError(f"`--source` is missing: the folder or archive with the official files of {cls.name}.")
+        return cls(open_source(source))
+
+    @property
+    def origin(self) -> dict[str, object]:
+        """The options of the command with which others make the same data set: no folders of this machine."""
+        return {"source": self.source.path.resolve().name}
 
     @property
     @abstractmethod

@@ -14,104 +14,79 @@
 """What `transformers-sat prepare` does."""
 
 import shlex
-from dataclasses import asdict
 from pathlib import Path
 
 from huggingface_hub import HfApi
 
 from ..escaping import on_console
-from .archives import Source, open_source
 from .card import CARD_FILE, write_card
 from .engine import DEFAULT_SHARD_SIZE, SKIPPED_FILE, STATE_FOLDER, is_complete, prepare_dataset, verify_dataset
-from .readers.stamps import DrawnSource, StampSettings, StampsReader
+from .readers import READERS
 from .records import Reader
 
 
-def prepare(
-    name: str,
-    source: str | Path | None = None,
-    output: str | Path | None = None,
-    push_to_hub: str | None = None,
-    private: bool = False,
-    token: str | None = None,
-    num_proc: int = 1,
-    verify: bool = False,
-    skip_invalid: bool = False,
-    max_shard_size: str = DEFAULT_SHARD_SIZE,
-    **stamp_settings,
-) -> int:
+def open_reader(name: str, source: str | Path | None = None, **settings) -> Reader:
     """
-    Prepares a data set, or only looks for what is wrong with it, and prints what was done.
+    Opens a data set by the name of its form.
 
     Args:
         name (`str`): form of the data set, one of `READERS`.
         source (`str` or `Path`, *optional*):
             Folder or archive with the official files. The stamps are fetched when it is not given.
-        output (`str` or `Path`, *optional*): folder to write; needed unless `verify`.
-        push_to_hub (`str`, *optional*): repository to upload to, such as `org/name`.
-        private (`bool`, *optional*, defaults to `False`): whether the repository is private, if it is made.
-        token (`str`, *optional*): access token for the Hub; the stored one by default.
-        num_proc (`int`, *optional*, defaults to 1): number of processes.
-        verify (`bool`, *optional*, defaults to `False`): whether to look only.
-        skip_invalid (`bool`, *optional*, defaults to `False`): whether to leave out images with a problem.
-        max_shard_size (`str`, *optional*, defaults to `"500MB"`): size of a file, at most.
-        stamp_settings: for the stamps, fields of [`StampSettings`].
+        settings: for the stamps, fields of [`StampSettings`].
 
     Returns:
-        `int`: 1 if `verify` found a problem, 0 otherwise.
+        [`Reader`]
 
     Raises:
-        `ValueError`: see [`prepare_dataset`]; also if the name is unknown.
+        `ValueError`: if the name is unknown, or as [`Reader.open`] and the reader itself.
     """
-    reader_class = find_reader(name)
-    settings = check_source(name, source, stamp_settings)
-    if verify:
-        return _verify(reader_class(open_for(source, settings)), num_proc)
-    if output is None:
-        raise ValueError("`--output` is missing: the folder to write.")
-    if push_to_hub is not None:
-        # before hours of work, not after
-        make_repository(push_to_hub, private, token)
-    reader = reader_class(open_for(source, settings))
+    if name not in READERS:
+        raise ValueError(f"There is no form {name!r}; there are {', '.join(READERS)}.")
+    return READERS[name].open(source, **settings)
+
+
+def prepare(
+    reader: Reader,
+    output: str | Path,
+    max_shard_size: str = DEFAULT_SHARD_SIZE,
+    num_proc: int = 1,
+    skip_invalid: bool = False,
+):
+    """
+    Prepares a data set with its card, and prints what was done.
+
+    Args:
+        reader ([`Reader`]): the data set, see [`open_reader`].
+        output (`str` or `Path`): folder to write.
+        max_shard_size (`str`, *optional*, defaults to `"500MB"`): size of a file, at most.
+        num_proc (`int`, *optional*, defaults to 1): number of processes.
+        skip_invalid (`bool`, *optional*, defaults to `False`): whether to leave out images with a problem.
+
+    Raises:
+        `ValueError`: see [`prepare_dataset`].
+    """
     prepared = prepare_dataset(reader, output, max_shard_size, num_proc, skip_invalid)
-    write_card(prepared, reader, _command(reader, prepared.output, max_shard_size, skip_invalid, settings))
+    write_card(prepared, reader, _command(reader, prepared.output, max_shard_size, skip_invalid))
     for split, summary in prepared.splits.items():
-        print(
-            f"{on_console(split)}: {summary.num_examples} images in {summary.num_shards} files, {summary.num_boxes} boxes"
-        )
+        counts = f"{summary.num_examples} images in {summary.num_shards} files, {summary.num_boxes} boxes"
+        print(f"{on_console(split)}: {counts}")
     if prepared.skipped:
         print(on_console(f"left out: {len(prepared.skipped)} images, see {prepared.output / SKIPPED_FILE}"))
     for remark in prepared.remarks:
         print(on_console(str(remark)))
     print(on_console(f"wrote {prepared.output}"))
-    if push_to_hub is not None:
-        print(f"pushed to {push_prepared(prepared.output, push_to_hub, private, token)}")
-    return 0
 
 
-def check_source(name: str, source: str | Path | None, stamp_settings: dict) -> StampSettings | None:
-    """What is drawn, for the stamps; everything else has official files and no settings."""
-    if name == StampsReader.name:
-        return StampSettings(**stamp_settings)
-    if stamp_settings:
-        given = ", ".join(f"`--{option}`" for option in stamp_settings)
-        raise ValueError(f"Only the stamps have {given}; {name} is prepared as it is.")
-    if source is None:
-        raise ValueError(f"`--source` is missing: the folder or archive with the official files of {name}.")
-    return None
-
-
-def open_for(source: str | Path | None, settings: StampSettings | None) -> Source | DrawnSource:
-    return open_source(source) if settings is None else DrawnSource(source, settings)
-
-
-def find_reader(name: str) -> type[Reader]:
-    """The reader of a form of data set."""
-    from .readers import READERS
-
-    if name not in READERS:
-        raise ValueError(f"There is no form {name!r}; there are {', '.join(READERS)}.")
-    return READERS[name]
+def verify(reader: Reader, num_proc: int = 1) -> int:
+    """Prints what is wrong with a data set, by kind; returns the number of problems. Nothing is written."""
+    report, num_images, num_past_edge = verify_dataset(reader, num_proc)
+    if report:
+        print(on_console(str(report)))
+    if num_past_edge:
+        print(f"{num_past_edge} official boxes reach more than a pixel past the edge; they are kept as they are.")
+    print(f"{num_images} images, {len(report)} problems")
+    return len(report)
 
 
 def push_prepared(folder: str | Path, repo_id: str, private: bool = False, token: str | None = None) -> str:
@@ -152,29 +127,13 @@ def make_repository(repo_id: str, private: bool = False, token: str | None = Non
     HfApi(token=token).create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
 
 
-def _verify(reader: Reader, num_proc: int) -> int:
-    report, num_images, num_past_edge = verify_dataset(reader, num_proc)
-    if report:
-        print(on_console(str(report)))
-    if num_past_edge:
-        print(f"{num_past_edge} official boxes reach more than a pixel past the edge; they are kept as they are.")
-    print(f"{num_images} images, {len(report)} problems")
-    return 1 if report else 0
-
-
-def _command(
-    reader: Reader, output: Path, max_shard_size: str, skip_invalid: bool, settings: StampSettings | None
-) -> str:
+def _command(reader: Reader, output: Path, max_shard_size: str, skip_invalid: bool) -> str:
     """The command line as others can use it: without this machine's folders and what does not change the result."""
-    words = ["transformers-sat", "prepare", reader.name]
-    if settings is None:
-        words += ["--source", reader.source.path.resolve().name]
-    else:
-        words += [word for option, value in asdict(settings).items() for word in (f"--{option}", str(value))]
-    words += ["--output", output.resolve().name]
+    options = reader.origin | {"output": output.resolve().name}
     if max_shard_size != DEFAULT_SHARD_SIZE:
-        words += ["--max_shard_size", str(max_shard_size)]
-    return shlex.join(words + ["--skip_invalid"] * skip_invalid)
+        options["max_shard_size"] = max_shard_size
+    words = [word for option, value in options.items() for word in (f"--{option}", str(value))]
+    return shlex.join(["transformers-sat", "prepare", reader.name, *words] + ["--skip_invalid"] * skip_invalid)
 
 
-__all__ = ["find_reader", "make_repository", "prepare", "push_prepared"]
+__all__ = ["make_repository", "open_reader", "prepare", "push_prepared", "verify"]

@@ -69,7 +69,7 @@ def official(tmp_path):
 
         def read(self, name: str) -> dict:
             reader = READERS[name](open_source(self.folder))
-            return {image.image_id: reader.annotate(image) for image in reader.images()}
+            return {image.image_id: reader.annotate(image) for image in reader.records()}
 
         def fails(self, name: str, *parts: str):
             with pytest.raises(ValueError) as raised:
@@ -167,7 +167,7 @@ def test_what_is_missing_is_named_with_the_layout_there_should_be(official, form
             "coco",
             "annotations/instances_val2017.json",
             '"images"',
-            '"images"',
+            '"pictures"',
             ("instances_val2017.json", "list `images`"),
         ),
         ("coco", "annotations/instances_val2017.json", '"bbox"', '"box"', ("annotation 1", "`bbox`")),
@@ -267,7 +267,7 @@ def test_cub_without_segmentations_and_validation_images(official):
     official.write("cub").remove("segmentations").remove("metadata").remove("CUBV2")
     reader = READERS["cub"](open_source(official.folder))
     assert not reader.has_masks
-    images = list(reader.images())
+    images = list(reader.records())
     assert {image.split for image in images} == {"train", "test"}
     assert not any(image.masks for image in images)
 

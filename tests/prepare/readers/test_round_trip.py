@@ -22,7 +22,7 @@ import pytest
 from official_trees import OFFICIAL_SETS, write_official
 
 from transformers_sat.data import decode_image, load_localization_dataset
-from transformers_sat.prepare.running import prepare
+from transformers_sat.prepare import open_reader, prepare
 
 
 @pytest.fixture(params=OFFICIAL_SETS, scope="module")
@@ -30,7 +30,7 @@ def prepared(request, tmp_path_factory):
     """Folder of a prepared set, and what is true about it."""
     folder = tmp_path_factory.mktemp("prepared")
     source, tree = write_official(request.param, True, folder)
-    assert prepare(OFFICIAL_SETS[request.param].reader, source, folder / "parquet", max_shard_size="20KB") == 0
+    prepare(open_reader(OFFICIAL_SETS[request.param].reader, source), folder / "parquet", max_shard_size="20KB")
     return folder / "parquet", tree
 
 

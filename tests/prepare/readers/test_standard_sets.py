@@ -31,7 +31,7 @@ def read(request, tmp_path_factory):
     path, tree = write_official(form, packed, tmp_path_factory.mktemp("official"))
     source = open_source(path)
     reader = READERS[OFFICIAL_SETS[form].reader](source)
-    return reader, source, tree, {record.image_id: reader.annotate(record) for record in reader.images()}
+    return reader, source, tree, {record.image_id: reader.annotate(record) for record in reader.records()}
 
 
 def test_classes_have_names_of_their_own_in_the_order_of_the_set(read):
@@ -88,14 +88,14 @@ def test_masks_are_the_union_of_their_files(read):
 
 def test_images_come_in_the_same_order_again(read):
     reader, source, _, images = read
-    again = [record.image_id for record in type(reader)(source).images()]
+    again = [record.image_id for record in type(reader)(source).records()]
     assert again == list(images)
 
 
 def test_a_reader_works_in_other_processes(read):
     reader, _, _, images = read
     copy = pickle.loads(pickle.dumps(reader))
-    assert {record.image_id: copy.annotate(record) for record in reader.images()} == images
+    assert {record.image_id: copy.annotate(record) for record in reader.records()} == images
 
 
 def test_an_error_would_say_where_the_image_is_listed(read):

@@ -24,7 +24,7 @@ import transformers
 from official_trees import OFFICIAL_SETS, write_official
 from square_images import save_tiny_vit
 
-from transformers_sat.prepare.running import prepare
+from transformers_sat.prepare import open_reader, prepare
 
 
 SCRIPT = next(
@@ -57,7 +57,7 @@ def same_verbosity():
 def test_run_wsol_trains_on_it(form, script, backbone, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     source, tree = write_official(form, True, tmp_path)
-    assert prepare(OFFICIAL_SETS[form].reader, source, tmp_path / "parquet") == 0
+    prepare(open_reader(OFFICIAL_SETS[form].reader, source), tmp_path / "parquet")
     flags = {
         "dataset_name": tmp_path / "parquet",
         "model_name_or_path": backbone,

@@ -138,8 +138,14 @@ class StampsReader(Reader):
 
     has_masks = True
 
-    def __init__(self, source: DrawnSource):
-        super().__init__(source)
+    @classmethod
+    def open(cls, source: str | Path | None, **settings) -> "StampsReader":
+        """From Debian's packages, which are fetched without `source`; `settings` are those of [`StampSettings`]."""
+        return cls(DrawnSource(source, StampSettings(**settings)))
+
+    @property
+    def origin(self) -> dict[str, object]:
+        return asdict(self.source.settings)
 
     @property
     def class_names(self) -> list[str]:
