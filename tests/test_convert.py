@@ -45,7 +45,6 @@ from transformers_sat.convert import (
     convert_original_state_dict,
     load_backbone,
     load_original_checkpoint,
-    resize_position_embeddings,
 )
 
 
@@ -298,20 +297,6 @@ def test_load_backbone_refuses_weights_that_do_not_fit(tmp_path):
     ViTModel(ViTConfig(**BACKBONE)).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="intermediate|size|fit"):
         load_backbone(tmp_path, intermediate_size=64, num_spatial_layers=1)
-
-
-def test_resize_position_embeddings():
-    positions = torch.randn(1, 1 + 3 * 2, 4)
-    assert resize_position_embeddings(positions, (3, 2), (3, 2)) is positions
-    larger = resize_position_embeddings(positions, (3, 2), (6, 3))
-    assert larger.shape == (1, 1 + 6 * 3, 4)
-    torch.testing.assert_close(larger[:, 0], positions[:, 0])
-    # rows that are all alike stay alike, so rows come first
-    rows = torch.tensor([1.0, 2.0]).repeat(3)[None, :, None]
-    resized = resize_position_embeddings(torch.cat([torch.zeros(1, 1, 1), rows], dim=1), (3, 2), (5, 2))
-    torch.testing.assert_close(resized[0, 1:, 0], torch.tensor([1.0, 2.0]).repeat(5))
-    with pytest.raises(ValueError, match="3x3 patches.*7"):
-        resize_position_embeddings(positions, (3, 3), (6, 3))
 
 
 # The authors' checkpoints.

@@ -24,12 +24,9 @@ from sat_testing import tiny_model
 from transformers_sat import SATImageProcessor
 from transformers_sat.commands import main
 from transformers_sat.demo import (
-    BOX_COLOUR,
     MEAN_MAP,
     Localizer,
-    Place,
     build_demo,
-    draw_place,
     example_images,
     place_as_json,
 )
@@ -67,13 +64,15 @@ def image() -> PIL.Image.Image:
     return PIL.Image.fromarray(coarse).resize((70, 50), PIL.Image.Resampling.BICUBIC)
 
 
-@pytest.mark.parametrize("options", [{}, {"threshold": 0.8}, {"threshold": 0.8, "multiple_boxes": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"localization_threshold": 0.8}, {"localization_threshold": 0.8, "multiple_boxes": True}]
+)
 def test_place_is_the_pipelines(localizer, pipeline, image, options):
     place = localizer.locate(localizer.see(image), **options)
     expected = pipeline(image, **options)
     assert place.labels == [entry["label"] for entry in expected]
     assert place.scores == pytest.approx([entry["score"] for entry in expected], abs=1e-5)
-    assert place.boxes == [list(entry["box"].values()) for entry in expected]
+    assert place.predicted_boxes == [list(entry["box"].values()) for entry in expected]
     np.testing.assert_allclose(place.localization_map, expected[0]["localization_map"], atol=1e-5)
 
 
@@ -90,7 +89,7 @@ def test_one_forward_pass_serves_all_settings(localizer, image):
     scores = localizer.class_scores(seen)
     handle.remove()
     assert len(calls) == 1
-    assert len({str(place.boxes) for place in places}) > 3
+    assert len({str(place.predicted_boxes) for place in places}) > 3
     assert set(scores) == set(NAMES) and sum(scores.values()) == pytest.approx(1.0, abs=1e-5)
     assert max(scores, key=scores.get) == places[0].labels[0]
 
@@ -111,45 +110,24 @@ def test_images_of_other_forms(localizer, image):
     """Grey, transparent, and stored sideways."""
     localizer.locate(localizer.see(image.convert("L")))
     transparent = image.convert("RGBA")
-    assert localizer.locate(localizer.see(transparent)).boxes == localizer.locate(localizer.see(image)).boxes
+    assert (
+        localizer.locate(localizer.see(transparent)).predicted_boxes
+        == localizer.locate(localizer.see(image)).predicted_boxes
+    )
     sideways = image.transpose(PIL.Image.Transpose.ROTATE_90)
     sideways.getexif()[0x0112] = 6
     seen = localizer.see(sideways)
     assert seen.image.size == image.size
-    assert localizer.locate(seen).boxes == localizer.locate(localizer.see(image)).boxes
-
-
-def test_drawing():
-    image = PIL.Image.new("RGB", (60, 40), (10, 200, 90))
-    localization_map = np.tile(np.linspace(0, 1, 60, dtype=np.float32), (40, 1))
-    place = Place(["ant"], [0.5], [[20, 10, 45, 30]], localization_map)
-    plain = np.asarray(draw_place(image, place, 0.0)).astype(int)
-    # the box's outline, far ends exclusive, and the image everywhere else
-    outline = (plain == BOX_COLOUR).all(axis=-1)
-    rows, columns = np.nonzero(outline)
-    assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (20, 10, 45, 30)
-    assert (plain[~outline] == (10, 200, 90)).all()
-    # the map alone: brighter from left to right, without a trace of the image
-    place.boxes = []
-    alone = np.asarray(draw_place(image, place, 1.0)).astype(int)
-    assert (np.diff(alone[0].sum(axis=-1)) >= 0).all() and alone[0, -1].sum() - alone[0, 0].sum() > 400
-    half = np.asarray(draw_place(image, place, 0.5)).astype(int)
-    assert np.abs(half - (plain + alone) / 2)[~outline].max() <= 1
-
-
-def test_large_images_are_drawn_smaller():
-    place = Place(["ant"], [0.5], [[0, 0, 3000, 20]], np.ones((20, 3000), dtype=np.float32))
-    drawing = draw_place(PIL.Image.new("RGB", (3000, 20)), place, 0.5)
-    assert drawing.size == (1280, 9)
-    assert drawing.getpixel((0, 0)) == drawing.getpixel((1279, 8)) == BOX_COLOUR
+    assert localizer.locate(seen).predicted_boxes == localizer.locate(localizer.see(image)).predicted_boxes
 
 
 def test_json(localizer, image):
     seen = localizer.see(image)
     place = localizer.locate(seen, 0.8, multiple_boxes=True, map_name="block 4")
-    content = json.loads(place_as_json(seen, place, 0.8, "block 4"))
-    assert (content["width"], content["height"], content["threshold"], content["map"]) == (70, 50, 0.8, "block 4")
-    assert [list(entry["box"].values()) for entry in content["objects"]] == place.boxes
+    content = json.loads(place_as_json(place, 0.8, "block 4"))
+    assert (content["width"], content["height"], content["map"]) == (70, 50, "block 4")
+    assert content["localization_threshold"] == 0.8
+    assert [list(entry["box"].values()) for entry in content["objects"]] == place.predicted_boxes
     assert list(content["objects"][0]["box"]) == ["xmin", "ymin", "xmax", "ymax"]
     assert [entry["label"] for entry in content["objects"]] == place.labels
 
@@ -176,7 +154,7 @@ def test_emblems_for_a_model_that_knows_them(localizer, monkeypatch):
 def test_page_starts_at_the_stored_threshold(localizer):
     demo = build_demo(localizer)
     components = {entry["props"].get("elem_id"): entry["props"] for entry in demo.get_config_file()["components"]}
-    assert components["threshold"]["value"] == 0.55
+    assert components["localization_threshold"]["value"] == 0.55
     assert components["multiple"]["value"] is False
     assert [value for _, value in components["map"]["choices"]] == localizer.map_names
 

@@ -17,13 +17,42 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from transformers_sat.visualization import Localization, contact_sheet
+from transformers_sat.visualization import Localization, contact_sheet, draw_localization
 
 
 GREEN, RED = (0, 255, 0), (255, 0, 0)
 BLUE = (0, 0, 255)
 # Blue under the half transparent lowest colour of the map, (0, 0, 128).
-MAPPED_BLUE = (0, 0, 191)
+MAPPED_BLUE = (10, 6, 154)
+
+
+def test_drawing():
+    image = PIL.Image.new("RGB", (60, 40), (10, 200, 90))
+    localization_map = np.tile(np.linspace(0, 1, 60, dtype=np.float32), (40, 1))
+    boxes = {"predicted_boxes": [(20, 10, 45, 30)], "true_boxes": [(2, 3, 12, 35)]}
+    plain = np.asarray(draw_localization(Localization(image, localization_map, **boxes), 0.0)).astype(int)
+    # the boxes' outlines, far ends exclusive, with a black edge, and the image everywhere else
+    outlines = [(plain == colour).all(axis=-1) for colour in (RED, GREEN)]
+    assert extent(outlines[0]).tolist() == [20, 10, 45, 30]
+    assert extent(outlines[1]).tolist() == [2, 3, 12, 35]
+    edge = (plain == 0).all(axis=-1)
+    assert extent(edge).tolist() == [1, 2, 46, 36]
+    lines = edge | outlines[0] | outlines[1]
+    assert (plain[~lines] == (10, 200, 90)).all() and lines.mean() < 0.35
+    # the map alone: brighter from left to right, without a trace of the image
+    alone = np.asarray(draw_localization(Localization(image, localization_map), 1.0)).astype(int)
+    assert (np.diff(alone[0].sum(axis=-1)) >= 0).all() and alone[0, -1].sum() - alone[0, 0].sum() > 400
+    half = np.asarray(draw_localization(Localization(image, localization_map))).astype(int)
+    assert np.abs(half - (np.array((10, 200, 90)) + alone) / 2).max() <= 1
+
+
+def test_large_images_are_drawn_smaller():
+    localization = Localization(
+        PIL.Image.new("RGB", (3000, 20)), np.ones((20, 3000), dtype=np.float32), [(0, 0, 3000, 20)]
+    )
+    drawing = draw_localization(localization)
+    assert drawing.size == (1280, 9)
+    assert drawing.getpixel((0, 0)) == drawing.getpixel((1279, 8)) == RED
 
 
 def drawn(localizations, path, **options) -> np.ndarray:
@@ -98,8 +127,8 @@ def test_map_lies_on_the_image(tmp_path):
     pixels = drawn([Localization(blue_image(), localization_map)], tmp_path / "sheet.png", columns=1)
     plain, overlaid = tile_extents(pixels)
     tile = pixels[overlaid[1] : overlaid[3], overlaid[0] : overlaid[2]]
-    # the highest colour of the map is a dark red, half of which shows over the image's blue
-    hot = extent(near(tile, (64, 0, 127), 30))
+    # the highest colour of the map is a light yellow, half of which shows over the image's blue
+    hot = extent(near(tile, (126, 128, 210), 30))
     np.testing.assert_allclose(hot / (overlaid[2] - overlaid[0]) * 80, [60, 10, 76, 25], atol=1.5)
 
 

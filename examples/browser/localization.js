@@ -72,12 +72,13 @@ function interpolationWeights(length, start, stop, numCells) {
  * Cuts a map in pixels at a threshold.
  *
  * @param {{values: Float32Array, x: number, y: number, width: number, height: number}} inPixels result of mapInImage
- * @param {number} threshold from 0 to 1; foreground is strictly greater
+ * @param {number} localizationThreshold from 0 to 1; foreground is strictly greater
  * @returns {number[]} [x0, y0, x1, y1] of the largest component in the image's pixels, far ends exclusive; around all
  *     of the map where nothing is above the threshold
  */
-export function locate(inPixels, threshold) {
-  const box = largestComponentBox(inPixels.values, inPixels.width, inPixels.height, Math.fround(threshold));
+export function locate(inPixels, localizationThreshold) {
+  const threshold = Math.fround(localizationThreshold);
+  const box = largestComponentBox(inPixels.values, inPixels.width, inPixels.height, threshold);
   const [x0, y0, x1, y1] = box ?? [0, 0, inPixels.width, inPixels.height];
   return [x0 + inPixels.x, y0 + inPixels.y, x1 + inPixels.x, y1 + inPixels.y];
 }

@@ -23,7 +23,7 @@ from transformers import DeiTModel, Dinov2Config, Dinov2Model, PreTrainedConfig,
 from .metrics import get_protocol
 from .model.configuration_sat import SATConfig
 from .model.image_processing_sat import SATImageProcessor
-from .model.modeling_sat import SATForWeaklySupervisedLocalization
+from .model.modeling_sat import SATForWeaklySupervisedLocalization, resize_position_embeddings
 from .safe_loading import (
     ModelFiles,
     check_floating_point,
@@ -261,36 +261,6 @@ def convert_dinov2_state_dict(
     return converted
 
 
-def resize_position_embeddings(
-    position_embeddings: torch.Tensor, source_grid: tuple[int, int], grid: tuple[int, int]
-) -> torch.Tensor:
-    """
-    Position embeddings for another grid of patches (bicubic); the first one, of the cls token, is kept.
-
-    Args:
-        position_embeddings (`torch.Tensor` of shape `(1, 1 + source height * source width, hidden_size)`): the source's.
-        source_grid (`tuple[int, int]`): height and width of their grid.
-        grid (`tuple[int, int]`): height and width of the grid to resize to.
-
-    Returns:
-        `torch.Tensor` of shape `(1, 1 + height * width, hidden_size)`
-
-    Raises:
-        `ValueError`: if there are not as many position embeddings as the source's grid has patches.
-    """
-    if position_embeddings.shape[1] != 1 + math.prod(source_grid):
-        raise ValueError(
-            f"`position_embeddings` must be those of a cls token and a grid of {source_grid[0]}x{source_grid[1]} patches, "
-            f"got {position_embeddings.shape[1]}."
-        )
-    if tuple(grid) == tuple(source_grid):
-        return position_embeddings
-    patches = position_embeddings[:, 1:].unflatten(1, source_grid).permute(0, 3, 1, 2)
-    patches = torch.nn.functional.interpolate(patches.float(), size=grid, mode="bicubic", align_corners=False)
-    patches = patches.flatten(2).transpose(1, 2).to(position_embeddings.dtype)
-    return torch.cat((position_embeddings[:, :1], patches), dim=1)
-
-
 def _shared_fields(config: PreTrainedConfig) -> dict:
     """The fields of a ViT, DeiT, DINOv2 or SAT configuration that a SAT configuration shares."""
     names = set(SATConfig.__dataclass_fields__) - set(PreTrainedConfig.__dataclass_fields__)
@@ -399,5 +369,4 @@ __all__ = [
     "load_backbone",
     "load_original_checkpoint",
     "patch_grid",
-    "resize_position_embeddings",
 ]

@@ -18,21 +18,22 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
 import numpy as np
 import PIL.Image
-import PIL.ImageDraw
 import torch
 from transformers.utils import ModelOutput
 
-from .drawn.emblems import emblem_class_names
+from .drawn.emblems import draw_emblem, emblem_class_names, load_photographs, pattern_of_class
 from .escaping import visible
 from .model.images_sat import IMAGE_SUFFIXES, read_image, upright
 from .model.pipeline_sat import WeaklySupervisedLocalizationPipeline
 from .safe_loading import load_localizer
+from .visualization import Localization, draw_localization
 from .writing import write_text
 
 
@@ -40,13 +41,6 @@ from .writing import write_text
 MEAN_MAP = "mean of the blocks"
 
 NUM_CLASSES_SHOWN = 5
-
-# Longest side of a drawing in pixels, so that the sliders stay quick; boxes are in the image's own pixels.
-LONGEST_SIDE = 1280
-
-# Colours of the map at 0, 1/4, ... 1: dark to bright, so that they are told apart without seeing hues too.
-COLOURS = np.array([(20, 11, 53), (87, 15, 109), (187, 55, 84), (249, 142, 9), (252, 255, 164)], dtype=float)
-BOX_COLOUR = (0, 224, 164)
 
 # What a visitor's session may leave on the server, and for how long.
 MAX_FILE_SIZE = "20mb"
@@ -71,21 +65,17 @@ class SeenImage:
 
 
 @dataclass
-class Place:
+class Place(Localization):
     """
-    What one setting of the sliders gives.
+    What one setting of the sliders gives, to draw and to write down.
 
     Args:
         labels (`list[str]`): class of each box; the most probable one.
         scores (`list[float]`): its probability, times the part's largest map value where there are several boxes.
-        boxes (`list[list[int]]`): corners `[x0, y0, x1, y1]` in the image's pixels, far ends exclusive.
-        localization_map (`np.ndarray` of shape `(height, width)`): normalized map, in [0, 1].
     """
 
-    labels: list[str]
-    scores: list[float]
-    boxes: list[list[int]]
-    localization_map: np.ndarray
+    labels: list[str] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
 
 
 class Localizer:
@@ -101,8 +91,8 @@ class Localizer:
         self.image_processor = pipeline.image_processor
 
     @property
-    def threshold(self) -> float:
-        """The threshold that is stored with the model."""
+    def localization_threshold(self) -> float:
+        """The cut of the map that is stored with the model."""
         return float(self.image_processor.localization_threshold)
 
     @property
@@ -133,7 +123,7 @@ class Localizer:
     def locate(
         self,
         seen: SeenImage,
-        threshold: float | None = None,
+        localization_threshold: float | None = None,
         multiple_boxes: bool = False,
         map_name: str = MEAN_MAP,
     ) -> Place:
@@ -142,7 +132,7 @@ class Localizer:
 
         Args:
             seen ([`SeenImage`]): result of [`see`].
-            threshold (`float`, *optional*): from 0 to 1; the one stored with the model by default.
+            localization_threshold (`float`, *optional*): from 0 to 1; the one stored with the model by default.
             multiple_boxes (`bool`, *optional*, defaults to `False`): a box for every connected part, not the largest only.
             map_name (`str`, *optional*, defaults to the mean): one of `map_names`.
 
@@ -152,61 +142,29 @@ class Localizer:
         result = self.image_processor.post_process_localization(
             ModelOutput(logits=seen.logits, localization_map=seen.maps[map_name]),
             target_sizes=[(seen.image.height, seen.image.width)],
-            threshold=threshold,
+            localization_threshold=localization_threshold,
             multiple_boxes=multiple_boxes,
         )[0]
         return Place(
+            image=seen.image,
+            localization_map=result["localization_map"].numpy(),
+            predicted_boxes=result["boxes"].round().int().tolist(),
             labels=[self.class_names[label] for label in result["labels"].tolist()],
             scores=result["scores"].tolist(),
-            boxes=result["boxes"].round().int().tolist(),
-            localization_map=result["localization_map"].numpy(),
         )
 
 
-def draw_place(image: PIL.Image.Image, place: Place, opacity: float) -> PIL.Image.Image:
-    """
-    The image under its map in colours, with the boxes, made smaller if its longest side has more than 1280 pixels.
-
-    Args:
-        image (`PIL.Image.Image`): the image, in RGB.
-        place ([`Place`]): what to draw.
-        opacity (`float`): of the map, from 0 (the image alone) to 1 (the map alone).
-
-    Returns:
-        `PIL.Image.Image`
-    """
-    scale = min(1.0, LONGEST_SIDE / max(image.size))
-    size = tuple(max(round(side * scale), 1) for side in image.size)
-    localization_map = PIL.Image.fromarray(place.localization_map)
-    if scale < 1:
-        image, localization_map = image.resize(size), localization_map.resize(size)
-    position = np.asarray(localization_map).ravel() * (len(COLOURS) - 1)
-    colours = [np.interp(position, np.arange(len(COLOURS)), channel) for channel in COLOURS.T]
-    colours = np.stack(colours, axis=-1).reshape(size[1], size[0], 3)
-    blended = (1 - opacity) * np.asarray(image) + opacity * colours
-    drawing = PIL.Image.fromarray(blended.round().astype(np.uint8))
-
-    pen = PIL.ImageDraw.Draw(drawing)
-    width = max(max(size) // 160, 2)
-    # the largest last, on top
-    for x0, y0, x1, y1 in reversed(place.boxes):
-        corners = [round(x0 * scale), round(y0 * scale), round(x1 * scale) - 1, round(y1 * scale) - 1]
-        corners[2:] = [max(corners[2], corners[0]), max(corners[3], corners[1])]
-        pen.rectangle(corners, outline=BOX_COLOUR, width=width)
-    return drawing
-
-
-def place_as_json(seen: SeenImage, place: Place, threshold: float, map_name: str) -> str:
+def place_as_json(place: Place, localization_threshold: float, map_name: str) -> str:
     """What the download holds: the boxes, and how they came about."""
     names = ("xmin", "ymin", "xmax", "ymax")
     objects = [
         {"label": label, "score": score, "box": dict(zip(names, box, strict=True))}
-        for label, score, box in zip(place.labels, place.scores, place.boxes, strict=True)
+        for label, score, box in zip(place.labels, place.scores, place.predicted_boxes, strict=True)
     ]
     content = {
-        "width": seen.image.width,
-        "height": seen.image.height,
-        "threshold": threshold,
+        "width": place.image.width,
+        "height": place.image.height,
+        "localization_threshold": localization_threshold,
         "map": map_name,
         "objects": objects,
     }
@@ -235,8 +193,6 @@ def example_images(localizer: Localizer, folder: str | os.PathLike | None = None
         return paths
     if localizer.class_names != emblem_class_names():
         return []
-    from .drawn.emblems import draw_emblem, load_photographs, pattern_of_class
-
     try:
         photographs = load_photographs("test")
     except ImportError:
@@ -260,37 +216,6 @@ def build_demo(localizer: Localizer, examples: Sequence[str | PIL.Image.Image] =
     Returns:
         `gradio.Blocks`: to `launch`.
     """
-
-    def show(seen: SeenImage | None, threshold: float, opacity: float, multiple_boxes: bool, map_name: str):
-        """Drawing, table of boxes and their file, for the sliders' setting; no forward pass."""
-        if seen is None:
-            return None, None, gr.DownloadButton(interactive=False)
-        place = localizer.locate(seen, threshold, multiple_boxes, map_name)
-        rows = [
-            [label, round(score, 3), *box]
-            for label, score, box in zip(place.labels, place.scores, place.boxes, strict=True)
-        ]
-        path = Path(seen.folder.name, "boxes.json")
-        write_text(path, place_as_json(seen, place, threshold, map_name))
-        return draw_place(seen.image, place, opacity), rows, gr.DownloadButton(value=str(path), interactive=True)
-
-    def look(path: str | None, *settings):
-        """The forward pass, and what it shows."""
-        if path is None:
-            return None, None, [], *show(None, *settings)
-        try:
-            seen = localizer.see(read_image(path, Path(path).name))
-        except ValueError as error:
-            # Gradio shows messages as HTML, and this one has the name of a visitor's file
-            raise gr.Error(html.escape(visible(str(error)))) from error
-        maps = [(draw_place(seen.image, map_alone(seen, name), 0.7), name) for name in localizer.map_names]
-        return seen, localizer.class_scores(seen), maps, *show(seen, *settings)
-
-    def map_alone(seen: SeenImage, name: str) -> Place:
-        place = localizer.locate(seen, map_name=name)
-        place.boxes = []
-        return place
-
     with gr.Blocks(
         title="What is in the image, and where", analytics_enabled=False, delete_cache=(SECONDS_KEPT, SECONDS_KEPT)
     ) as demo:
@@ -302,46 +227,10 @@ def build_demo(localizer: Localizer, examples: Sequence[str | PIL.Image.Image] =
         seen = gr.State(time_to_live=SECONDS_KEPT)
         with gr.Row():
             with gr.Column():
-                # by path, so that it is decoded here
-                image = gr.Image(
-                    type="filepath",
-                    image_mode=None,
-                    label="ImageRecord",
-                    sources=["upload", "clipboard"],
-                    elem_id="image",
-                )
-                image.preprocess = path_of_upload
-                if examples:
-                    gr.Examples([[example] for example in examples], inputs=image, label="Example images")
-                threshold = gr.Slider(
-                    0,
-                    1,
-                    value=localizer.threshold,
-                    step=0.01,
-                    label="Threshold",
-                    info=f"Foreground is where the map is greater. The model's own is {localizer.threshold:g}.",
-                    elem_id="threshold",
-                )
-                opacity = gr.Slider(0, 1, value=0.5, step=0.05, label="Opacity of the map", elem_id="opacity")
-                multiple_boxes = gr.Checkbox(label="A box for every part, not the largest only", elem_id="multiple")
-                map_name = gr.Radio(
-                    localizer.map_names, value=MEAN_MAP, label="Map that the boxes are from", elem_id="map"
-                )
+                image = image_input(examples)
+                settings = setting_inputs(localizer)
             with gr.Column():
-                drawing = gr.Image(
-                    label="Place",
-                    format="png",
-                    interactive=False,
-                    buttons=["download", "fullscreen"],
-                    elem_id="drawing",
-                )
-                table = gr.Dataframe(
-                    headers=["class", "score", "x0", "y0", "x1", "y1"],
-                    label="Boxes, in pixels of the image",
-                    interactive=False,
-                    elem_id="boxes",
-                )
-                download = gr.DownloadButton("Download the boxes (JSON)", interactive=False, elem_id="download")
+                shown = place_outputs()
                 classes = gr.Label(num_top_classes=NUM_CLASSES_SHOWN, label="Classes", elem_id="classes")
         maps = gr.Gallery(
             label="Maps of the spatial blocks, and their mean",
@@ -350,13 +239,11 @@ def build_demo(localizer: Localizer, examples: Sequence[str | PIL.Image.Image] =
             interactive=False,
             elem_id="maps",
         )
-        settings = [threshold, opacity, multiple_boxes, map_name]
-        shown = [drawing, table, download]
-        image.change(look, [image, *settings], [seen, classes, maps, *shown], api_name="localize")
+        image.change(partial(look, localizer), [image, *settings], [seen, classes, maps, *shown], api_name="localize")
         for setting in settings:
             # the newest setting counts, those that came while the last was drawn are passed over
             setting.change(
-                show,
+                partial(show, localizer),
                 [seen, *settings],
                 shown,
                 show_progress="hidden",
@@ -364,6 +251,86 @@ def build_demo(localizer: Localizer, examples: Sequence[str | PIL.Image.Image] =
                 api_visibility="private",
             )
     return demo
+
+
+def image_input(examples: Sequence[str | PIL.Image.Image]) -> gr.Image:
+    """Where an image is given, with those to begin with below."""
+    # by path, so that it is decoded here
+    image = gr.Image(type="filepath", image_mode=None, label="Image", sources=["upload", "clipboard"], elem_id="image")
+    image.preprocess = path_of_upload
+    if examples:
+        gr.Examples([[example] for example in examples], inputs=image, label="Example images")
+    return image
+
+
+def setting_inputs(localizer: Localizer) -> list[gr.components.Component]:
+    """What [`show`] is told beside the image, in its order."""
+    own = localizer.localization_threshold
+    return [
+        gr.Slider(
+            0,
+            1,
+            value=own,
+            step=0.01,
+            label="Localization threshold",
+            info=f"Foreground is where the map is greater. The model's own is {own:g}.",
+            elem_id="localization_threshold",
+        ),
+        gr.Slider(0, 1, value=0.5, step=0.05, label="Opacity of the map", elem_id="opacity"),
+        gr.Checkbox(label="A box for every part, not the largest only", elem_id="multiple"),
+        gr.Radio(localizer.map_names, value=MEAN_MAP, label="Map that the boxes are from", elem_id="map"),
+    ]
+
+
+def place_outputs() -> list[gr.components.Component]:
+    """What [`show`] returns, in its order."""
+    return [
+        gr.Image(
+            label="Place", format="png", interactive=False, buttons=["download", "fullscreen"], elem_id="drawing"
+        ),
+        gr.Dataframe(
+            headers=["class", "score", "x0", "y0", "x1", "y1"],
+            label="Boxes, in pixels of the image",
+            interactive=False,
+            elem_id="boxes",
+        ),
+        gr.DownloadButton("Download the boxes (JSON)", interactive=False, elem_id="download"),
+    ]
+
+
+def show(
+    localizer: Localizer,
+    seen: SeenImage | None,
+    localization_threshold: float,
+    opacity: float,
+    multiple_boxes: bool,
+    map_name: str,
+) -> tuple:
+    """Drawing, table of boxes and their file, for the sliders' setting; no forward pass."""
+    if seen is None:
+        return None, None, gr.DownloadButton(interactive=False)
+    place = localizer.locate(seen, localization_threshold, multiple_boxes, map_name)
+    rows = [
+        [label, round(score, 3), *box]
+        for label, score, box in zip(place.labels, place.scores, place.predicted_boxes, strict=True)
+    ]
+    path = Path(seen.folder.name, "boxes.json")
+    write_text(path, place_as_json(place, localization_threshold, map_name))
+    return draw_localization(place, opacity), rows, gr.DownloadButton(value=str(path), interactive=True)
+
+
+def look(localizer: Localizer, path: str | None, *settings) -> tuple:
+    """The forward pass, and what it shows."""
+    if path is None:
+        return None, None, [], *show(localizer, None, *settings)
+    try:
+        seen = localizer.see(read_image(path, Path(path).name))
+    except ValueError as error:
+        # Gradio shows messages as HTML, and this one has the name of a visitor's file
+        raise gr.Error(html.escape(visible(str(error)))) from error
+    places = [replace(localizer.locate(seen, map_name=name), predicted_boxes=()) for name in localizer.map_names]
+    maps = [(draw_localization(place, 0.7), name) for place, name in zip(places, localizer.map_names, strict=True)]
+    return seen, localizer.class_scores(seen), maps, *show(localizer, seen, *settings)
 
 
 def path_of_upload(upload: gr.components.image.ImageData | None) -> str | None:
@@ -420,7 +387,6 @@ __all__ = [
     "Place",
     "SeenImage",
     "build_demo",
-    "draw_place",
     "example_images",
     "launch_demo",
     "place_as_json",

@@ -103,9 +103,13 @@ def test_predict(model_folder, images, capsys):
 @pytest.mark.parametrize(
     "flags, options",
     [
-        (["--localization_threshold", "0.9"], {"threshold": 0.9}),
+        (["--localization_threshold", "0.9"], {"localization_threshold": 0.9}),
+        (["--top_k", "5", "--threshold", "0.05"], {"top_k": 5, "threshold": 0.05}),
         (["--top_k", "3"], {"top_k": 3}),
-        (["--multiple_boxes", "--localization_threshold", "0.8"], {"multiple_boxes": True, "threshold": 0.8}),
+        (
+            ["--multiple_boxes", "--localization_threshold", "0.8"],
+            {"multiple_boxes": True, "localization_threshold": 0.8},
+        ),
     ],
 )
 def test_predict_options(model_folder, images, capsys, flags, options):
@@ -221,6 +225,15 @@ def folders(tmp_path):
     (tmp_path / "damaged" / "config.json").write_text("{no json")
     (tmp_path / "file").write_text("a file")
     return tmp_path
+
+
+def test_predict_draws_where_no_score_is_large_enough(model_folder, images, tmp_path, capsys):
+    arguments = ["predict", model_folder, images[0], "--threshold", "1", "--output", str(tmp_path / "drawings")]
+    assert main(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["objects"] == []
+    (drawing,) = (tmp_path / "drawings").iterdir()
+    pixels = np.asarray(PIL.Image.open(drawing).convert("RGB")).astype(int)
+    assert not (np.abs(pixels - (255, 0, 0)) < 30).all(axis=-1).any()
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ class TestSatProtocol:
             values = localization_map.numpy()
             normalized = (values - values.min()) / (values.max() - values.min() + np.float32(1e-5))
             pixels = cv2.resize(normalized, (224, 224), interpolation=cv2.INTER_LINEAR)
-            expected = [locate(pixels, threshold)[0][0].tolist() for threshold in (0.22, 0.47, 0.68)]
+            expected = [locate(pixels, threshold).boxes[0].tolist() for threshold in (0.22, 0.47, 0.68)]
             assert boxes_from_map(localization_map, (0.22, 0.47, 0.68), "sat").tolist() == expected
 
     def test_pixels_that_touch_at_a_corner_are_one_component(self):

@@ -94,13 +94,13 @@ def scores(found: list[dict]) -> list[float]:
     "parameters, pipeline_parameters",
     [
         (None, {}),
-        ({"localization_threshold": 0.9}, {"threshold": 0.9}),
-        ({"localization_threshold": 0}, {"threshold": 0.0}),
+        ({"localization_threshold": 0.9}, {"localization_threshold": 0.9}),
+        ({"localization_threshold": 0}, {"localization_threshold": 0.0}),
         ({"top_k": 3}, {"top_k": 3}),
         ({"top_k": 1000}, {"top_k": 5}),
         (
             {"multiple_boxes": True, "localization_threshold": 0.8, "top_k": 2, "threshold": None},
-            {"multiple_boxes": True, "threshold": 0.8, "top_k": 2},
+            {"multiple_boxes": True, "localization_threshold": 0.8, "top_k": 2},
         ),
     ],
 )
@@ -153,7 +153,7 @@ def test_several_images(handler):
 
 
 def test_score_threshold(handler):
-    """`threshold` is the Hub's: the least score. The box stays the same."""
+    """`threshold` is the least score. The box stays the same."""
     everything = handler({"inputs": photo(0), "parameters": {"top_k": 5}})
     cut = (everything[1]["score"] + everything[2]["score"]) / 2
     assert handler({"inputs": photo(0), "parameters": {"top_k": 5, "threshold": cut}}) == everything[:2]
@@ -163,7 +163,7 @@ def test_score_threshold(handler):
 @pytest.mark.parametrize("name", ["localization_threshold", "mask_threshold"])
 def test_segmentation(handler, localizer, name):
     parameters = {"task": "image-segmentation", name: 0.7, "multiple_boxes": True, "top_k": 2}
-    expected = localizer(photo(0), threshold=0.7, multiple_boxes=True, top_k=2)
+    expected = localizer(photo(0), localization_threshold=0.7, multiple_boxes=True, top_k=2)
     found = handler({"inputs": photo(0), "parameters": parameters})
     assert [entry["label"] for entry in found] == [entry["label"] for entry in expected]
     assert scores(found) == pytest.approx(scores(expected), abs=1e-6)

@@ -171,6 +171,17 @@ def test_integers_out_of_range(processor, low, high):
         processor(PIL.Image.fromarray(values))
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "L", "P", "CMYK", "I;16"])
+def test_an_image_in_strips_is_the_whole_image(processor, mode, monkeypatch):
+    """Large images are converted a few rows at a time; here it is three of 64 pixels, and a last strip of one row."""
+    image = photo().resize((64, 40))
+    image.putalpha(image.convert("L"))
+    image = PIL.Image.fromarray(np.asarray(image)[..., 0] * np.uint16(257)) if mode == "I;16" else image.convert(mode)
+    whole = processor(image, return_tensors="pt")["pixel_values"]
+    monkeypatch.setattr("transformers_sat.model.post_processing_sat.PIXELS_AT_ONCE", 3 * 64 + 5)
+    assert torch.equal(processor(image, return_tensors="pt")["pixel_values"], whole)
+
+
 def test_floating_point_images_are_refused(processor):
     with pytest.raises(ValueError, match="mode `F`.*8 bits"):
         processor(PIL.Image.fromarray(np.random.rand(8, 8).astype(np.float32)))

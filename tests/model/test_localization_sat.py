@@ -15,6 +15,7 @@
 import math
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -24,11 +25,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from transformers_sat.model.localization_sat import (
-    connected_components,
-    largest_component,
+    Masks,
     locate,
     map_in_image,
-    mask_to_box,
     normalize_map,
     resize_map,
 )
@@ -165,91 +164,116 @@ class TestMapInImage:
             map_in_image(torch.rand(3, 3), (5, 5), seen)
 
 
-class TestComponents:
-    def test_are_ordered_by_size_then_by_scan(self):
-        labels, counts = connected_components(draw("#..##", "....#", "##...", "..#.."))
-        # The last two rows join at a corner: three pixels, like the component above, which the scan meets first.
-        assert labels.tolist() == [[3, 0, 0, 1, 1], [0, 0, 0, 0, 1], [2, 2, 0, 0, 0], [0, 0, 2, 0, 0]]
-        assert counts.tolist() == [3, 3, 1]
-
-    def test_largest_component(self):
-        assert largest_component(draw("#..", "..#", ".##")).tolist() == draw("...", "..#", ".##").tolist()
-        assert largest_component(draw("#.#", "...")).tolist() == draw("#..", "...").tolist()
-
-    def test_an_empty_mask_has_none(self):
-        labels, counts = connected_components(np.zeros((3, 4)))
-        assert not labels.any()
-        assert counts.tolist() == []
-        assert not largest_component(np.zeros((3, 4), dtype=bool)).any()
-
-    @settings(max_examples=50, deadline=None)
-    @given(st.integers(0, 2**32 - 1), st.floats(0.1, 0.9), st.tuples(*[st.integers(1, 15)] * 2))
-    def test_labels_divide_the_foreground(self, seed, density, shape):
-        mask = np.random.default_rng(seed).random(shape) < density
-        labels, counts = connected_components(mask)
-        assert ((labels > 0) == mask).all()
-        assert np.bincount(labels.ravel(), minlength=len(counts) + 1)[1:].tolist() == counts.tolist()
-        assert (np.diff(counts) <= 0).all()
-        for label in range(1, len(counts) + 1):
-            component = labels == label
-            grown = ndimage.binary_dilation(component, np.ones((3, 3)))
-            # Nothing of the foreground touches a component from outside, and it is in one piece.
-            assert ((grown & mask) == component).all()
-            first = np.zeros(shape, dtype=bool)
-            first.ravel()[component.ravel().argmax()] = True
-            assert (ndimage.binary_propagation(first, np.ones((3, 3)), mask=component) == component).all()
-
-    def test_a_mask_of_another_shape_is_refused(self):
-        with pytest.raises(ValueError, match=r"`mask` must have the shape \(height, width\)"):
-            connected_components(np.zeros((1, 4, 4)))
+def brute_force(normalized: np.ndarray, threshold: float, fallback: np.ndarray) -> list[np.ndarray]:
+    """One mask per component, in the order of their size, then of the scan that meets them."""
+    labels, num_components = ndimage.label(normalized > np.float32(threshold), structure=np.ones((3, 3)))
+    masks = [labels == label for label in range(1, num_components + 1)]
+    return sorted(masks, key=np.count_nonzero, reverse=True) or [fallback]
 
 
-class TestMaskToBox:
-    def test_far_ends_are_exclusive(self):
-        mask = np.zeros((5, 7), dtype=bool)
-        mask[1:3, 2:7] = True
-        assert mask_to_box(mask) == (2, 1, 7, 3)
-        assert all(type(corner) is int for corner in mask_to_box(mask))
-
-    def test_an_empty_mask_is_refused(self):
-        with pytest.raises(ValueError, match="no foreground"):
-            mask_to_box(np.zeros((4, 4)))
+def box_around(mask: np.ndarray) -> list[int]:
+    rows, columns = np.nonzero(mask)
+    return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
 
 
 class TestLocate:
+    @settings(max_examples=200, deadline=None)
+    @given(
+        shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+        grid=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+        levels=st.sampled_from([2, 3, 5, 1000]),
+        threshold=st.sampled_from([0.0, 0.2, 0.4, 0.5, 0.75, 0.9, 1.0]),
+        multiple=st.booleans(),
+        smooth=st.booleans(),
+        seed=st.integers(0, 2**32 - 1),
+    )
+    def test_equals_a_mask_per_component(self, shape, grid, levels, threshold, multiple, smooth, seed):
+        """Noise has many equal components; a smooth map has the shapes that are met in practice."""
+        values = np.random.default_rng(seed).integers(0, levels, grid if smooth else shape) / (levels - 1)
+        pixels = torch.from_numpy(values.astype(np.float32))
+        normalized = (resize_map(pixels, shape) if smooth else pixels).numpy()
+        masks = brute_force(normalized, threshold, np.ones(shape, dtype=bool))[: None if multiple else 1]
+        found = locate(normalized, threshold, multiple)
+        assert len(found) == len(masks)
+        assert (found.boxes.dtype, found.labels.dtype, found.labels.shape) == (np.int64, np.int32, shape)
+        assert found.boxes.tolist() == [box_around(mask) for mask in masks]
+        for index, mask in enumerate(masks):
+            assert np.array_equal(found.mask(index), mask)
+            assert np.array_equal(found.labels == index + 1, mask)
+            assert found.peak(index, normalized) == normalized[mask].max()
+        assert np.array_equal(found.labels > 0, np.any(masks, axis=0))
+
+    def test_are_ordered_by_size_then_by_scan(self):
+        found = locate(draw("#..##", "....#", "##...", "..#.."), 0.5, multiple=True)
+        # The last two rows join at a corner: three pixels, like the component above, which the scan meets first.
+        assert found.labels.tolist() == [[3, 0, 0, 1, 1], [0, 0, 0, 0, 1], [2, 2, 0, 0, 0], [0, 0, 2, 0, 0]]
+        assert found.boxes.tolist() == [[3, 0, 5, 2], [0, 2, 3, 4], [0, 0, 1, 1]]
+
     def test_one_box_is_that_of_the_largest_component(self):
         normalized = torch.tensor([[0.9, 0.0, 0.0, 0.0], [0.0, 0.0, 0.6, 0.6], [0.0, 0.0, 0.6, 0.3]])
-        boxes, masks = locate(normalized, 0.5)
-        assert boxes.tolist() == [[2, 1, 4, 3]]
-        assert masks.tolist() == [draw("....", "..##", "..#.").tolist()]
-
-    def test_several_boxes_come_largest_first(self):
-        normalized = torch.tensor([[0.9, 0.0, 0.0, 0.0], [0.0, 0.0, 0.6, 0.6], [0.0, 0.0, 0.6, 0.3]])
-        boxes, masks = locate(normalized, 0.5, multiple=True)
-        assert boxes.tolist() == [[2, 1, 4, 3], [0, 0, 1, 1]]
-        assert masks.dtype == bool
-        assert masks.sum(axis=(1, 2)).tolist() == [3, 1]
+        found = locate(normalized, 0.5)
+        assert found.boxes.tolist() == [[2, 1, 4, 3]]
+        assert found.mask(0).tolist() == draw("....", "..##", "..#.").tolist()
+        assert found.mask(-1).tolist() == found.mask(0).tolist()
+        with pytest.raises(IndexError):
+            found.mask(1)
 
     @pytest.mark.parametrize("multiple", [False, True])
-    def test_nothing_above_the_threshold_is_the_whole_image(self, multiple):
-        boxes, masks = locate(np.zeros((3, 5)), 0.0, multiple=multiple)
-        assert boxes.tolist() == [[0, 0, 5, 3]]
-        assert masks.shape == (1, 3, 5)
-        assert masks.all()
+    def test_nothing_above_the_threshold_is_the_whole_map(self, multiple):
+        found = locate(np.zeros((3, 5)), 0.0, multiple=multiple)
+        assert found.boxes.tolist() == [[0, 0, 5, 3]]
+        assert found.mask(0).shape == (3, 5) and found.mask(0).all()
+
+    def test_nothing_above_the_threshold_is_what_the_caller_says(self):
+        found = locate(np.zeros((3, 5)), 0.0, fallback_box=(1, 0, 4, 2))
+        assert found.boxes.tolist() == [[1, 0, 4, 2]]
+        assert found.mask(0).tolist() == draw(".###.", ".###.", ".....").tolist()
 
     def test_foreground_is_strictly_above_the_threshold_in_float32(self):
         normalized = torch.tensor([[0.4, 0.5]])
-        assert locate(normalized, 0.4)[0].tolist() == [[1, 0, 2, 1]]
-        assert locate(normalized.double().numpy(), 0.4)[0].tolist() == [[1, 0, 2, 1]]
+        assert locate(normalized, 0.4).boxes.tolist() == [[1, 0, 2, 1]]
+        assert locate(normalized.double().numpy(), 0.4).boxes.tolist() == [[1, 0, 2, 1]]
 
     def test_low_precision_maps_with_gradients_are_taken(self):
         normalized = torch.tensor([[0.25, 0.75]], dtype=torch.bfloat16, requires_grad=True)
-        assert locate(normalized, 0.5)[0].tolist() == [[1, 0, 2, 1]]
+        assert locate(normalized, 0.5).boxes.tolist() == [[1, 0, 2, 1]]
+
+    def test_memory_does_not_grow_with_the_number_of_components(self):
+        """Counted by NumPy's own allocations: a byte for the foreground, four for the labels, and parts of the map."""
+        side = 1000
+        for every in (500, 20):
+            normalized = np.zeros((side, side), dtype=np.float32)
+            normalized[every // 2 :: every, every // 2 :: every] = 1.0
+            tracemalloc.start()
+            found = locate(normalized, 0.5, multiple=True)
+            peaks = [found.peak(index, normalized) for index in range(len(found))]
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert peaks == [1.0] * (side // every) ** 2
+            assert peak < 7 * side**2
 
     def test_errors(self):
-        with pytest.raises(ValueError, match="`threshold` must be from 0 to 1, got 40"):
+        with pytest.raises(ValueError, match="`localization_threshold` must be between 0 and 1, got 40"):
             locate(torch.zeros(4, 4), 40)
         with pytest.raises(ValueError, match="`normalized_map` must be a non-empty"):
             locate(torch.zeros(1, 4, 4), 0.5)
         with pytest.raises(ValueError, match="`normalized_map` must be a non-empty"):
             locate(torch.zeros(0, 4), 0.5)
+
+
+class TestMasks:
+    def test_rows_of_several_classes_share_a_component(self):
+        masks = Masks(locate(draw("##.", "...", "..#"), 0.5, multiple=True), [0, 1, 0])
+        large, small = draw("##.", "...", "...").tolist(), draw("...", "...", "..#").tolist()
+        assert len(masks) == 3
+        assert [mask.tolist() for mask in masks] == [large, small, large]
+        assert masks[-2].tolist() == small and masks[0].dtype == torch.bool
+        assert masks[1:].tolist() == [small, large]
+        assert masks[:].shape == (3, 3, 3) and masks[3:].shape == (0, 3, 3)
+        with pytest.raises(IndexError):
+            masks[3]
+
+    def test_a_mask_is_the_callers_own(self):
+        masks = Masks(locate(draw("#.", ".."), 0.5), [0])
+        masks[0].logical_not_()
+        assert masks[0].tolist() == [[True, False], [False, False]]

@@ -29,7 +29,12 @@ from transformers import Trainer, TrainingArguments
 
 from transformers_sat import SATForWeaklySupervisedLocalization, SATModel
 from transformers_sat.convert import load_original_checkpoint
-from transformers_sat.model.modeling_sat import SATDropPath, SATPooledConvolution, normalization_loss
+from transformers_sat.model.modeling_sat import (
+    SATDropPath,
+    SATPooledConvolution,
+    normalization_loss,
+    resize_position_embeddings,
+)
 
 
 # Golden numbers: outputs of the authors' implementation for a small checkpoint of theirs.
@@ -724,3 +729,17 @@ def test_a_run_is_resumed(tmp_path):
     parts = run(2, tmp_path / "parts", resume=str(tmp_path / "parts" / "checkpoint-1"))
     for name, parameter in whole.items():
         torch.testing.assert_close(parts[name], parameter, atol=1e-6, rtol=1e-5, msg=name)
+
+
+def test_resize_position_embeddings():
+    positions = torch.randn(1, 1 + 3 * 2, 4)
+    assert resize_position_embeddings(positions, (3, 2), (3, 2)) is positions
+    larger = resize_position_embeddings(positions, (3, 2), (6, 3))
+    assert larger.shape == (1, 1 + 6 * 3, 4)
+    torch.testing.assert_close(larger[:, 0], positions[:, 0])
+    # rows that are all alike stay alike, so rows come first
+    rows = torch.tensor([1.0, 2.0]).repeat(3)[None, :, None]
+    resized = resize_position_embeddings(torch.cat([torch.zeros(1, 1, 1), rows], dim=1), (3, 2), (5, 2))
+    torch.testing.assert_close(resized[0, 1:, 0], torch.tensor([1.0, 2.0]).repeat(5))
+    with pytest.raises(ValueError, match="3x3 patches.*7"):
+        resize_position_embeddings(positions, (3, 3), (6, 3))

@@ -14,7 +14,10 @@
 """A saved model in Transformers' pipelines: the right answers, and nothing logged."""
 
 import logging
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -31,6 +34,7 @@ from transformers_sat import (
 )
 
 
+TESTS = Path(__file__).parents[1]
 NAMES = {0: "cat", 1: "dog", 2: "bird", 3: "fish", 4: "frog"}
 
 
@@ -112,13 +116,64 @@ def test_localization_parameters(folder):
     expected = by_hand(folder, image, top_k=3)
     results = localizer(image)
     assert [result["label"] for result in results] == [NAMES[label] for label in expected["labels"].tolist()]
-    results = localizer(image, top_k=1, threshold=0.9, multiple_boxes=True)
-    expected = by_hand(folder, image, threshold=0.9, multiple_boxes=True)
+    results = localizer(image, top_k=1, localization_threshold=0.9, multiple_boxes=True)
+    expected = by_hand(folder, image, localization_threshold=0.9, multiple_boxes=True)
     assert [as_list(result["box"]) for result in results] == expected["boxes"].tolist()
     # zero is a threshold, not an absent one
-    (result,) = localizer(image, top_k=1, threshold=0.0)
+    (result,) = localizer(image, top_k=1, localization_threshold=0.0)
     assert np.asarray(result["mask"]).any()
-    assert as_list(result["box"]) == by_hand(folder, image, threshold=0.0)["boxes"][0].tolist()
+    assert as_list(result["box"]) == by_hand(folder, image, localization_threshold=0.0)["boxes"][0].tolist()
+
+
+def test_localization_leaves_out_small_scores(folder):
+    localizer = pipeline("weakly-supervised-localization", model=str(folder), top_k=5, localization_threshold=0.9)
+    everything = localizer(photo(), multiple_boxes=True)
+    least = sorted(result["score"] for result in everything)[-2]
+    found = localizer(photo(), multiple_boxes=True, threshold=least)
+    kept = [result for result in everything if result["score"] >= least]
+    assert [(result["label"], result["box"]) for result in found] == [
+        (result["label"], result["box"]) for result in kept
+    ]
+    assert localizer(photo(), threshold=1.0) == []
+    with pytest.raises(ValueError, match="`threshold`.*got 40 .*the map is cut at `localization_threshold`"):
+        localizer(photo(), threshold=40)
+
+
+def test_localization_of_classes_at_one_place(folder):
+    """The masks and the map of an image are made once, however many classes are asked for."""
+    localizer = pipeline("weakly-supervised-localization", model=str(folder))
+    results = localizer(photo(), top_k=3, localization_threshold=0.5)
+    assert len({result["label"] for result in results}) == 3
+    assert all(result["mask"] is results[0]["mask"] for result in results)
+    assert all(result["localization_map"] is results[0]["localization_map"] for result in results)
+
+
+@pytest.mark.parametrize(
+    "image_processor, mode", [(SATImageProcessor, "RGB"), (SATImageProcessor, "RGBA"), (SATImageProcessorPil, "RGB")]
+)
+def test_localization_in_little_memory(image_processor, mode):
+    """Beside the image itself at most 16 bytes a pixel; a process of its own, whose peak is the pipeline's."""
+    script = (
+        "import sys, numpy, PIL.Image\n"
+        "from sat_testing import tiny_model\n"
+        "import transformers_sat\n"
+        "def status(name):\n"
+        "    lines = open('/proc/self/status').read().splitlines()\n"
+        "    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))\n"
+        "size = {'height': 32, 'width': 32}\n"
+        "processor = getattr(transformers_sat, sys.argv[1])(size=size, crop_size=size)\n"
+        "localizer = transformers_sat.WeaklySupervisedLocalizationPipeline(tiny_model(), image_processor=processor)\n"
+        "image = PIL.Image.effect_noise((4000, 3000), 90).convert(sys.argv[2])\n"
+        "localizer(image.resize((60, 50)))\n"
+        "open('/proc/self/clear_refs', 'w').write('5')\n"
+        "before = status('VmRSS')\n"
+        "(found,) = localizer(image)\n"
+        "assert found['mask'].size == image.size\n"
+        "print((status('VmHWM') - before) / 12e6)\n"
+    )
+    arguments = [sys.executable, "-c", script, image_processor.__name__, mode]
+    printed = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=TESTS).stdout
+    assert float(printed) < 18
 
 
 def assert_equal_results(first, second):

@@ -14,6 +14,8 @@
 """From the model's output back to the pixels of the image: geometry end to end, and what each method promises."""
 
 import logging
+import subprocess
+import sys
 
 import numpy as np
 import PIL.Image
@@ -21,9 +23,10 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from transformers_sat import SATForWeaklySupervisedLocalizationOutput, SATImageProcessor, SATImageProcessorPil
-from transformers_sat.model.localization_sat import map_in_image
+from transformers_sat.model.localization_sat import map_in_image, normalize_map
 
 
 BACKENDS = [SATImageProcessor, SATImageProcessorPil]
@@ -179,7 +182,9 @@ def test_a_white_rectangle_is_found_where_it_was_drawn(backend, arguments, size)
     image = PIL.Image.fromarray(pixels)
     # a cell of the grid is 8 x 8 pixels of the model's input
     cells = seen_by_the_model(processor, image, cell=8)
-    result = processor.post_process_localization(outputs_of(cells[None]), target_sizes=[size], threshold=0.5)[0]
+    result = processor.post_process_localization(
+        outputs_of(cells[None]), target_sizes=[size], localization_threshold=0.5
+    )[0]
     box = result["boxes"][0].tolist()
     assert intersection_over_union(box, drawn) > 0.9
     mask = result["masks"][0]
@@ -242,7 +247,7 @@ def test_cells_become_the_pixels_they_were_made_from(backend, arguments, size, r
 
     processor = backend(**arguments)
     maps = rectangle_map(top, left, bottom, right)[None]
-    result = processor.post_process_localization(outputs_of(maps), target_sizes=[size], threshold=0.5)[0]
+    result = processor.post_process_localization(outputs_of(maps), target_sizes=[size], localization_threshold=0.5)[0]
     tolerance = np.array([pixel_width, pixel_height] * 2) + 1
     assert (np.abs(result["boxes"][0].numpy() - expected) <= tolerance).all()
 
@@ -252,7 +257,9 @@ def test_cells_become_the_pixels_they_were_made_from(backend, arguments, size, r
 def test_without_target_sizes_boxes_are_in_the_models_input(backend, crop):
     """The model was given 224 x 224 pixels, 16 x 16 for each cell, whatever was cut off before."""
     processor = backend(size={"height": 256, "width": 256}, do_center_crop=True) if crop else backend()
-    result = processor.post_process_localization(outputs_of(rectangle_map(3, 5, 7, 11)[None]), threshold=0.5)[0]
+    result = processor.post_process_localization(
+        outputs_of(rectangle_map(3, 5, 7, 11)[None]), localization_threshold=0.5
+    )[0]
     assert result["localization_map"].shape == (224, 224)
     np.testing.assert_allclose(result["boxes"][0], [5 * 16, 3 * 16, 11 * 16, 7 * 16], atol=1)
 
@@ -269,9 +276,10 @@ def test_what_the_model_did_not_see_is_background():
     result = processor.post_process_localization(outputs_of(torch.ones(1, 14, 14)), target_sizes=[(100, 300)])[0]
     # the middle 100 x 100
     assert result["boxes"].tolist() == [[100.0, 0.0, 200.0, 100.0]]
-    assert result["masks"][0, :, 100:200].all()
-    assert not result["masks"][0, :, :100].any()
-    assert not result["masks"][0, :, 200:].any()
+    (mask,) = result["masks"]
+    assert mask[:, 100:200].all()
+    assert not mask[:, :100].any()
+    assert not mask[:, 200:].any()
 
 
 # Single images of odd sizes.
@@ -286,8 +294,8 @@ def test_tiny_and_very_wide_images(size, arguments):
         x0, y0, x1, y1 = result["boxes"][0].tolist()
         assert 0 <= x0 < x1 <= size[1]
         assert 0 <= y0 < y1 <= size[0]
-        assert result["masks"].shape == (1, *size)
-        assert result["masks"].any()
+        assert result["masks"][:].shape == (1, *size)
+        assert result["masks"][0].any()
 
 
 # Values without a place.
@@ -299,7 +307,7 @@ def test_a_constant_map_gives_the_whole_image(value):
         outputs_of(torch.full((1, 14, 14), value)), target_sizes=[(50, 70)]
     )[0]
     assert result["boxes"].tolist() == [[0.0, 0.0, 70.0, 50.0]]
-    assert result["masks"].all()
+    assert result["masks"][0].all()
     assert (result["localization_map"] == 0).all()
 
 
@@ -314,16 +322,16 @@ def test_a_map_that_is_not_finite_gives_the_whole_image_and_a_warning(value, cap
     finally:
         logger.removeHandler(caplog.handler)
     assert results[1]["boxes"].tolist() == [[0.0, 0.0, 70.0, 50.0]]
-    assert results[1]["masks"].all()
+    assert results[1]["masks"][0].all()
     assert results[1]["localization_map"].isfinite().all()
     # the other image of the batch is not touched
-    assert not results[0]["masks"].all()
+    assert not results[0]["masks"][0].all()
     assert "NaN" in caplog.text
 
 
 def test_nothing_above_the_threshold_gives_the_whole_image():
     result = SATImageProcessor().post_process_localization(
-        outputs_of(rectangle_map(3, 3, 5, 5)[None]), target_sizes=[(50, 70)], threshold=1.0
+        outputs_of(rectangle_map(3, 3, 5, 5)[None]), target_sizes=[(50, 70)], localization_threshold=1.0
     )[0]
     assert result["boxes"].tolist() == [[0.0, 0.0, 70.0, 50.0]]
 
@@ -353,13 +361,13 @@ LOGITS = torch.tensor([[0.0, 2.0, 1.0, -1.0, 0.5]])
 
 def test_the_largest_component_alone():
     result = SATImageProcessor().post_process_localization(
-        outputs_of(two_objects()[None], LOGITS), target_sizes=[(224, 224)], threshold=0.4
+        outputs_of(two_objects()[None], LOGITS), target_sizes=[(224, 224)], localization_threshold=0.4
     )[0]
     assert result["labels"].tolist() == [1]
     torch.testing.assert_close(result["scores"], LOGITS.softmax(-1)[0, 1:2])
     np.testing.assert_allclose(result["boxes"][0], [16, 16, 7 * 16, 6 * 16], atol=4)
-    assert result["masks"].shape == (1, 224, 224)
-    assert result["masks"].dtype == torch.bool
+    assert result["masks"][:].shape == (1, 224, 224)
+    assert result["masks"][0].dtype == torch.bool
     # box and mask say the same, the far end exclusive
     rows, columns = result["masks"][0].nonzero(as_tuple=True)
     assert result["boxes"][0].tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
@@ -367,7 +375,10 @@ def test_the_largest_component_alone():
 
 def test_several_boxes():
     result = SATImageProcessor().post_process_localization(
-        outputs_of(two_objects()[None], LOGITS), target_sizes=[(224, 224)], threshold=0.4, multiple_boxes=True
+        outputs_of(two_objects()[None], LOGITS),
+        target_sizes=[(224, 224)],
+        localization_threshold=0.4,
+        multiple_boxes=True,
     )[0]
     assert result["labels"].tolist() == [1, 1]
     # the largest first; its score is smaller, as its map is fainter
@@ -380,7 +391,11 @@ def test_several_boxes():
 
 def test_several_classes_share_the_place():
     result = SATImageProcessor().post_process_localization(
-        outputs_of(two_objects()[None], LOGITS), target_sizes=[(224, 224)], threshold=0.4, top_k=3, multiple_boxes=True
+        outputs_of(two_objects()[None], LOGITS),
+        target_sizes=[(224, 224)],
+        localization_threshold=0.4,
+        top_k=3,
+        multiple_boxes=True,
     )[0]
     # class 1, 2 and 4 are the most probable; each has both boxes
     assert result["labels"].tolist() == [1, 1, 2, 2, 4, 4]
@@ -389,22 +404,112 @@ def test_several_classes_share_the_place():
     assert (result["scores"][:-2] > result["scores"][2:]).all()
 
 
+def test_the_least_score():
+    outputs, sizes = outputs_of(two_objects()[None], LOGITS), [(224, 224)]
+    processor = SATImageProcessor()
+    options = {"localization_threshold": 0.4, "top_k": 5, "multiple_boxes": True}
+    everything = processor.post_process_localization(outputs, sizes, **options)[0]
+    scores = everything["scores"].tolist()
+    # not in the order of the rows: a part of the second class is more probable than one of the first
+    least = sorted(scores)[-4]
+    kept = [row for row, score in enumerate(scores) if score >= least]
+    assert len(kept) == 4 and kept != [0, 1, 2, 3]
+    found = processor.post_process_localization(outputs, sizes, threshold=least, **options)[0]
+    for name in ("scores", "labels", "boxes"):
+        assert torch.equal(found[name], everything[name][kept])
+    assert torch.equal(found["masks"][:], everything["masks"][:][kept])
+    nothing = processor.post_process_localization(outputs, sizes, threshold=1.0, **options)[0]
+    assert len(nothing["scores"]) == len(nothing["masks"]) == 0 and nothing["boxes"].shape == (0, 4)
+    assert torch.equal(nothing["localization_map"], everything["localization_map"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    grid=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    cut=st.floats(0, 1),
+    crop=st.booleans(),
+    top_k=st.integers(1, NUM_LABELS),
+    multiple_boxes=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_results_equal_a_mask_per_class_and_component(grid, size, cut, crop, top_k, multiple_boxes, seed):
+    """The same to the last bit as the plain way: all masks at once, repeated for each class."""
+    generator = torch.Generator().manual_seed(seed)
+    maps, logits = torch.rand(1, *grid, generator=generator), torch.randn(1, NUM_LABELS, generator=generator)
+    settings = {"size": {"height": 20, "width": 20}, "do_center_crop": True, "crop_size": {"height": 14, "width": 16}}
+    processor = SATImageProcessor(**settings if crop else {})
+    arguments = {"localization_threshold": cut, "top_k": top_k, "multiple_boxes": multiple_boxes}
+    (found,) = processor.post_process_localization(outputs_of(maps, logits), [size], **arguments)
+
+    in_seen, (x0, y0, x1, y1) = map_in_image(normalize_map(maps[0]), size, processor._seen_part(size))
+    labels, num_components = ndimage.label(in_seen.numpy() > np.float32(cut), structure=np.ones((3, 3)))
+    parts = [labels == label for label in range(1, num_components + 1)] or [np.ones_like(labels, dtype=bool)]
+    parts = sorted(parts, key=np.count_nonzero, reverse=True)[: None if multiple_boxes else 1]
+    masks = torch.zeros(len(parts), *size, dtype=torch.bool)
+    masks[:, y0:y1, x0:x1] = torch.from_numpy(np.array(parts))
+    in_pixels = torch.zeros(size)
+    in_pixels[y0:y1, x0:x1] = in_seen
+    peaks = torch.stack([in_pixels[mask].max() for mask in masks]) if multiple_boxes else torch.ones(1)
+    scores, classes = logits.softmax(-1)[0].topk(top_k)
+    corners = [mask.nonzero().min(0).values.flip(0).tolist() for mask in masks]
+    corners = [[*low, *(mask.nonzero().max(0).values.flip(0) + 1).tolist()] for low, mask in zip(corners, masks)]
+    assert torch.equal(found["scores"], (scores[:, None] * peaks).flatten())
+    assert torch.equal(found["labels"], classes.repeat_interleave(len(parts)))
+    assert torch.equal(found["boxes"], torch.tensor(corners).float().repeat(top_k, 1))
+    assert torch.equal(found["masks"][:], masks.repeat(top_k, 1, 1))
+    assert torch.equal(found["localization_map"], in_pixels)
+
+
+def test_memory_and_masks_of_many_components():
+    """49 components in 2000 x 2000 pixels: 196 MB as masks, for each of the classes."""
+    script = (
+        "import torch\n"
+        "from transformers.utils import ModelOutput\n"
+        "from transformers_sat import SATImageProcessor\n"
+        "cells = torch.zeros(1, 28, 28)\n"
+        "cells[0, 1::4, 1::4] = torch.linspace(0.5, 1.0, 49).reshape(7, 7)\n"
+        "outputs = ModelOutput(logits=torch.zeros(1, 5), localization_map=cells)\n"
+        "def status(name):\n"
+        "    lines = open('/proc/self/status').read().splitlines()\n"
+        "    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))\n"
+        "def localize(side):\n"
+        "    sizes, options = [(side, side)], {'multiple_boxes': True, 'top_k': 5}\n"
+        "    return SATImageProcessor().post_process_localization(outputs, sizes, **options)[0]\n"
+        "localize(50)\n"
+        "open('/proc/self/clear_refs', 'w').write('5')\n"
+        "before = status('VmRSS')\n"
+        "found = localize(2000)\n"
+        "print(len(found['boxes']), (status('VmHWM') - before) / 2000**2)\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    num_rows, bytes_per_pixel = printed.split()
+    assert int(num_rows) == 5 * 49
+    # 9 for the map, its copy or labels, and the foreground
+    assert float(bytes_per_pixel) < 12
+
+
 def test_the_saved_threshold_is_the_default():
     outputs = outputs_of(two_objects()[None])
     sizes = [(224, 224)]
     high = SATImageProcessor(localization_threshold=0.8)
     found = high.post_process_localization(outputs, sizes)[0]["boxes"]
-    assert torch.equal(found, SATImageProcessor().post_process_localization(outputs, sizes, threshold=0.8)[0]["boxes"])
+    assert torch.equal(
+        found, SATImageProcessor().post_process_localization(outputs, sizes, localization_threshold=0.8)[0]["boxes"]
+    )
     assert not torch.equal(found, SATImageProcessor().post_process_localization(outputs, sizes)[0]["boxes"])
     # zero is a threshold, not an absent one
-    everything = high.post_process_localization(outputs, sizes, threshold=0.0)[0]["masks"]
-    assert everything.sum() > high.post_process_localization(outputs, sizes, threshold=0.1)[0]["masks"].sum()
+    everything = high.post_process_localization(outputs, sizes, localization_threshold=0.0)[0]["masks"][0]
+    assert (
+        everything.sum()
+        > high.post_process_localization(outputs, sizes, localization_threshold=0.1)[0]["masks"][0].sum()
+    )
 
 
 def test_each_image_has_its_own_size():
     maps = torch.stack([rectangle_map(3, 5, 7, 11), rectangle_map(0, 0, 2, 2)])
     results = SATImageProcessor().post_process_localization(
-        outputs_of(maps), target_sizes=[(140, 280), (280, 140)], threshold=0.5
+        outputs_of(maps), target_sizes=[(140, 280), (280, 140)], localization_threshold=0.5
     )
     np.testing.assert_allclose(results[0]["boxes"][0], [5 * 20, 3 * 10, 11 * 20, 7 * 10], atol=1)
     np.testing.assert_allclose(results[1]["boxes"][0], [0, 0, 20, 40], atol=1)
@@ -413,11 +518,22 @@ def test_each_image_has_its_own_size():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"threshold": -0.1}, "`threshold`.*-0.1"),
-        ({"threshold": 1.01}, "`threshold`.*1.01"),
-        ({"threshold": float("nan")}, "`threshold`.*nan"),
+        ({"localization_threshold": -0.1}, "`localization_threshold`.*-0.1"),
+        ({"localization_threshold": 1.01}, "`localization_threshold`.*1.01"),
+        ({"localization_threshold": float("nan")}, "`localization_threshold`.*nan"),
         ({"top_k": 0}, "`top_k`.*1 and 5.*0"),
         ({"top_k": 6}, "`top_k`.*1 and 5.*6"),
+        ({"localization_threshold": [(10, 10)] * 2}, "`localization_threshold` must be a number.*cut of"),
+        ({"threshold": 40}, "`threshold` must be a number between 0 and 1, got 40 .*the least score"),
+        ({"threshold": [(10, 10)] * 2}, r"`threshold`.*got \[\(10, 10\).*sizes of images are `target_sizes`"),
+        ({"threshold": float("nan")}, "`threshold`.*nan"),
+        ({"threshold": True}, "`threshold`.*True"),
+        ({"threshold": None}, "`threshold`.*None"),
+        ({"top_k": 0.4}, "`top_k` must be a whole number.*0.4"),
+        ({"multiple_boxes": 0.4}, "`multiple_boxes` must be true or false, got 0.4"),
+        ({"target_sizes": 0.4}, "`target_sizes` must hold one .*got 0.4.*by name"),
+        ({"target_sizes": (10, 10)}, r"`target_sizes` must hold one .*got \(10, 10\)"),
+        ({"target_sizes": [(10, 10, 3)] * 2}, "`target_sizes` must hold one .*10, 10, 3"),
         ({"target_sizes": [(10, 10)]}, "`target_sizes`.*2 expected, got 1"),
         ({"target_sizes": [(10, 10)] * 3}, "`target_sizes`.*2 expected, got 3"),
         ({"target_sizes": [(10, 10), (0, 5)]}, "size.*0"),
@@ -426,6 +542,48 @@ def test_each_image_has_its_own_size():
 def test_arguments_out_of_range(arguments, message):
     with pytest.raises(ValueError, match=message):
         SATImageProcessor().post_process_localization(outputs_of(torch.rand(2, 14, 14)), **arguments)
+
+
+@pytest.mark.parametrize("method", ["post_process_object_detection", "post_process_instance_segmentation"])
+def test_swapped_arguments(method):
+    """Sizes in the place of the threshold, as the second argument of other methods is."""
+    post_process, sizes = getattr(SATImageProcessor(), method), [(10, 10)] * 2
+    outputs = outputs_of(torch.rand(2, 14, 14))
+    with pytest.raises(ValueError, match="`threshold`.*sizes of images are `target_sizes`"):
+        post_process(outputs, sizes)
+    with pytest.raises(ValueError, match="`threshold`.*got 40"):
+        post_process(outputs, 40, target_sizes=sizes)
+    with pytest.raises(ValueError, match="`localization_threshold`.*got 40"):
+        post_process(outputs, target_sizes=sizes, localization_threshold=40)
+    with pytest.raises(ValueError, match="2 expected, got 1"):
+        post_process(outputs, target_sizes=sizes[:1])
+
+
+def test_sizes_in_the_place_of_the_mask_threshold():
+    with pytest.raises(ValueError, match="`mask_threshold`.*does not use; sizes of images are `target_sizes`"):
+        SATImageProcessor().post_process_instance_segmentation(outputs_of(torch.rand(1, 14, 14)), 0.5, [(10, 10)])
+
+
+def test_every_method_cuts_the_map_where_it_is_told():
+    """As a processor with that threshold does."""
+    outputs, sizes = outputs_of(two_objects()[None], LOGITS), [(224, 224)]
+    processor, high = SATImageProcessor(), SATImageProcessor(localization_threshold=0.8)
+    cut = {"localization_threshold": 0.8}
+    found = processor.post_process_object_detection(outputs, 0.1, sizes, **cut)[0]["boxes"]
+    assert torch.equal(found, high.post_process_object_detection(outputs, 0.1, sizes)[0]["boxes"])
+    assert not torch.equal(found, processor.post_process_object_detection(outputs, 0.1, sizes)[0]["boxes"])
+    found = processor.post_process_instance_segmentation(outputs, 0.1, target_sizes=sizes, **cut)[0]["segmentation"]
+    expected = high.post_process_instance_segmentation(outputs, 0.1, target_sizes=sizes)[0]["segmentation"]
+    assert torch.equal(found, expected)
+    found = processor.post_process_semantic_segmentation(outputs, sizes, background_id=255, **cut)[0]
+    assert torch.equal(found, high.post_process_semantic_segmentation(outputs, sizes, background_id=255)[0])
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=["torchvision", "pil"])
+def test_the_cut_of_the_map_is_refused_where_it_would_do_nothing(backend):
+    image = PIL.Image.new("RGB", (40, 30))
+    with pytest.raises(ValueError, match="`localization_threshold` changes nothing .*post_process_localization"):
+        backend()(image, localization_threshold=0.5)
 
 
 def test_outputs_of_another_model():

@@ -106,7 +106,7 @@ def test_image_segmentation(hub_client, localizer):
     for options, threshold in (({}, None), ({"mask_threshold": 0.8, "subtask": "instance"}, 0.8)):
         (segment,), (expected,) = (
             segmenter.image_segmentation(png(image), **options),
-            localizer(image, threshold=threshold),
+            localizer(image, localization_threshold=threshold),
         )
         assert segment.label == expected["label"]
         assert segment.score == pytest.approx(expected["score"], abs=1e-5)
@@ -140,7 +140,7 @@ def test_parameters_and_batches(client, localizer):
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
     for found, image in zip(response.json(), images, strict=True):
-        assert boxes(found) == boxes(localizer(image, threshold=0.8, multiple_boxes=True, top_k=2))
+        assert boxes(found) == boxes(localizer(image, localization_threshold=0.8, multiple_boxes=True, top_k=2))
 
 
 def test_task_in_the_parameters(client):

@@ -123,7 +123,7 @@ def found_by_python(model, processor, path: Path, threshold: float | None = None
     with torch.no_grad():
         outputs = model(**processor(image, return_tensors="pt"))
     result = processor.post_process_localization(
-        outputs, target_sizes=[(image.height, image.width)], threshold=threshold, top_k=5
+        outputs, target_sizes=[(image.height, image.width)], localization_threshold=threshold, top_k=5
     )[0]
     return {
         "names": [model.config.id2label[label] for label in result["labels"].tolist()],
@@ -316,7 +316,9 @@ def test_prepare_and_seen_part(watched, address, settings, width, height):
         "async (args) => (await import('./processing.js')).seenPart(...args)", [width, height, settings]
     )
     outputs = ModelOutput(logits=torch.zeros(1, 2), localization_map=torch.tensor([[[0.0, 1.0], [2.0, 3.0]]]) + 1)
-    result = processor.post_process_localization(outputs, target_sizes=[(height, width)], threshold=1.0)[0]
+    result = processor.post_process_localization(outputs, target_sizes=[(height, width)], localization_threshold=1.0)[
+        0
+    ]
     x0, x1 = max(math.ceil(seen["x0"] - 0.5), 0), min(math.ceil(seen["x1"] - 0.5), width)
     y0, y1 = max(math.ceil(seen["y0"] - 0.5), 0), min(math.ceil(seen["y1"] - 0.5), height)
     assert result["boxes"][0].tolist() == [x0, y0, x1, y1]
@@ -355,8 +357,7 @@ def test_map_in_image_and_box(watched, address, size, seen):
     assert (found["x"], found["y"], found["x"] + found["width"], found["y"] + found["height"]) == (x0, y0, x1, y1)
     np.testing.assert_allclose(np.array(found["values"]).reshape(expected.shape), expected.numpy(), atol=1e-6)
     for threshold, box in zip([0.1, 0.45, 0.6, 0.9, 1.0], found["boxes"], strict=True):
-        boxes, _ = locate(expected, threshold)
-        assert box == (boxes[0] + np.array([x0, y0, x0, y0])).tolist()
+        assert box == (locate(expected, threshold).boxes[0] + np.array([x0, y0, x0, y0])).tolist()
 
 
 def test_maps_that_say_nothing(watched, address):

@@ -75,7 +75,7 @@ def wait_for_boxes(page, expected: list[dict]):
 
 
 def set_threshold(page, threshold: float):
-    page.fill("#threshold input[type=number]", str(threshold))
+    page.fill("#localization_threshold input[type=number]", str(threshold))
     page.keyboard.press("Tab")
 
 
@@ -94,7 +94,7 @@ def test_upload_and_threshold(watched, served, images, localizer, tmp_path):
     found = set()
     for threshold in (0.2, 0.6, 0.8):
         set_threshold(page, threshold)
-        expected = localizer(image, threshold=threshold)
+        expected = localizer(image, localization_threshold=threshold)
         wait_for_boxes(page, expected)
         found.add(tuple(expected[0]["box"].values()))
     assert len(found) == 3
@@ -102,11 +102,11 @@ def test_upload_and_threshold(watched, served, images, localizer, tmp_path):
     several = next(
         threshold
         for threshold in np.arange(0.05, 0.95, 0.05).round(2).tolist()
-        if len(localizer(image, threshold=threshold, multiple_boxes=True)) > 1
+        if len(localizer(image, localization_threshold=threshold, multiple_boxes=True)) > 1
     )
     page.check("#multiple input")
     set_threshold(page, several)
-    expected = localizer(image, threshold=several, multiple_boxes=True)
+    expected = localizer(image, localization_threshold=several, multiple_boxes=True)
     wait_for_boxes(page, expected)
 
     with page.expect_download() as download:
@@ -114,7 +114,7 @@ def test_upload_and_threshold(watched, served, images, localizer, tmp_path):
     download.value.save_as(tmp_path / "boxes.json")
     content = json.loads((tmp_path / "boxes.json").read_text(encoding="utf-8"))
     assert [entry["box"] for entry in content["objects"]] == [entry["box"] for entry in expected]
-    assert content["threshold"] == several
+    assert content["localization_threshold"] == several
     with page.expect_download() as download:
         page.click("#drawing a[download]")
     download.value.save_as(tmp_path / "drawing.png")
@@ -129,7 +129,9 @@ def test_upload_and_threshold(watched, served, images, localizer, tmp_path):
     with torch.no_grad():
         outputs = localizer.model(**inputs, output_spatial_maps=True)
     outputs.localization_map = outputs.spatial_maps[0]
-    result = localizer.image_processor.post_process_localization(outputs, [(300, 400)], threshold=several)[0]
+    result = localizer.image_processor.post_process_localization(
+        outputs, [(300, 400)], localization_threshold=several
+    )[0]
     box = dict(zip("abcd", result["boxes"][0].int().tolist(), strict=True))
     wait_for_boxes(page, [{**expected[0], "score": result["scores"].item(), "box": box}])
     # all of it from one forward pass
@@ -147,10 +149,10 @@ def test_threshold_slider_by_keyboard(watched, served, images, localizer):
     upload(page, images["tall.png"])
     image = PIL.Image.open(images["tall.png"])
     wait_for_boxes(page, localizer(image))
-    page.focus("#threshold input[type=range]")
+    page.focus("#localization_threshold input[type=range]")
     for _ in range(30):
         page.keyboard.press("ArrowRight")
-    wait_for_boxes(page, localizer(image, threshold=0.7))
+    wait_for_boxes(page, localizer(image, localization_threshold=0.7))
     assert len(forward_passes) == 1
     assert watched.errors == []
 

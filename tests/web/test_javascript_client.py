@@ -45,7 +45,7 @@ def answers(tmp_path_factory) -> dict:
     localizer = load_localizer(folder)
     return json.loads(finished.stdout) | {
         "expected": localizer(image, top_k=5),
-        "expected_mask": localizer(image, threshold=0.8)[0]["mask"],
+        "expected_mask": localizer(image, localization_threshold=0.8)[0]["mask"],
     }
 
 

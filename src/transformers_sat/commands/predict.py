@@ -85,7 +85,7 @@ def predict(
     localizer = load_localizer(model, device=device)
     if not 1 <= top_k <= localizer.model.config.num_labels:
         raise ValueError(f"--top_k must be between 1 and {localizer.model.config.num_labels}, got {top_k}.")
-    options = {"threshold": localization_threshold, "top_k": top_k, "multiple_boxes": multiple_boxes}
+    options = {"localization_threshold": localization_threshold, "top_k": top_k, "multiple_boxes": multiple_boxes}
     drawings = drawing_names(images)
     failed = False
     for path in images:
@@ -99,7 +99,7 @@ def predict(
             print(f"transformers-sat: {on_console(f'{path}: {one_line(error)}')}", file=sys.stderr)
             continue
         localization_map = found[0]["localization_map"]
-        found = [entry for entry in found if threshold is None or entry["score"] > threshold]
+        found = [entry for entry in found if threshold is None or entry["score"] >= threshold]
         objects = [{name: entry[name] for name in ("label", "score", "box")} for entry in found]
         print(json.dumps({"image": path, "objects": objects}), flush=True)
         if output is not None:

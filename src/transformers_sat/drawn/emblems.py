@@ -261,7 +261,7 @@ def generate_emblems(
             }
 
 
-def box_of_mask(mask: np.ndarray) -> list[float]:
+def box_of_mask(mask: np.ndarray) -> tuple[int, int, int, int]:
     """
     Smallest box around the pixels of a mask.
 
@@ -270,12 +270,12 @@ def box_of_mask(mask: np.ndarray) -> list[float]:
             Zero on the background; at least one pixel is not.
 
     Returns:
-        `list[float]`: `[x, y, width, height]` in pixels, so that the far end `x + width` is exclusive.
+        `tuple[int, int, int, int]`: `(x, y, width, height)` in pixels, so that the far end `x + width` is exclusive.
     """
     columns = np.flatnonzero(mask.any(axis=0))
     rows = np.flatnonzero(mask.any(axis=1))
     x, y = int(columns[0]), int(rows[0])
-    return [float(x), float(y), float(columns[-1] + 1 - x), float(rows[-1] + 1 - y)]
+    return x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y
 
 
 @lru_cache(maxsize=len(SPLITS))

@@ -26,6 +26,7 @@ import PIL.Image
 import PIL.ImageEnhance
 
 from ..model.images_sat import opened_image
+from .emblems import box_of_mask
 from .stamps_files import catalog_paths, read_catalog
 
 
@@ -145,7 +146,7 @@ class StampCollection:
         mask = np.zeros(canvas.size[::-1], dtype=bool)
         alpha = np.asarray(cutout)[..., 3] > ALPHA_OF_MASK
         mask[corner[1] : corner[1] + alpha.shape[0], corner[0] : corner[0] + alpha.shape[1]] = alpha
-        return StampImage(canvas, mask, box_of(mask), label, cluttered)
+        return StampImage(canvas, mask, box_of_mask(mask), label, cluttered)
 
     def _background(self, random: np.random.Generator, split: str, size: tuple[int, int]) -> PIL.Image.Image:
         paths = self.background_paths(split)
@@ -229,17 +230,6 @@ def covered_share(box: tuple[int, int, int, int], other: tuple[int, int, int, in
     width = min(box[0] + box[2], other[0] + other[2]) - max(box[0], other[0])
     height = min(box[1] + box[3], other[1] + other[3]) - max(box[1], other[1])
     return max(width, 0) * max(height, 0) / (box[2] * box[3])
-
-
-def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """The box `(x, y, width, height)` of a mask that is not empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return (
-        int(columns[0]),
-        int(rows[0]),
-        int(columns[-1] - columns[0] + 1),
-        int(rows[-1] - rows[0] + 1),
-    )
 
 
 __all__ = ["SPLITS", "VARIANTS", "StampCollection", "StampImage", "is_cluttered"]

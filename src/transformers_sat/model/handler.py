@@ -24,6 +24,7 @@ import math
 import os
 import re
 import string
+from collections.abc import Sequence
 
 import PIL.Image
 import torch
@@ -34,9 +35,10 @@ from transformers import Pipeline, PreTrainedModel, pipeline
 IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_IMAGES = 32
 BATCH_SIZE = 8
-# Each class of an answer has all masks of the image again.
+# Of an image's answer: each class has all its masks again.
 MAX_MASK_BYTES = 4_000_000
 MAX_MESSAGE = 400
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
 WHITESPACE = string.whitespace.encode()
 
 COMMON_PARAMETERS = ("task", "threshold", "top_k")
@@ -108,11 +110,11 @@ class EndpointHandler:
                   is fetched: addresses are refused.
                 - **parameters** (`dict`, *optional*), all optional:
                     - **task** (`str`): `object-detection` (default), `image-segmentation` or `image-classification`.
-                    - **threshold** (`float` in [0, 1]): results with a smaller score are left out; none by default. It is
-                      the `threshold` of the Hub's API, not the one of the `weakly-supervised-localization` pipeline.
+                    - **threshold** (`float` in [0, 1]): the least score: results with a smaller one are left out; none by
+                      default.
                     - **top_k** (`int`): most classes to return; 5 for classification and 1 otherwise by default.
-                    - **localization_threshold** (`float` in [0, 1]): cut of the localization map, the pipeline's
-                      `threshold`; the one saved with the model by default. Not for classification.
+                    - **localization_threshold** (`float` in [0, 1]): cut of the localization map; the one saved with
+                      the model by default. Not for classification.
                     - **multiple_boxes** (`bool`, defaults to `False`): whether to return every connected component,
                       instead of the largest alone. Not for classification.
                     - **mask_threshold** (`float` in [0, 1]): the name that the Hub's API has for `localization_threshold`
@@ -224,40 +226,29 @@ class EndpointHandler:
         """What one request is told of one image."""
         if not all(output[name].isfinite().all() for name in ("logits", "localization_map")):
             raise RuntimeError("The model's values for an image are not finite (NaN or infinite).")
-        task = parameters["task"]
-        logits = output["logits"][0].float()
-        top_k = min(parameters["top_k"], len(logits))
         id2label = self.localizer.model.config.id2label
-        if task == "image-classification":
-            scores, labels = SCORES[parameters["function_to_apply"]](logits).topk(top_k)
-            found = [
-                {"score": score, "label": id2label[label]} for score, label in zip(scores.tolist(), labels.tolist())
+        top_k = min(parameters["top_k"], len(output["logits"][0]))
+        if parameters["task"] == "image-classification":
+            scores, labels = SCORES[parameters["function_to_apply"]](output["logits"][0].float()).topk(top_k)
+            return [
+                {"score": score, "label": id2label[label]}
+                for score, label in zip(scores.tolist(), labels.tolist())
+                if score >= parameters["threshold"]
             ]
+        (result,) = self.localizer.image_processor.post_process_localization(
+            output,
+            target_sizes=[output["target_size"]],
+            top_k=top_k,
+            **{name: parameters[name] for name in ("threshold", "localization_threshold", "multiple_boxes")},
+        )
+        if parameters["task"] == "object-detection":
+            name, shapes = "box", [dict(zip(CORNERS, map(round, box))) for box in result["boxes"].tolist()]
         else:
-            places = self.localizer.postprocess(
-                output,
-                threshold=parameters["localization_threshold"],
-                top_k=1,
-                multiple_boxes=parameters["multiple_boxes"],
-            )
-            # every class has the same places: located, and encoded, once
-            name = "box" if task == "object-detection" else "mask"
-            drawn = [place["box"] if name == "box" else encode_mask(place["mask"]) for place in places]
-            probabilities, labels = logits.softmax(-1).topk(top_k)
-            relative = (probabilities / probabilities[0]).tolist()
-            found = [
-                {"score": place["score"] * share, "label": id2label[label], name: shape}
-                for share, label in zip(relative, labels.tolist())
-                for place, shape in zip(places, drawn)
-            ]
-        found = [entry for entry in found if entry["score"] >= parameters["threshold"]]
-        mask_bytes = sum(len(entry.get("mask", "")) for entry in found)
-        if mask_bytes > MAX_MASK_BYTES:
-            raise RequestError(
-                f"The masks of an image would take {mask_bytes} bytes, more than the {MAX_MASK_BYTES} that are sent; ask "
-                "for fewer classes (`top_k`), a larger `threshold` or no `multiple_boxes`."
-            )
-        return found
+            name, shapes = "mask", encode_masks(result["masks"])
+        return [
+            {"score": score, "label": id2label[label], name: shape}
+            for score, label, shape in zip(result["scores"].tolist(), result["labels"].tolist(), shapes)
+        ]
 
 
 SCORES = {"softmax": lambda logits: logits.softmax(-1), "sigmoid": torch.sigmoid, "none": lambda logits: logits}
@@ -323,7 +314,7 @@ def check_parameters(parameters: dict | None) -> dict:
     return {
         "task": task,
         # with "none" a score is a logit, of any size
-        "threshold": given.get("threshold", -math.inf),
+        "threshold": given.get("threshold", -math.inf if task == "image-classification" else 0.0),
         "top_k": top_k,
         "localization_threshold": given.get("localization_threshold", given.get("mask_threshold")),
         "multiple_boxes": multiple_boxes,
@@ -357,11 +348,27 @@ def decode_base64(text: str) -> bytes:
         raise RequestError(f"The image in `inputs` is not valid base64: {error}.") from error
 
 
-def encode_mask(mask: PIL.Image.Image) -> str:
-    """A mask as PNG in base64."""
-    file = io.BytesIO()
-    mask.save(file, format="PNG")
-    return base64.b64encode(file.getvalue()).decode("ascii")
+def encode_masks(masks: Sequence[torch.Tensor]) -> list[str]:
+    """
+    The masks of a result as PNG in base64, foreground 255, background 0; those that classes share are encoded once.
+
+    Raises:
+        `RequestError`: if they would take more than `MAX_MASK_BYTES`.
+    """
+    encoded = {}
+    num_bytes = 0
+    for row, place in enumerate(masks.places):
+        if place not in encoded:
+            file = io.BytesIO()
+            PIL.Image.fromarray(masks[row].numpy()).convert("L").save(file, format="PNG")
+            encoded[place] = base64.b64encode(file.getvalue()).decode("ascii")
+        num_bytes += len(encoded[place])
+    if num_bytes > MAX_MASK_BYTES:
+        raise RequestError(
+            f"The masks of an image would take {num_bytes} bytes, more than the {MAX_MASK_BYTES} that are sent; ask for "
+            "fewer classes (`top_k`), a larger `threshold` or no `multiple_boxes`."
+        )
+    return [encoded[place] for place in masks.places]
 
 
 def clean_message(text: str) -> str:

@@ -14,10 +14,12 @@
 """From a localization map to masks and boxes: pure functions, no state.
 
 The usual order is `normalize_map` at the model's grid, `resize_map` to pixels, then `locate`, which keeps what is
-strictly above a threshold and turns its connected components into masks and boxes.
+strictly above a threshold and finds its connected components: their boxes, and their masks when they are asked for.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,6 +31,9 @@ NORMALIZATION_EPSILON = 1e-5
 
 # Pixels that touch at a corner belong together.
 EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+
+# Of a map, for what needs several bytes for each pixel.
+NUM_PARTS = 16
 
 
 def normalize_map(localization_map: torch.Tensor) -> torch.Tensor:
@@ -80,109 +85,129 @@ def resize_map(localization_map: torch.Tensor, size: tuple[int, int]) -> torch.T
     return resized.reshape(*localization_map.shape[:-2], height, width)
 
 
-def connected_components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class Components:
     """
-    Labels the 8-connected components of a mask, largest first.
+    The connected components of a map's foreground, largest first. Of equally large ones, the one that a scan from left
+    to right and top to bottom meets first comes first.
 
     Args:
-        mask (`np.ndarray` of shape `(height, width)`):
-            Non-zero where there is foreground.
-
-    Returns:
-        `tuple` of the labels, an int32 array of shape `(height, width)` with 0 for the background, 1 for the largest
-        component, 2 for the next and so on, and the pixel counts of shape `(num_components,)`, so that
-        `labels == k + 1` has `counts[k]` pixels. Of equally large components, the one that a scan from left to right
-        and top to bottom meets first comes first.
-
-    Raises:
-        ValueError: If the mask does not have two dimensions.
+        labels (`np.ndarray` of shape `(height, width)`):
+            int32: 1 on the pixels of the first component, 2 on those of the second and so on, 0 elsewhere.
+        boxes (`np.ndarray` of shape `(num_components, 4)`):
+            int64: smallest box `(x0, y0, x1, y1)` around each component in pixels, far ends exclusive.
     """
-    mask = _as_mask(mask)
-    labels, num_components = ndimage.label(mask, structure=EIGHT_NEIGHBOURS)
-    counts = np.bincount(labels.ravel(), minlength=num_components + 1)[1:]
-    # `ndimage.label` numbers in scan order, and a stable sort keeps that order among equals.
-    largest_first = np.argsort(-counts, kind="stable")
-    rank = np.zeros(num_components + 1, dtype=np.int32)
-    rank[largest_first + 1] = np.arange(1, num_components + 1)
-    return rank[labels], counts[largest_first]
+
+    labels: np.ndarray
+    boxes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def mask(self, index: int) -> np.ndarray:
+        """A component's pixels: boolean, of shape `(height, width)`. It is made at each call, and kept by nobody."""
+        box, inside = self._in_box(index)
+        # zeros take no memory before they are written, and there is nothing to write outside the box
+        mask = np.zeros(self.labels.shape, dtype=bool)
+        mask[box] = inside
+        return mask
+
+    def peak(self, index: int, normalized_map: np.ndarray) -> np.float32:
+        """The largest value of a map `(height, width)`, with values from 0, on a component's pixels."""
+        box, inside = self._in_box(index)
+        return normalized_map[box].max(where=inside, initial=0.0)
+
+    def _in_box(self, index: int) -> tuple[tuple[slice, slice], np.ndarray]:
+        """A component's box as rows and columns, and which of its pixels are the component's."""
+        index = range(len(self))[index]
+        x0, y0, x1, y1 = self.boxes[index].tolist()
+        box = slice(y0, y1), slice(x0, x1)
+        return box, self.labels[box] == index + 1
 
 
-def largest_component(mask: np.ndarray) -> np.ndarray:
+class Masks(Sequence):
     """
-    Keeps the largest 8-connected component of a mask.
+    Masks of components, each made when it is asked for.
+
+    `masks[row]` is a `torch.BoolTensor` of shape `(height, width)`, and a slice such as `masks[:]` one of shape
+    `(num_rows, height, width)`.
 
     Args:
-        mask (`np.ndarray` of shape `(height, width)`):
-            Non-zero where there is foreground.
-
-    Returns:
-        `np.ndarray` of shape `(height, width)`, boolean: the component with the most pixels, on a tie the one that a
-        row by row scan meets first. All `False` if the mask is empty.
+        components ([`Components`]): those of one map.
+        places (`list[int]`): the component of each row; several classes can be at the same.
     """
-    labels, _ = connected_components(mask)
-    return labels == 1
 
+    def __init__(self, components: Components, places: list[int]):
+        self.components = components
+        self.places = places
 
-def mask_to_box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """
-    Gives the smallest box around the foreground of a mask.
+    def __len__(self) -> int:
+        return len(self.places)
 
-    Args:
-        mask (`np.ndarray` of shape `(height, width)`):
-            Non-zero where there is foreground.
-
-    Returns:
-        `tuple[int, int, int, int]`: `(x0, y0, x1, y1)` in pixels of the mask, the far ends exclusive.
-
-    Raises:
-        ValueError: If the mask does not have two dimensions, or has no foreground: an empty mask has no box.
-    """
-    mask = _as_mask(mask)
-    columns = np.flatnonzero(mask.any(axis=0))
-    rows = np.flatnonzero(mask.any(axis=1))
-    if len(rows) == 0:
-        raise ValueError("`mask` has no foreground, so it has no box. Use `locate` for the whole-image fallback.")
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    def __getitem__(self, row: int | slice) -> torch.Tensor:
+        places = self.places[row]
+        if not isinstance(row, slice):
+            return torch.from_numpy(self.components.mask(places))
+        masks = np.zeros((len(places), *self.components.labels.shape), dtype=bool)
+        for mask, place in zip(masks, places):
+            mask[:] = self.components.mask(place)
+        return torch.from_numpy(masks)
 
 
 def locate(
-    normalized_map: torch.Tensor | np.ndarray, threshold: float, multiple: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+    normalized_map: torch.Tensor | np.ndarray,
+    localization_threshold: float,
+    multiple: bool = False,
+    fallback_box: tuple[int, int, int, int] | None = None,
+) -> Components:
     """
     Cuts one normalized map, already in pixels, at a threshold.
 
-    Foreground is strictly greater than the threshold, both taken as float32.
+    Foreground is strictly greater than the threshold, both taken as float32. Pixels that touch at a corner belong
+    together. The pixels are labelled once, however many components there are, in 5 bytes each beside the map.
 
     Args:
         normalized_map (`torch.Tensor` or `np.ndarray` of shape `(height, width)`):
             Map with values from 0 to 1: the result of `normalize_map`, then `resize_map`.
-        threshold (`float`):
+        localization_threshold (`float`):
             From 0 to 1.
         multiple (`bool`, *optional*, defaults to `False`):
             Whether to return every connected component, largest first, instead of the largest only.
+        fallback_box (`tuple[int, int, int, int]`, *optional*):
+            The answer where nothing is above the threshold, as in a constant map; the whole map by default.
 
     Returns:
-        `tuple` of the boxes, an int64 array of shape `(num_boxes, 4)` with `(x0, y0, x1, y1)`, far ends exclusive, and
-        the masks of their components, a boolean array of shape `(num_boxes, height, width)`. There is always at least
-        one: where nothing is above the threshold, as in a constant map, the answer is the whole image, box and mask.
+        [`Components`], of which there is always at least one.
 
     Raises:
         ValueError: If the map does not have two dimensions or has no pixel, or if the threshold is not in [0, 1].
     """
-    if not 0.0 <= threshold <= 1.0:
-        raise ValueError(f"`threshold` must be from 0 to 1, got {threshold}.")
+    if not 0.0 <= localization_threshold <= 1.0:
+        raise ValueError(f"`localization_threshold` must be between 0 and 1, got {localization_threshold}.")
     if isinstance(normalized_map, torch.Tensor):
         normalized_map = normalized_map.detach().float().cpu().numpy()
     normalized_map = np.asarray(normalized_map, dtype=np.float32)
     if normalized_map.ndim != 2 or normalized_map.size == 0:
         raise ValueError(f"`normalized_map` must be a non-empty (height, width) map, got {normalized_map.shape}.")
-    labels, counts = connected_components(normalized_map > np.float32(threshold))
-    if len(counts) == 0:
-        labels, counts = np.ones_like(labels), np.array([labels.size])
-    num_boxes = len(counts) if multiple else 1
-    masks = labels == np.arange(1, num_boxes + 1)[:, None, None]
-    boxes = np.array([mask_to_box(mask) for mask in masks], dtype=np.int64)
-    return boxes, masks
+    labels, num_components = ndimage.label(
+        normalized_map > np.float32(localization_threshold), structure=EIGHT_NEIGHBOURS
+    )
+    if num_components == 0:
+        height, width = labels.shape
+        x0, y0, x1, y1 = fallback_box or (0, 0, width, height)
+        labels[y0:y1, x0:x1] = 1
+        return Components(labels, np.array([(x0, y0, x1, y1)], dtype=np.int64))
+    # in parts, as `bincount` and the look-up make copies of what they are given
+    parts = np.array_split(labels.reshape(-1), NUM_PARTS)
+    counts = sum(np.bincount(part, minlength=num_components + 1) for part in parts)[1:]
+    # `ndimage.label` numbers in scan order, and a stable sort keeps that order among equals
+    kept = np.argsort(-counts, kind="stable")[: None if multiple else 1]
+    rank = np.zeros(num_components + 1, dtype=labels.dtype)
+    rank[kept + 1] = np.arange(1, len(kept) + 1)
+    for part in parts:
+        part[:] = rank[part]
+    boxes = [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in ndimage.find_objects(labels)]
+    return Components(labels, np.array(boxes, dtype=np.int64))
 
 
 def map_in_image(
@@ -272,19 +297,4 @@ def _check_grid(localization_map: torch.Tensor):
         raise ValueError(f"`localization_map` has an empty grid: its shape is {tuple(localization_map.shape)}.")
 
 
-def _as_mask(mask: np.ndarray) -> np.ndarray:
-    mask = np.asarray(mask)
-    if mask.ndim != 2:
-        raise ValueError(f"`mask` must have the shape (height, width), got {mask.shape}.")
-    return mask.astype(bool, copy=False)
-
-
-__all__ = [
-    "connected_components",
-    "largest_component",
-    "locate",
-    "map_in_image",
-    "mask_to_box",
-    "normalize_map",
-    "resize_map",
-]
+__all__ = ["Components", "Masks", "locate", "map_in_image", "normalize_map", "resize_map"]

@@ -131,17 +131,7 @@ class SATEmbeddings(ViTEmbeddings):
         patch_height, patch_width = self.patch_embeddings.patch_size
         old_grid = (self.image_size[0] // patch_height, self.image_size[1] // patch_width)
         new_grid = (height // patch_height, width // patch_width)
-        # always interpolate when tracing, so that the exported model takes other sizes than the traced one
-        if not torch.jit.is_tracing() and new_grid == old_grid:
-            return self.position_embeddings
-
-        dim = embeddings.shape[-1]
-        patch_positions = self.position_embeddings[:, 1:].reshape(1, *old_grid, dim).permute(0, 3, 1, 2)
-        patch_positions = nn.functional.interpolate(
-            patch_positions.float(), size=new_grid, mode="bicubic", align_corners=False
-        ).to(patch_positions.dtype)
-        patch_positions = patch_positions.flatten(2).transpose(1, 2)
-        return torch.cat((self.position_embeddings[:, :1], patch_positions), dim=1)
+        return resize_position_embeddings(self.position_embeddings, old_grid, new_grid)
 
     def forward(self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool | None = None) -> torch.Tensor:
         height, width = pixel_values.shape[-2:]
@@ -154,6 +144,39 @@ class SATEmbeddings(ViTEmbeddings):
         embeddings = super().forward(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
         spatial_token = self.dropout(self.spatial_token + self.spatial_position_embedding)
         return torch.cat((embeddings, spatial_token.expand(embeddings.shape[0], -1, -1)), dim=1)
+
+
+def resize_position_embeddings(
+    position_embeddings: torch.Tensor, source_grid: tuple[int, int], grid: tuple[int, int]
+) -> torch.Tensor:
+    """
+    Position embeddings for another grid of patches (bicubic); the first one, of the cls token, is kept.
+
+    Args:
+        position_embeddings (`torch.Tensor` of shape `(1, 1 + source height * source width, hidden_size)`): the source's.
+        source_grid (`tuple[int, int]`): height and width of their grid.
+        grid (`tuple[int, int]`): height and width of the grid to resize to.
+
+    Returns:
+        `torch.Tensor` of shape `(1, 1 + height * width, hidden_size)`
+
+    Raises:
+        `ValueError`: if there are not as many position embeddings as the source's grid has patches.
+    """
+    # always interpolate when tracing, so that the exported model takes other sizes than the traced one
+    if not torch.jit.is_tracing():
+        if position_embeddings.shape[1] != 1 + math.prod(source_grid):
+            raise ValueError(
+                "`position_embeddings` must be those of a cls token and a grid of "
+                f"{source_grid[0]}x{source_grid[1]} patches, got {position_embeddings.shape[1]}."
+            )
+        if tuple(grid) == tuple(source_grid):
+            return position_embeddings
+    dim = position_embeddings.shape[-1]
+    patches = position_embeddings[:, 1:].reshape(1, *source_grid, dim).permute(0, 3, 1, 2)
+    patches = nn.functional.interpolate(patches.float(), size=grid, mode="bicubic", align_corners=False)
+    patches = patches.to(position_embeddings.dtype).flatten(2).transpose(1, 2)
+    return torch.cat((position_embeddings[:, :1], patches), dim=1)
 
 
 def eager_attention_forward(
@@ -682,4 +705,5 @@ __all__ = [
     "SATModel",
     "SATModelOutput",
     "SATPreTrainedModel",
+    "resize_position_embeddings",
 ]

@@ -18,6 +18,7 @@ import PIL.Image
 from transformers import Pipeline
 
 from .images_sat import upright
+from .localization_sat import Components
 
 
 class WeaklySupervisedLocalizationPipeline(Pipeline):
@@ -47,7 +48,9 @@ class WeaklySupervisedLocalizationPipeline(Pipeline):
         Args:
             inputs (`str`, `PIL.Image`, or a list, generator or dataset of them):
                 Path, URL or image.
-            threshold (`float`, *optional*):
+            threshold (`float`, *optional*, defaults to 0.0):
+                The least score, in [0, 1]: results with a smaller one are left out.
+            localization_threshold (`float`, *optional*):
                 Cut of the normalized map, in [0, 1]; the one saved with the model by default.
             top_k (`int`, *optional*, defaults to 1):
                 Number of most probable classes to return.
@@ -60,13 +63,18 @@ class WeaklySupervisedLocalizationPipeline(Pipeline):
             - **label** (`str`): name of the class.
             - **score** (`float`): its probability (see `SATImageProcessor.post_process_localization`).
             - **box** (`dict[str, int]`): `xmin`, `ymin`, `xmax`, `ymax` in pixels, far ends exclusive.
-            - **mask** (`PIL.Image`): foreground 255, background 0, of the image's size.
+            - **mask** (`PIL.Image`): foreground 255, background 0, of the image's size; classes share that of a component.
             - **localization_map** (`np.ndarray` of shape `(height, width)`): normalized map, in [0, 1].
         """
         return super().__call__(inputs, **kwargs)
 
-    def _sanitize_parameters(self, threshold=None, top_k=None, multiple_boxes=None):
-        given = {"threshold": threshold, "top_k": top_k, "multiple_boxes": multiple_boxes}
+    def _sanitize_parameters(self, threshold=None, localization_threshold=None, top_k=None, multiple_boxes=None):
+        given = {
+            "threshold": threshold,
+            "localization_threshold": localization_threshold,
+            "top_k": top_k,
+            "multiple_boxes": multiple_boxes,
+        }
         return {}, {}, {name: value for name, value in given.items() if value is not None}
 
     def preprocess(self, image):
@@ -86,16 +94,29 @@ class WeaklySupervisedLocalizationPipeline(Pipeline):
             model_outputs, target_sizes=[model_outputs["target_size"]], **parameters
         )[0]
         localization_map = result["localization_map"].numpy()
+        places = result["masks"].places
+        masks = {place: mask_image(result["masks"].components, place) for place in dict.fromkeys(places)}
         return [
             {
-                "label": self.model.config.id2label[label.item()],
-                "score": score.item(),
-                "box": dict(zip(("xmin", "ymin", "xmax", "ymax"), (round(side) for side in box.tolist()))),
-                "mask": PIL.Image.fromarray(mask.numpy().astype(np.uint8) * 255),
+                "label": self.model.config.id2label[label],
+                "score": score,
+                "box": dict(zip(("xmin", "ymin", "xmax", "ymax"), map(round, box))),
+                "mask": masks[place],
                 "localization_map": localization_map,
             }
-            for score, label, box, mask in zip(result["scores"], result["labels"], result["boxes"], result["masks"])
+            for score, label, box, place in zip(
+                result["scores"].tolist(), result["labels"].tolist(), result["boxes"].tolist(), places
+            )
         ]
+
+
+def mask_image(components: Components, index: int) -> PIL.Image.Image:
+    """The mask of a component as an image: foreground 255, background 0."""
+    x0, y0, x1, y1 = components.boxes[index]
+    pixels = components.mask(index).view(np.uint8)
+    # in place and inside the box: the rest of the pixels never takes memory
+    pixels[y0:y1, x0:x1] *= 255
+    return PIL.Image.fromarray(pixels)
 
 
 __all__ = ["WeaklySupervisedLocalizationPipeline"]

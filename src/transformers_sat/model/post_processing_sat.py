@@ -16,7 +16,8 @@
 import enum
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from numbers import Integral, Real
 from typing import BinaryIO
 
 import numpy as np
@@ -29,11 +30,14 @@ from transformers.utils import ModelOutput, logging
 
 from .configuration_sat import MAX_INPUT_SIDE
 from .images_sat import IMAGE_FORMATS, MAX_IMAGE_PIXELS, ImageTooLargeError, fetch_file, read_image
-from .localization_sat import locate, map_in_image, normalize_map
+from .localization_sat import Components, Masks, locate, map_in_image, normalize_map
 
 
 logger = logging.get_logger(__name__)
 
+
+# Of a PIL image, when its mode is converted.
+PIXELS_AT_ONCE = 2**20
 
 # Far above any mean, deviation or factor for pixels.
 MAX_VALUE = 1e6
@@ -133,9 +137,23 @@ class SATPostProcessingMixin:
         """
         return read_image(file, name, max_pixels, IMAGE_FORMATS if formats is None else formats)
 
+    def preprocess(self, images, *args, **kwargs):
+        """As the back end does it; what is for the model's output is refused instead of passed over."""
+        if "localization_threshold" in kwargs:
+            raise ValueError(
+                "`localization_threshold` changes nothing about the model's input: give it to `post_process_localization`, "
+                "or to the image processor when it is made."
+            )
+        return super().preprocess(images, *args, **kwargs)
+
     def process_image(self, image, **kwargs):
         """As the back end does it, after bringing images of 16 bits to the 8 bits that `rescale_factor` is for."""
-        return super().process_image(_to_eight_bits(image), **kwargs)
+        strips = []
+        for strip in _strips(image):
+            strips.append(super().process_image(_to_eight_bits(strip), **kwargs))
+        if len(strips) == 1:
+            return strips[0]
+        return torch.cat(strips, dim=1) if self.backend == "torchvision" else np.concatenate(strips, axis=1)
 
     def resize(self, image, size, **kwargs):
         """As the back end does it, unless a strip would fill the memory once its shorter side is as long as wanted."""
@@ -153,10 +171,12 @@ class SATPostProcessingMixin:
         self,
         outputs: ModelOutput,
         target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None = None,
-        threshold: float | None = None,
+        *,
+        threshold: float = 0.0,
+        localization_threshold: float | None = None,
         top_k: int = 1,
         multiple_boxes: bool = False,
-    ) -> list[dict[str, torch.Tensor]]:
+    ) -> list[dict]:
         """
         Turns the output of [`SATForWeaklySupervisedLocalization`] into classes, boxes and masks in original pixels.
 
@@ -165,7 +185,9 @@ class SATPostProcessingMixin:
                 Output of the model for images that this processor prepared with its own settings.
             target_sizes (`torch.Tensor` of shape `(batch_size, 2)` or list of `tuple[int, int]`, *optional*):
                 Height and width of each original image. The size that the model was given by default.
-            threshold (`float`, *optional*):
+            threshold (`float`, *optional*, defaults to 0.0):
+                The least score, in [0, 1]: rows with a smaller one are left out.
+            localization_threshold (`float`, *optional*):
                 Cut of the normalized map, in [0, 1]; `self.localization_threshold` by default.
             top_k (`int`, *optional*, defaults to 1):
                 Number of most probable classes to return. The map is the same for all, so each gets the same boxes.
@@ -180,34 +202,40 @@ class SATPostProcessingMixin:
               component's largest value in the normalized map.
             - **labels** (`torch.LongTensor` of shape `(n,)`): classes.
             - **boxes** (`torch.FloatTensor` of shape `(n, 4)`): corners `(x0, y0, x1, y1)` in pixels, far ends exclusive.
-            - **masks** (`torch.BoolTensor` of shape `(n, height, width)`): foreground.
+            - **masks** ([`Masks`], a sequence of length `n`): foreground; `masks[0]` is a `torch.BoolTensor` of shape
+              `(height, width)`, made when it is asked for, and `masks[:]` all of them as one of shape `(n, height, width)`.
             - **localization_map** (`torch.FloatTensor` of shape `(height, width)`): normalized map, in [0, 1]; 0 where
               the model did not see the image.
 
         Raises:
-            `ValueError`: if `outputs` are of another model, `target_sizes` are not one per image, `threshold` is not in
-                [0, 1] or `top_k` not in [1, number of classes].
+            `ValueError`: if `outputs` are of another model, `target_sizes` are not one (height, width) per image,
+                `threshold` or `localization_threshold` is not a number in [0, 1], `top_k` no whole number in [1, number
+                of classes] or `multiple_boxes` neither true nor false.
         """
-        threshold = self.localization_threshold if threshold is None else threshold
-        if not 0.0 <= threshold <= 1.0:
-            raise ValueError(f"`threshold` must be between 0 and 1, got {threshold}.")
+        _check_share("threshold", threshold)
+        if not isinstance(multiple_boxes, bool):
+            raise ValueError(f"`multiple_boxes` must be true or false, got {_short(multiple_boxes)}.")
         probabilities, maps, images = self._check_outputs(outputs, target_sizes)
-        if not 1 <= top_k <= probabilities.shape[1]:
-            raise ValueError(f"`top_k` must be between 1 and {probabilities.shape[1]}, got {top_k}.")
+        num_labels = probabilities.shape[1]
+        if isinstance(top_k, bool) or not isinstance(top_k, Integral) or not 1 <= top_k <= num_labels:
+            raise ValueError(f"`top_k` must be a whole number between 1 and {num_labels}, got {_short(top_k)}.")
 
-        top_scores, top_labels = probabilities.topk(top_k, dim=1)
+        top_probabilities, top_labels = probabilities.topk(top_k, dim=1)
         results = []
-        for localization_map, image, scores, labels in zip(maps, images, top_scores, top_labels):
-            in_pixels, boxes, masks = self._locate(localization_map, *image, threshold, multiple_boxes)
-            peaks = torch.ones(len(boxes))
+        for localization_map, image, probability, labels in zip(maps, images, top_probabilities, top_labels):
+            in_pixels, components = self._locate(localization_map, *image, localization_threshold, multiple_boxes)
+            peaks = torch.ones(len(components))
             if multiple_boxes:
-                peaks = torch.stack([in_pixels[mask].max() for mask in masks])
+                peaks = torch.tensor([components.peak(index, in_pixels.numpy()) for index in range(len(components))])
+            scores = probability[:, None] * peaks
+            # a score that is not a number is no small one: it is seen, not left out
+            classes, places = (~(scores < threshold)).nonzero(as_tuple=True)
             results.append(
                 {
-                    "scores": (scores[:, None] * peaks).flatten(),
-                    "labels": labels.repeat_interleave(len(boxes)),
-                    "boxes": boxes.repeat(top_k, 1),
-                    "masks": masks.repeat(top_k, 1, 1),
+                    "scores": scores[classes, places],
+                    "labels": labels[classes],
+                    "boxes": torch.from_numpy(components.boxes).float()[places],
+                    "masks": Masks(components, places.tolist()),
                     "localization_map": in_pixels,
                 }
             )
@@ -218,6 +246,8 @@ class SATPostProcessingMixin:
         outputs: ModelOutput,
         threshold: float = 0.5,
         target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None = None,
+        *,
+        localization_threshold: float | None = None,
         multiple_boxes: bool = False,
     ) -> list[dict[str, torch.Tensor]]:
         """
@@ -226,19 +256,27 @@ class SATPostProcessingMixin:
         Args:
             outputs ([`SATForWeaklySupervisedLocalizationOutput`]): output of the model.
             threshold (`float`, *optional*, defaults to 0.5):
-                Detections with a smaller score are left out. (The map is cut at `self.localization_threshold`.)
+                The least score, in [0, 1]: detections with a smaller one are left out.
             target_sizes (`torch.Tensor` or list of `tuple[int, int]`, *optional*):
                 Height and width of each original image. The size that the model was given by default.
+            localization_threshold (`float`, *optional*):
+                Cut of the normalized map, in [0, 1]; `self.localization_threshold` by default.
             multiple_boxes (`bool`, *optional*, defaults to `False`): see `post_process_localization`.
 
         Returns:
             `list[dict]`: per image `scores`, `labels` and `boxes` as in `post_process_localization`.
+
+        Raises:
+            `ValueError`: as `post_process_localization`.
         """
-        detections = []
-        for result in self.post_process_localization(outputs, target_sizes, multiple_boxes=multiple_boxes):
-            kept = result["scores"] >= threshold
-            detections.append({name: result[name][kept] for name in ("scores", "labels", "boxes")})
-        return detections
+        results = self.post_process_localization(
+            outputs,
+            target_sizes,
+            threshold=threshold,
+            localization_threshold=localization_threshold,
+            multiple_boxes=multiple_boxes,
+        )
+        return [{name: result[name] for name in ("scores", "labels", "boxes")} for result in results]
 
     def post_process_instance_segmentation(
         self,
@@ -247,6 +285,8 @@ class SATPostProcessingMixin:
         mask_threshold: float | None = None,
         overlap_mask_area_threshold: float | None = None,
         target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None = None,
+        *,
+        localization_threshold: float | None = None,
         multiple_boxes: bool = False,
     ) -> list[dict]:
         """
@@ -254,31 +294,47 @@ class SATPostProcessingMixin:
 
         Args:
             outputs ([`SATForWeaklySupervisedLocalizationOutput`]): output of the model.
-            threshold (`float`, *optional*, defaults to 0.5): segments with a smaller score are left out.
+            threshold (`float`, *optional*, defaults to 0.5):
+                The least score, in [0, 1]: segments with a smaller one are left out.
             mask_threshold (`float`, *optional*):
-                Not used: the map is cut at `self.localization_threshold`. The pipeline passes it.
+                Not used: the map is cut at `localization_threshold`. The pipeline passes it, whatever the model.
             overlap_mask_area_threshold (`float`, *optional*):
                 Not used: the masks of an image do not overlap. The pipeline passes it.
             target_sizes (`torch.Tensor` or list of `tuple[int, int]`, *optional*):
                 Height and width of each original image. The size that the model was given by default.
+            localization_threshold (`float`, *optional*):
+                Cut of the normalized map, in [0, 1]; `self.localization_threshold` by default.
             multiple_boxes (`bool`, *optional*, defaults to `False`): see `post_process_localization`.
 
         Returns:
             `list[dict]`: per image `segmentation`, a tensor of shape `(height, width)` with the id of each pixel's
             segment or -1, and `segments_info`, a list of `{"id", "label_id", "was_fused", "score"}`.
+
+        Raises:
+            `ValueError`: as `post_process_localization`.
         """
+        unused = {"mask_threshold": mask_threshold, "overlap_mask_area_threshold": overlap_mask_area_threshold}
+        for name, value in unused.items():
+            if value is not None:
+                _check_share(name, value)
+        results = self.post_process_localization(
+            outputs,
+            target_sizes,
+            threshold=threshold,
+            localization_threshold=localization_threshold,
+            multiple_boxes=multiple_boxes,
+        )
         segmentations = []
-        for result in self.post_process_localization(outputs, target_sizes, multiple_boxes=multiple_boxes):
-            segmentation = torch.full(result["localization_map"].shape, -1, dtype=torch.int32)
-            segments_info = []
-            for mask, label, score in zip(result["masks"], result["labels"], result["scores"]):
-                if score < threshold:
-                    continue
-                segment = len(segments_info)
-                segmentation[mask] = segment
-                segments_info.append(
-                    {"id": segment, "label_id": label.item(), "was_fused": False, "score": round(score.item(), 6)}
-                )
+        for result in results:
+            components, places = result["masks"].components, result["masks"].places
+            # the segment of each component's label; those left out are -1, as the background is
+            segment_of = np.full(len(components) + 1, -1, dtype=np.int32)
+            segment_of[[place + 1 for place in places]] = range(len(places))
+            segments_info = [
+                {"id": segment, "label_id": label, "was_fused": False, "score": round(score, 6)}
+                for segment, (label, score) in enumerate(zip(result["labels"].tolist(), result["scores"].tolist()))
+            ]
+            segmentation = torch.from_numpy(segment_of[components.labels])
             segmentations.append({"segmentation": segmentation, "segments_info": segments_info})
         return segmentations
 
@@ -286,8 +342,10 @@ class SATPostProcessingMixin:
         self,
         outputs: ModelOutput,
         target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None = None,
+        *,
         return_segmentation_scores: bool = False,
         background_id: int | None = None,
+        localization_threshold: float | None = None,
     ) -> list[torch.Tensor] | list[SemanticSegmentationPostProcessorOutput]:
         """
         The class of each pixel. SAT has no background class, and the stock pipeline knows none: by default every pixel
@@ -301,21 +359,26 @@ class SATPostProcessingMixin:
                 Whether to return the scores of all classes too.
             background_id (`int`, *optional*):
                 Label for pixels that are not foreground, such as 255 or -1.
+            localization_threshold (`float`, *optional*):
+                Cut of the normalized map, in [0, 1]; `self.localization_threshold` by default.
 
         Returns:
             `list[torch.LongTensor]` of shape `(height, width)`, or with `return_segmentation_scores` a list of
             [`~transformers.image_processing_outputs.SemanticSegmentationPostProcessorOutput`], whose
             `segmentation_scores` of shape `(num_labels, height, width)` are probability times normalized map.
+
+        Raises:
+            `ValueError`: as `post_process_localization`.
         """
         # no image to lay the map on: its own grid
         grid = tuple(outputs["localization_map"].shape[1:]) if target_sizes is None else None
         probabilities, maps, images = self._check_outputs(outputs, target_sizes, default_size=grid)
         results = []
-        for localization_map, (size, seen), scores in zip(maps, images, probabilities):
-            in_pixels, _, masks = self._locate(localization_map, size, seen, self.localization_threshold)
-            segmentation = torch.full(size, scores.argmax().item())
+        for localization_map, image, scores in zip(maps, images, probabilities):
+            in_pixels, components = self._locate(localization_map, *image, localization_threshold)
+            segmentation = torch.full(in_pixels.shape, scores.argmax().item())
             if background_id is not None:
-                segmentation[~masks[0]] = background_id
+                segmentation[torch.from_numpy(components.labels == 0)] = background_id
             if return_segmentation_scores:
                 segmentation = SemanticSegmentationPostProcessorOutput(
                     {"segmentation": segmentation, "segmentation_scores": scores[:, None, None] * in_pixels}
@@ -362,12 +425,7 @@ class SATPostProcessingMixin:
             height, width = default_size or self.model_input_size()
             images = [((height, width), (0.0, 0.0, float(width), float(height)))] * len(maps)
         else:
-            sizes = [(int(height), int(width)) for height, width in target_sizes]
-            images = [(size, self._seen_part(size)) for size in sizes]
-        if len(images) != len(maps):
-            raise ValueError(
-                f"`target_sizes` must hold one (height, width) per image: {len(maps)} expected, got {len(images)}."
-            )
+            images = [(size, self._seen_part(size)) for size in _sizes(target_sizes, len(maps))]
         return logits.detach().cpu().float().softmax(-1), maps.detach().cpu().float(), images
 
     def _locate(
@@ -375,20 +433,20 @@ class SATPostProcessingMixin:
         localization_map: torch.Tensor,
         size: tuple[int, int],
         seen: tuple[float, float, float, float],
-        threshold: float,
+        localization_threshold: float | None,
         multiple: bool = False,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Normalized map `(height, width)`, boxes `(n, 4)` and masks `(n, height, width)` of one image."""
+    ) -> tuple[torch.Tensor, Components]:
+        """Normalized map `(height, width)` and components of one image."""
+        if localization_threshold is None:
+            localization_threshold = self.localization_threshold
+        _check_share("localization_threshold", localization_threshold)
         if not localization_map.isfinite().all():
             logger.warning("A localization map has NaN or infinite values; the whole image is returned for it.")
-        seen_map, (x0, y0, x1, y1) = map_in_image(normalize_map(localization_map), size, seen)
-        seen_boxes, seen_masks = locate(seen_map, threshold, multiple=multiple)
-        in_pixels = torch.zeros(size)
-        in_pixels[y0:y1, x0:x1] = seen_map
-        masks = torch.zeros(len(seen_masks), *size, dtype=torch.bool)
-        masks[:, y0:y1, x0:x1] = torch.from_numpy(seen_masks)
-        boxes = torch.from_numpy(seen_boxes).float() + torch.tensor([x0, y0, x0, y0])
-        return in_pixels, boxes, masks
+        in_pixels, (x0, y0, x1, y1) = map_in_image(normalize_map(localization_map), size, seen)
+        if in_pixels.shape != size:
+            seen_map, in_pixels = in_pixels, torch.zeros(size)
+            in_pixels[y0:y1, x0:x1] = seen_map
+        return in_pixels, locate(in_pixels, localization_threshold, multiple, fallback_box=(x0, y0, x1, y1))
 
     def _seen_part(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
         """The part `(x0, y0, x1, y1)` of an image of `size` that reaches the model, in the image's pixels."""
@@ -434,8 +492,60 @@ def _check_size(name: str, size: int | dict[str, int] | Sequence[int] | SizeDict
         )
 
 
+def _sizes(target_sizes: torch.Tensor | Sequence[tuple[int, int]], num_images: int) -> list[tuple[int, int]]:
+    try:
+        sizes = [(int(height), int(width)) for height, width in target_sizes]
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "`target_sizes` must hold one (height, width) per image, such as [(480, 640)], got "
+            f"{_short(target_sizes)}. Thresholds are given by name."
+        ) from error
+    if len(sizes) != num_images:
+        raise ValueError(
+            f"`target_sizes` must hold one (height, width) per image: {num_images} expected, got {len(sizes)}."
+        )
+    for size in sizes:
+        if min(size) < 1:
+            raise ValueError(
+                f"`target_sizes` must hold a height and a width of at least 1 pixel, got the size {size}."
+            )
+    return sizes
+
+
+# What the thresholds are, for those who gave one in the place of another argument.
+MEANINGS = {
+    "threshold": "the least score; the map is cut at `localization_threshold`, and sizes of images are `target_sizes`",
+    "localization_threshold": "the cut of the normalized map",
+    "mask_threshold": "which SAT does not use; sizes of images are `target_sizes`",
+    "overlap_mask_area_threshold": "which SAT does not use; sizes of images are `target_sizes`",
+}
+
+
+def _check_share(name: str, value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= value <= 1.0:
+        raise ValueError(f"`{name}` must be a number between 0 and 1, got {_short(value)} ({MEANINGS[name]}).")
+
+
+def _short(value) -> str:
+    """What was given, for an error; it can be long."""
+    return f"{value!r:.80}"
+
+
 def _is_number(value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _strips(image) -> Iterator:
+    """
+    A PIL image in strips of rows, other images whole: what the conversion of a strip takes (up to 20 bytes a pixel, with
+    transparency or 16 bits) is small.
+    """
+    if not isinstance(image, PIL.Image.Image):
+        yield image
+        return
+    num_rows = max(PIXELS_AT_ONCE // image.width, 1)
+    for top in range(0, image.height, num_rows):
+        yield image.crop((0, top, image.width, min(top + num_rows, image.height)))
 
 
 def _to_eight_bits(image):
