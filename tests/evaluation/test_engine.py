@@ -30,8 +30,9 @@ from small_evaluation import (
 from square_images import CLASS_NAMES, square_split
 
 from transformers_sat.evaluation import evaluate_localization
-from transformers_sat.evaluation.images import class_numbers_of, read_mask, ten_crops
+from transformers_sat.evaluation.images import class_numbers_of, ten_crops
 from transformers_sat.metrics import BoxAccuracy, PixelAveragePrecision
+from transformers_sat.model.images_sat import read_mask
 
 
 SIZE = 32

@@ -19,9 +19,10 @@ import torch
 from transformers import BaseImageProcessor, PreTrainedConfig
 from transformers.utils import logging
 
-from ..data.dataset import LocalizationDataset, collate_localization, decode_image, read_mask
+from ..data.dataset import LocalizationDataset, collate_localization, decode_image
 from ..data.loading import MASK_COLUMNS, has_masks
 from ..metrics import Protocol, get_protocol
+from ..model.images_sat import read_mask
 
 
 logger = logging.get_logger(__name__)
@@ -176,6 +177,5 @@ __all__ = [
     "EvaluationImages",
     "class_numbers_of",
     "collate_images",
-    "read_mask",
     "ten_crops",
 ]

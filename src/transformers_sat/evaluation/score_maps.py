@@ -29,8 +29,7 @@ from tqdm.auto import tqdm
 
 from ..fields import as_number, shown
 from ..metrics import BoxAccuracy, PixelAveragePrecision, Protocol, get_protocol
-from ..model.images_sat import read_image
-from .images import read_mask
+from ..model.images_sat import read_image, read_mask
 from .processes import gather_lists, process_count, share_of_process
 
 
