@@ -20,7 +20,6 @@ import re
 import torch
 from transformers import DeiTModel, Dinov2Config, Dinov2Model, PreTrainedConfig, ViTModel
 
-from .metrics import get_protocol
 from .model.configuration_sat import SATConfig
 from .model.image_processing_sat import SATImageProcessor
 from .model.modeling_sat import SATForWeaklySupervisedLocalization, resize_position_embeddings
@@ -34,6 +33,10 @@ from .safe_loading import (
     read_config,
     refusing,
 )
+
+
+# The authors' evaluation cuts the middle 224 x 224 out of 256 x 256.
+AUTHORS_RESIZE = 256 / 224
 
 
 def convert_original_state_dict(
@@ -130,7 +133,11 @@ def load_original_checkpoint(
         raise ValueError(f"`best_thr` in {path} must be a threshold between 0 and 1, got {threshold!r}.")
     with refusing(os.fspath(path)):
         model = convert_original_state_dict(checkpoint.get("model", checkpoint), num_attention_heads)
-    processor = SATImageProcessor(**get_protocol("sat").processor_settings(model.config.image_size))
+    side = model.config.image_size
+    resized = round(side * AUTHORS_RESIZE)
+    processor = SATImageProcessor(
+        size={"height": resized, "width": resized}, do_center_crop=True, crop_size={"height": side, "width": side}
+    )
     if threshold > 0:
         processor.localization_threshold = float(threshold)
     return model, processor

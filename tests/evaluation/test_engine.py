@@ -29,7 +29,6 @@ from small_evaluation import (
 )
 from square_images import CLASS_NAMES, square_split
 
-from transformers_sat.data.dataset import read_mask
 from transformers_sat.evaluation import (
     EvaluationSettings,
     EvaluationSplit,
@@ -39,6 +38,7 @@ from transformers_sat.evaluation import (
 )
 from transformers_sat.evaluation.images import ten_crops
 from transformers_sat.metrics import BoxAccuracy, PixelAveragePrecision, boxes_from_map
+from transformers_sat.model.images_sat import read_mask
 
 
 SIZE = 32

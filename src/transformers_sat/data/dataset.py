@@ -57,13 +57,6 @@ def image_name(image: dict) -> str:
     return image["path"] or "without a path"
 
 
-def read_mask(image) -> np.ndarray:
-    """A mask of shape `(height, width)`, boolean: the pixels of a PIL image that are not black."""
-    # modes that hold numbers keep them: the usual conversion would cut 16 bits off at 255
-    plain = image if image.mode in ("1", "L", "F") or image.mode.startswith("I") else image.convert("L")
-    return np.asarray(plain) > 0
-
-
 class LocalizationDataset(torch.utils.data.Dataset):
     """
     A split in the schema as inputs of the model: `pixel_values`, `labels` and, for evaluation, the true `boxes`. For
@@ -211,4 +204,4 @@ def collate_localization(examples: list[dict[str, torch.Tensor]]) -> dict[str, t
     return batch
 
 
-__all__ = ["NO_BOX", "LocalizationDataset", "collate_localization", "decode_image", "image_name", "read_mask"]
+__all__ = ["NO_BOX", "LocalizationDataset", "collate_localization", "decode_image", "image_name"]

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from transformers import BaseImageProcessor
 
-from ..data.dataset import LocalizationDataset, collate_localization, decode_image, read_mask
+from ..data.dataset import LocalizationDataset, collate_localization, decode_image
 from ..data.loading import MASK_COLUMNS
+from ..model.images_sat import read_mask
 from .processes import share_of_process
 from .split import EvaluationSplit
 
@@ -137,7 +138,6 @@ __all__ = [
     "CENTER_CROP",
     "EvaluationImages",
     "collate_images",
-    "read_mask",
     "share_loader",
     "ten_crops",
 ]

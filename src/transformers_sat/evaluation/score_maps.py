@@ -29,11 +29,10 @@ from tqdm.auto import tqdm
 
 from ..fields import as_number
 from ..metrics import BoxAccuracy, PixelAveragePrecision, Protocol, get_protocol
-from ..model.images_sat import read_image
+from ..model.images_sat import read_image, read_mask
 from ..prepare import open_source
 from ..prepare.readers.lists import read_fields
 from ..prepare.readers.wsoleval_split import read_localization
-from .images import read_mask
 from .processes import gather_lists, process_count, share_of_process
 
 

@@ -27,6 +27,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
+import numpy as np
 import PIL.Image
 from transformers.image_utils import httpx  # the client that it fetches images with
 
@@ -397,6 +398,13 @@ def _directory(block: bytes, position: int, order: str, is_big: bool) -> tuple[i
     return total, {place for place in places.values() if 0 <= place < len(block) - 1}
 
 
+def read_mask(image: PIL.Image.Image) -> np.ndarray:
+    """A mask of shape `(height, width)`, boolean: the pixels of a PIL image that are not black."""
+    # modes that hold numbers keep them: the usual conversion would cut 16 bits off at 255
+    plain = image if image.mode in ("1", "L", "F") or image.mode.startswith("I") else image.convert("L")
+    return np.asarray(plain) > 0
+
+
 __all__ = [
     "IMAGE_FORMATS",
     "IMAGE_SUFFIXES",
@@ -409,5 +417,6 @@ __all__ = [
     "opened_image",
     "orientation_of",
     "read_image",
+    "read_mask",
     "upright",
 ]

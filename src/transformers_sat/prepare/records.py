@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from ..data.dataset import read_mask
+from ..model.images_sat import read_mask
 from .archives import Source, open_source
 
 
