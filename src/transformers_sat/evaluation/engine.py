@@ -59,6 +59,9 @@ class EvaluationSettings:
         keep_images (`bool`, *optional*, defaults to `True`):
             Whether to keep what was found in each image, with its map: four bytes for each patch.
         show_progress (`bool`, *optional*, defaults to `False`): whether the first process shows a bar.
+
+    Raises:
+        `ValueError`: if `localization_thresholds` are none, or not from 0 to 1.
     """
 
     protocol: str | Protocol = "sat"
@@ -69,6 +72,12 @@ class EvaluationSettings:
     num_workers: int = 0
     keep_images: bool = True
     show_progress: bool = False
+
+    def __post_init__(self):
+        thresholds = self.localization_thresholds
+        # what is NaN is not in the range
+        if thresholds is not None and not (len(thresholds) > 0 and all(0 <= value <= 1 for value in thresholds)):
+            raise ValueError(f"`localization_thresholds` must be numbers from 0 to 1, got {list(thresholds)}.")
 
 
 @dataclass
