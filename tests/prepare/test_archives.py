@@ -202,18 +202,60 @@ def test_members_that_lead_out_are_left_out(tmp_path):
 
 
 def test_links_in_a_folder(tmp_path):
-    """The user's own links at the top are followed; those that an unpacked archive brought are not."""
-    write_files(tmp_path / "elsewhere", {"set/a.jpg": b"a", "secret.txt": b"s"})
-    write_files(tmp_path / "source", {"unpacked/b.jpg": b"b"})
-    (tmp_path / "source" / "set").symlink_to(tmp_path / "elsewhere" / "set")
-    (tmp_path / "source" / "unpacked" / "c.jpg").symlink_to(tmp_path / "elsewhere" / "secret.txt")
-    (tmp_path / "source" / "unpacked" / "round").symlink_to(tmp_path / "source")
-    (tmp_path / "source" / "broken").symlink_to(tmp_path / "nowhere")
-    assert list(open_source(tmp_path / "source").paths()) == ["set/a.jpg", "unpacked/b.jpg"]
+    """Links to files and folders are followed, at any depth; loops end, and broken ones are left out."""
+    write_files(tmp_path / "elsewhere", {"set/a.jpg": b"a", "set/deep/d.jpg": b"d", "one.jpg": b"1"})
+    source = write_files(tmp_path / "source", {"b/b.jpg": b"b"})
+    (source / "set").symlink_to(tmp_path / "elsewhere" / "set")
+    (source / "b" / "c.jpg").symlink_to(tmp_path / "elsewhere" / "one.jpg")
+    (source / "b" / "again.jpg").symlink_to("b.jpg")
+    (source / "b" / "around").symlink_to(source)
+    (source / "b" / "above").symlink_to(tmp_path)
+    (tmp_path / "elsewhere" / "set" / "deep" / "loop").symlink_to(tmp_path / "elsewhere" / "set")
+    (source / "zz").symlink_to(tmp_path / "elsewhere" / "set")
+    (source / "broken").symlink_to(tmp_path / "nowhere")
+    (source / "self").symlink_to("self")
+    opened = open_source(source)
+    assert list(opened.paths()) == ["b/again.jpg", "b/b.jpg", "b/c.jpg", "set/a.jpg", "set/deep/d.jpg"]
+    assert opened.read("b/c.jpg") == b"1" and opened.read("set/deep/d.jpg") == b"d"
+    assert opened.real_path("b/again.jpg") == opened.real_path("b/b.jpg") == "b/b.jpg"
+
+
+@pytest.mark.parametrize("only_links", [False, True])
+def test_a_source_without_files(tmp_path, only_links):
+    if only_links:
+        (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+        (tmp_path / "round").symlink_to(tmp_path)
+    source = open_source(tmp_path)
+    assert len(source) == 0 and list(source.paths()) == source.folder("") == [] and "a" not in source
+    with pytest.raises(ValueError, match="has no marker.txt"):
+        source.find_root("marker.txt")
+
+
+def test_names_in_a_zip_as_other_systems_write_them(tmp_path, caplog):
+    names = {
+        "sub\\windows.jpg": "sub/windows.jpg",
+        "größe.jpg": "größe.jpg",
+        "\u00ac\u00f4.jpg": "\u00ac\u00f4.jpg",
+        "..\\..\\evil.jpg": None,
+    }
+    content = {name: name.encode() for name in names}
+    (tmp_path / "set.zip").write_bytes(zip_bytes(content))
+    assert list(open_source(tmp_path / "set.zip").paths()) == sorted(filter(None, names.values()))
+    assert "code page" not in caplog.text
+
+    # the same bytes without the flag that says that they are UTF-8; and in the code page of Cyrillic DOS
+    for name, read in (("größe.jpg", "größe.jpg"), ("лес.jpg", "лес.jpg".encode("cp866").decode("cp437"))):
+        stored = name.encode("cp866" if name[0] == "л" else "utf-8")
+        packed = zip_bytes({"x" * len(stored): b"content"}).replace(b"x" * len(stored), stored)
+        (tmp_path / "set.zip").write_bytes(packed)
+        source = open_source(tmp_path / "set.zip")
+        assert list(source.paths()) == [read] and source.read(read) == b"content"
+    assert "set.zip does not say in which code page 1 of its names are" in caplog.text
 
 
 def test_what_systems_leave_behind_is_left_out(tmp_path):
     write_files(tmp_path, {"a/1.jpg": b"", "a/._1.jpg": b"", "a/.DS_Store": b"", "__MACOSX/a/1.jpg": b""})
+    write_files(tmp_path, {"a/Thumbs.db": b"", "a/Desktop.ini": b"", "a/desktop.ini": b""})
     (tmp_path / "b.zip").write_bytes(zip_bytes({"__MACOSX/._x": b"", "x": b""}))
     assert list(open_source(tmp_path).paths()) == ["a/1.jpg", "b/x"]
 

@@ -63,13 +63,17 @@ MAX_TAR_HEADER_BYTES = 2**20
 FREE_ZIP_LIST_BYTES = 2**24
 MAX_ZIP_LIST_SHARE = 1 / 4
 
+# The flag of a zip member.
+ZIP_NAME_IS_UTF8 = 0x800
+
 # Between two points where reading a `.tar.gz` can start, which cost 32 KiB of memory each.
 GZIP_POINT_SPACING = 2**22
 MAX_GZIP_POINTS = 2000
 
 # What macOS and other systems leave beside the files.
 STRAY_FOLDERS = {"__MACOSX", ".git", ".ipynb_checkpoints"}
-STRAY_FILES = {".DS_Store", "Thumbs.db", "desktop.ini"}
+# In lower case: Windows writes them either way.
+STRAY_FILES = {".ds_store", "thumbs.db", "desktop.ini"}
 
 # What the libraries raise on damaged archives, beside OSError.
 DAMAGES = (
@@ -103,8 +107,8 @@ class Source:
     Paths are relative and in POSIX form. An archive that lies in the folder, or in another archive, is a folder with the
     name of the archive without its suffix: `CUB_200_2011.tgz` holds `CUB_200_2011/...`. Where a folder of that name lies
     beside it, the archive was unpacked, and is left alone. Only ordinary files are there: archive members with absolute
-    paths or `..`, links and devices are left out, with a warning. In a folder, links are followed at its top, and left
-    out below.
+    paths or `..`, links and devices are left out, with a warning. In a folder, links are followed; one that leads to a
+    folder around it, or to a folder that another link led to already, is left out.
 
     A source can be pickled: it is opened anew by its path. Forked processes may go on with the parent's.
 
@@ -120,6 +124,7 @@ class Source:
         self.path = Path(path)
         self.archives: list[Path] = []
         self._containers: list[_Folder | _Tar | _Zip] = []
+        self._linked: dict[str, str] = {}
         self._names: list[bytes] | SortedPaths = []
         self._memory = _Allowance(MAX_MEMORY_BYTES)
         # Arrays: a few Python objects for each of a million files would take a gigabyte.
@@ -162,6 +167,10 @@ class Source:
         """Where a file lies: files read in the order of their positions are read from front to back."""
         index = self._known_index(path)
         return self._container_of[index], self._offsets[index]
+
+    def real_path(self, path: str) -> str:
+        """Where a file lies: the same for a file of the folder and for all links to it; `path` itself for any other."""
+        return self._linked.get(path, path)
 
     def read(self, path: str, max_bytes: int | None = None) -> bytes:
         """
@@ -284,6 +293,9 @@ class Source:
     def _sort(self):
         """Sorts the files by name. Of several with one name in an archive the last counts, as when it is unpacked."""
         names = self._names
+        if not names:
+            self._names = SortedPaths([])
+            return
         order = np.array(sorted(range(len(names)), key=names.__getitem__), dtype=np.int64)
         following = np.append(order[1:], -1)
         last = np.array(
@@ -299,7 +311,7 @@ class Source:
         digest = hashlib.sha256()
         archives, ignored = [], _Ignored(self.path)
         self.num_plain_files = self.num_bytes = 0
-        for name, status in _files_below(self.path, ignored):
+        for name, status in _files_below(self.path, ignored, self._linked):
             self.num_bytes += status.st_size
             digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
             if archive_form(name) is None:
@@ -440,7 +452,7 @@ def safe_name(name: str) -> str | None:
 
 def _is_stray(name: str) -> bool:
     parts = name.split("/")
-    return parts[-1].startswith("._") or parts[-1] in STRAY_FILES or not STRAY_FOLDERS.isdisjoint(parts[:-1])
+    return parts[-1].startswith("._") or parts[-1].lower() in STRAY_FILES or not STRAY_FOLDERS.isdisjoint(parts[:-1])
 
 
 def _parents(name: str) -> Iterator[str]:
@@ -450,26 +462,49 @@ def _parents(name: str) -> Iterator[str]:
         end = name.rfind("/", 0, end)
 
 
-def _files_below(folder: Path, ignored: "_Ignored") -> Iterator[tuple[str, os.stat_result]]:
-    """Relative paths of the ordinary files of a folder, sorted within each folder."""
-    waiting = [""]
-    while waiting:
-        prefix = waiting.pop()
+def _files_below(folder: Path, ignored: "_Ignored", linked: dict[str, str]) -> Iterator[tuple[str, os.stat_result]]:
+    """
+    Relative paths of the files of a folder, sorted within each folder; those that links lead to come last. `linked` gets
+    the real path of each of these, relative to the folder if it lies there.
+    """
+    top = os.path.realpath(folder)
+    waiting, links, followed = [("", False)], [], set()
+    while waiting or links:
+        if not waiting:
+            prefix, real = links.pop(0)
+            places = (top, os.path.realpath((folder / prefix).parent))
+            if any(f"{place}/".startswith(f"{real.rstrip('/')}/") for place in places):
+                ignored.add(prefix, "a link to a folder around it")
+            else:
+                waiting.append((prefix + "/", True))
+            continue
+        prefix, is_linked = waiting.pop()
+        if is_linked:
+            real = os.path.realpath(folder / prefix)
+            if real in followed:
+                ignored.add(prefix, "a link to a folder that is read already")
+                continue
+            followed.add(real)
         folders = []
         for entry in sorted(os.scandir(folder / prefix), key=lambda entry: entry.name):
             name = prefix + entry.name
             if _is_stray(name):
                 continue
-            if entry.is_symlink() and prefix:
-                ignored.add(name, "a link")
-            elif entry.is_dir():
-                if entry.name not in STRAY_FOLDERS:
-                    folders.append(name + "/")
+            # of `os.path`, which take a link to itself for a broken one
+            if os.path.isdir(entry):
+                if entry.name in STRAY_FOLDERS:
+                    continue
+                if entry.is_symlink():
+                    links.append((name, os.path.realpath(entry)))
+                else:
+                    folders.append((name + "/", is_linked))
             elif safe_name(name) is None:
                 ignored.add(name, "a name that is not UTF-8 or has a backslash")
-            elif not entry.is_file():
+            elif not os.path.isfile(entry):
                 ignored.add(name, "a broken link or not an ordinary file")
             else:
+                if is_linked or entry.is_symlink():
+                    linked[name] = os.path.realpath(entry).removeprefix(f"{top}/")
                 yield name, entry.stat()
         waiting.extend(reversed(folders))
 
@@ -697,21 +732,27 @@ class _Zip:
 
     def members(self, ignored: _Ignored) -> Iterator[tuple[str, int, int]]:
         """Name, offset and size of each ordinary file."""
+        foreign = []
         for info in self._zip.infolist():
-            if info.is_dir() or _is_stray(info.filename):
+            path, is_known = _decoded_name(info)
+            if path.endswith("/") or _is_stray(path):
                 continue
-            name = safe_name(info.filename)
+            name = safe_name(path)
             mode = info.external_attr >> 16
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-                ignored.add(info.filename, "a link or a device")
+                ignored.add(path, "a link or a device")
             elif name is None:
-                ignored.add(info.filename, "a path that leads out of the archive or is too long")
+                ignored.add(path, "a path that leads out of the archive or is too long")
             elif info.flag_bits & 1:
-                raise ValueError(
-                    f"{info.filename} in {self.name} is encrypted; unpack the archive and give the folder."
-                )
+                raise ValueError(f"{path} in {self.name} is encrypted; unpack the archive and give the folder.")
             else:
+                foreign += [] if is_known else [name]
                 yield name, info.header_offset, info.file_size
+        if foreign:
+            logger.warning(
+                f"{self.name} does not say in which code page {len(foreign)} of its names are, such as "
+                f"{shown(foreign[0])}; they are read as code page 437. Unpack it and give the folder if they look wrong."
+            )
 
     def open(self, name: str, offset: int, size: int) -> io.BufferedIOBase:
         return self._zip.open(self._infos[offset])
@@ -724,6 +765,20 @@ class _Zip:
             )
         memory.left -= size
         return _Memory(name, self.open(name, offset, size).read(size))
+
+
+def _decoded_name(info: zipfile.ZipInfo) -> tuple[str, bool]:
+    """
+    Name of a zip member, with slashes, and whether its encoding is known. Programs that write UTF-8 without saying so are
+    common, and names in another code page are hardly ever valid UTF-8.
+    """
+    name = info.filename.replace("\\", "/")
+    if info.flag_bits & ZIP_NAME_IS_UTF8 or name.isascii():
+        return name, True
+    try:
+        return name.encode("cp437").decode(), True
+    except UnicodeError:
+        return name, False
 
 
 __all__ = ["Source", "archive_form", "open_source", "without_suffix"]
