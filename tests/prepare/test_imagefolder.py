@@ -13,14 +13,19 @@
 # limitations under the License.
 """Anybody's own images in folders, with and without boxes."""
 
+import codecs
+import io
 import json
 
 import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from prepare_fixtures import encoded, image_bytes, tar_bytes, write_files
 
-from transformers_sat.prepare import open_source, prepare_dataset
+from transformers_sat.prepare import InvalidImage, open_source, prepare_dataset, verify_dataset
 from transformers_sat.prepare.readers.imagefolder import ImageFolderReader
+from transformers_sat.prepare.readers.lists import read_csv
 
 
 def reader_of(folder, files) -> ImageFolderReader:
@@ -82,8 +87,11 @@ def test_numbers_are_classes_in_their_order(tmp_path):
 
 
 def test_no_class_and_no_images(tmp_path):
-    with pytest.raises(ValueError, match="train/1.jpg lies in no class folder"):
-        list(reader_of(tmp_path / "a", named("train/1.jpg", "train/a/1.jpg")).records())
+    """One image out of place is that image's problem; without any there is nothing to say of each."""
+    files = {"train/1.jpg": image_bytes(1), "train/a/1.jpg": image_bytes(2)}
+    with pytest.raises(InvalidImage, match="train/1.jpg lies in no class folder") as raised:
+        prepare_dataset(reader_of(tmp_path / "a", files), tmp_path / "out")
+    assert raised.value.kind == "unknown_class"
     with pytest.raises(ValueError, match=r"has no images; what is read is:\n\[train/"):
         reader_of(tmp_path / "b", named("readme.txt"))
 
@@ -132,6 +140,7 @@ def test_the_folder_is_the_class_where_the_metadata_has_none(tmp_path):
         ('{"label": "a"}', "metadata.jsonl, line 1: there is no `file_name`"),
         ("file_name", "metadata.jsonl, line 1: no valid JSON"),
         ("[1]", "metadata.jsonl, line 1: expected an object"),
+        ('{"file_name": 1, "label": "a"}', "metadata.jsonl, line 1: `file_name` must be text, got 1"),
         ("[" * 100_000, "metadata.jsonl, line 1: no valid JSON"),
         ('{"file_name": "1.jpg", "label": "a", "objects": [[0, 0, 1, 1]]}', "line 1: `objects` must be like"),
         ('{"file_name": "1.jpg", "label": "a", "objects": {"bbox": [[0, 0, 1]]}}', "line 1: a box must be"),
@@ -142,7 +151,102 @@ def test_the_folder_is_the_class_where_the_metadata_has_none(tmp_path):
 def test_lines_that_cannot_be_read(tmp_path, line, message):
     files = named("train/1.jpg") | {"train/metadata.jsonl": line.encode()}
     with pytest.raises(ValueError, match=message):
-        list(reader_of(tmp_path, files).records())
+        prepare_dataset(reader_of(tmp_path, files), tmp_path / "out")
+
+
+def test_what_people_s_tools_write(tmp_path):
+    """Objects as a list of structs, text in a byte order mark, backslashes, and a class of the boxes that is no class here."""
+    lines = [
+        {"file_name": "sub\\1.jpg", "label": "robin", "objects": [{"bbox": [1, 2, 3, 4], "category": "bird"}]},
+        {"file_name": "2.jpg", "label": "wren", "objects": {"bbox": [[1, 2, 3, 4]], "category": ["bird"]}},
+        {"file_name": "3.jpg", "label": "wren", "objects": {"bbox": [[1, 2, 3, 4]], "category": [0]}},
+    ]
+    files = named("train/sub/1.jpg", "train/2.jpg", "train/3.jpg")
+    reader = reader_of(tmp_path, files | {"train/metadata.jsonl": codecs.BOM_UTF8 + jsonl(*lines)})
+    assert reader.class_names == ["robin", "wren"]
+    records = list(reader.records())
+    assert [record.image for record in records] == ["train/sub/1.jpg", "train/2.jpg", "train/3.jpg"]
+    assert [record.boxes for record in records] == [[(1, 2, 3, 4)]] * 3
+    assert [record.categories for record in records] == [None] * 3
+
+
+def test_quoted_newlines_in_csv(tmp_path):
+    content = b'file_name,note,label\r\n1.jpg,"one\nand two, ""quoted""",robin\r\n2.jpg,,wren\r\n3.jpg,x\r\n'
+    reader = reader_of(tmp_path, named("train/1.jpg", "train/2.jpg") | {"train/notes.csv": content})
+    rows = list(read_csv(reader.source, "train/notes.csv"))
+    assert rows[1] == ("train/notes.csv, line 2", ["1.jpg", 'one\nand two, "quoted"', "robin"])
+    assert [where for where, _ in rows] == [f"train/notes.csv, line {number}" for number in (1, 2, 4, 5)]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+@pytest.mark.parametrize("place", ["class", "split", "above"])
+def test_metadata_in_any_form_and_place(tmp_path, suffix, place):
+    boxes = {"robin": [[1.0, 2.0, 3.0, 4.0]], "wren": [[5.0, 6.0, 7.0, 8.0], [0.0, 0.0, 9.0, 9.0]]}
+    files = named(*(f"{split}/{name}/{split}.jpg" for split in ("train", "test") for name in boxes))
+    folders = {"class": ["train/robin/", "train/wren/"], "split": ["train/"], "above": [""]}[place]
+    for folder in folders:
+        images = [path for path in files if path.startswith(f"{folder}") and path.startswith("train/")]
+        lines = [{"file_name": path[len(folder) :], "objects": {"bbox": boxes[path.split("/")[1]]}} for path in images]
+        if suffix == "csv":
+            rows = [
+                f'{line["file_name"]},"{json.dumps(line["objects"]).replace(chr(34), chr(34) * 2)}"' for line in lines
+            ]
+            content = "\n".join(["file_name,objects", *rows]).encode()
+        elif suffix == "parquet":
+            pq.write_table(pa.Table.from_pylist(lines), file := io.BytesIO())
+            content = file.getvalue()
+        else:
+            content = jsonl(*lines)
+        files[f"{folder}metadata.{suffix}"] = content
+    reader = reader_of(tmp_path, files)
+    assert reader.has_boxes and reader.class_names == ["robin", "wren"]
+    found = {record.image: (record.split, record.label, record.boxes) for record in reader.records()}
+    assert found == {
+        "train/robin/train.jpg": ("train", "robin", [(1, 2, 3, 4)]),
+        "train/wren/train.jpg": ("train", "wren", [(5, 6, 7, 8), (0, 0, 9, 9)]),
+        "test/robin/test.jpg": ("test", "robin", None),
+        "test/wren/test.jpg": ("test", "wren", None),
+    }
+
+
+def test_every_file_is_accounted_for(tmp_path, caplog):
+    """Read, a problem, named as left out, or known clutter."""
+    good = {f"train/robin/{number}.jpg": image_bytes(number) for number in range(2)}
+    clutter = named("train/robin/.DS_Store", "train/robin/._0.jpg", "Thumbs.db", "train/desktop.ini")
+    others = named("train/robin/notes.txt", "train/robin/clip.mp4", "extra/9.jpg")
+    unread = named("train/robin/a.HEIC", "train/owl/b.jxl", "train/owl/c.tga")
+    reader = reader_of(tmp_path / "s", good | clutter | others | unread)
+    (tmp_path / "s/train/robin/again.jpg").symlink_to("0.jpg")
+    reader = ImageFolderReader(open_source(tmp_path / "s"))
+    report, num_images, _ = verify_dataset(reader)
+    assert num_images == 5 and dict(report.counts) == {"undecodable": 3}
+    for name, form in (("robin/a.HEIC", "HEIC"), ("owl/b.jxl", "JXL"), ("owl/c.tga", "TGA")):
+        assert f"train/{name} is in a format that is not read ({form}); convert it" in str(report)
+    warnings = [record.getMessage() for record in caplog.records if "Left out" in record.getMessage()]
+    assert sorted(warnings) == [
+        "Left out: 1 files, beside the folders of the splits, such as 'extra/9.jpg'.",
+        "Left out: 1 files, links to images that are read already, such as 'train/robin/again.jpg'.",
+        "Left out: 2 files, which are no images, such as 'train/robin/clip.mp4'.",
+    ]
+    prepared = prepare_dataset(reader, tmp_path / "out", skip_invalid=True)
+    assert prepared.splits["train"].num_examples == 2 and len(prepared.skipped) == 3
+
+
+@pytest.mark.parametrize("kind", ["empty", "links", "bad"])
+def test_a_source_in_which_nothing_can_be_used(tmp_path, kind):
+    (tmp_path / "s/train/a").mkdir(parents=True)
+    if kind == "links":
+        (tmp_path / "s/train/a/1.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    elif kind == "bad":
+        write_files(tmp_path / "s", {"train/a/1.jpg": b"<html>", "train/a/2.png": b""})
+    if kind != "bad":
+        with pytest.raises(ValueError, match="s has no images; what is read is:"):
+            ImageFolderReader(open_source(tmp_path / "s"))
+        return
+    reader = ImageFolderReader(open_source(tmp_path / "s"))
+    assert dict(verify_dataset(reader)[0].counts) == {"undecodable": 2}
+    with pytest.raises(ValueError, match="can be used.\nundecodable: 2 .*\n  train/a/1.jpg: "):
+        prepare_dataset(reader, tmp_path / "out", skip_invalid=True)
 
 
 def test_csv_lines_that_cannot_be_read(tmp_path):

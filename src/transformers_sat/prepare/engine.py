@@ -115,7 +115,7 @@ def prepare_dataset(
 
     Raises:
         [`InvalidImage`]: the first problem, without `skip_invalid`.
-        `ValueError`: if an argument is out of range, the folder has something else in it, or the disk is too small.
+        `ValueError`: if no image is left, with what is wrong with them, an argument is out of range, the folder has something else in it, or the disk is too small.
     """
     output = Path(output)
     max_shard_bytes = _shard_bytes(max_shard_size)
@@ -133,7 +133,7 @@ def prepare_dataset(
         records = ImageList(work_folder / "images.jsonl")
         plan = make_plan(reader, records, max_shard_bytes, listed.append if skip_invalid else _raise)
         if not plan.num_images:
-            raise no_images(reader)
+            raise no_images(reader, listed)
         _agree_with_earlier_plan(state / "plan.json", plan, reader, max_shard_bytes)
 
         writer = ShardWriter(reader, records, skip_invalid, data_folder, results_folder, work_folder)
@@ -151,6 +151,8 @@ def prepare_dataset(
         for shard in plan.shards:
             skipped += results[shard.name].problems
             splits.setdefault(shard.split, SplitSummary()).add(results[shard.name])
+        if not any(summary.num_examples for summary in splits.values()):
+            raise no_images(reader, skipped)
         _write_skipped(output / SKIPPED_FILE, skipped)
     return PreparedDataset(output, splits, skipped, [problem for problem in listed if problem.image_id is None])
 
@@ -171,6 +173,8 @@ def verify_dataset(reader: Reader, num_proc: int = 1) -> tuple[ProblemReport, in
     with tempfile.TemporaryDirectory() as folder:
         records = ImageList(Path(folder) / "images.jsonl")
         plan = make_plan(reader, records, CHECKED_BYTES, listed.append)
+        if not plan.num_images and not listed:
+            raise no_images(reader)
         results = list(
             do_shards(ShardChecker(reader, records, True), plan.shards, num_proc, f"Checking {reader.title}")
         )

@@ -16,16 +16,21 @@
 import hashlib
 import json
 from array import array
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from transformers.utils import logging
 
+from ..fields import shown
 from .examples import features_of
 from .records import ImageRecord, Reader
-from .validation import InvalidImage, check_listing
+from .validation import InvalidImage, ProblemReport, check_listing
 
+
+logger = logging.get_logger(__name__)
 
 # Part of the fingerprint: raise it with every change after which the same source gives other files.
 PLAN_VERSION = 1
@@ -100,7 +105,7 @@ class ImageList:
             for place in lines.tolist():
                 file.seek(place)
                 record = ImageRecord(**json.loads(file.readline()))
-                for name in ("size", "masks", "ignore_masks"):
+                for name in ("size", "masks", "ignore_masks", "problem"):
                     value = getattr(record, name)
                     setattr(record, name, value if value is None else tuple(value))
                 yield record
@@ -126,11 +131,9 @@ def make_plan(
         [`Plan`], which is empty if there are problems with all images.
 
     Raises:
-        `ValueError`: if there are no classes, or two of one name.
+        `ValueError`: if two classes have one name.
     """
     class_numbers = {name: number for number, name in enumerate(reader.class_names)}
-    if not class_numbers:
-        raise no_images(reader)
     if len(class_numbers) < len(reader.class_names):
         repeated = [name for number, name in enumerate(reader.class_names) if class_numbers[name] != number]
         raise ValueError(f"{reader.source.path}: classes of {reader.title} have the same name: {repeated[:5]}.")
@@ -139,6 +142,7 @@ def make_plan(
     # a few numbers an image, in arrays for the same reason
     columns = {name: array("q") for name in ("split", "container", "offset", "line", "num_bytes", "label")}
     id_hashes = array("Q")
+    _warn_of_left_over(reader)
     for line, text, record in records.write(reader.records()):
         try:
             check_listing(record, source, class_numbers)
@@ -183,9 +187,25 @@ def make_plan(
     return Plan(shards, digest.hexdigest())
 
 
-def no_images(reader: Reader) -> ValueError:
-    """The error for a source without images, or with none that is left."""
-    return ValueError(f"{reader.source.path} has no image of {reader.title} that can be used.")
+def no_images(reader: Reader, problems: Sequence[InvalidImage] = ()) -> ValueError:
+    """The error for a source without images, or with none that is left, and what is wrong with them."""
+    message = f"{reader.source.path} has no image of {reader.title} that can be used."
+    if not problems:
+        return ValueError(f"{message}\nThe source should hold:\n{reader.layout}")
+    report = ProblemReport()
+    for problem in problems:
+        report.add(problem)
+    return ValueError(f"{message}\n{report}")
+
+
+def _warn_of_left_over(reader: Reader):
+    """Names what is in the source and is not read, by reason."""
+    counts, examples = Counter(), {}
+    for path, reason in reader.left_over():
+        counts[reason] += 1
+        examples.setdefault(reason, path)
+    for reason, count in counts.items():
+        logger.warning(f"Left out: {count} files, {reason}, such as {shown(examples[reason])}.")
 
 
 def _without_duplicates(
@@ -210,6 +230,9 @@ def _divide(table: dict[str, np.ndarray], splits: list[str], max_shard_bytes: in
     shards = []
     for split in order:
         rows = np.flatnonzero(table["split"] == splits.index(split))
+        if not len(rows):
+            # all of its ids were those of another split
+            continue
         rows = rows[np.lexsort((rows, table["offset"][rows], table["container"][rows]))]
         starts, filled = [0], 0
         sizes = table["num_bytes"][rows]

@@ -42,6 +42,9 @@ class ImageRecord:
         size (`(width, height)`, *optional*): what the lists say that the size of the file is, in pixels.
         masks (`tuple[str, ...]`): files in the source whose union is the object.
         ignore_masks (`tuple[str, ...]`): files whose union, without the object, is what is not measured.
+        problem (`(kind, message)`, *optional*):
+            What the reader found wrong with it, with one of the kinds of [`InvalidImage`]. What else the record says is then
+            as far as it could be read.
     """
 
     split: str
@@ -54,6 +57,7 @@ class ImageRecord:
     size: tuple[int, int] | None = None
     masks: tuple[str, ...] = ()
     ignore_masks: tuple[str, ...] = ()
+    problem: tuple[str, str] | None = None
 
 
 class Reader(ABC):
@@ -123,7 +127,11 @@ class Reader(ABC):
 
     @abstractmethod
     def records(self) -> Iterator[ImageRecord]:
-        """All images, in an order that depends on the source's contents alone."""
+        """All images, in an order that depends on the source's contents alone; those with a `problem`, too."""
+
+    def left_over(self) -> Iterator[tuple[str, str]]:
+        """Files of the source that are neither read nor known to be of no use, each with the reason."""
+        yield from ()
 
     def annotate(self, record: ImageRecord) -> ImageRecord:
         """

@@ -13,9 +13,9 @@
 # limitations under the License.
 """What can be wrong with a data set, and with whom a message about it is any help: file, line and kind."""
 
-import math
 from collections import Counter
 
+from ..box_values import EDGE_TOLERANCE, distance_past_edge, has_no_area, is_in_fractions, is_outside, numbers
 from .archives import Source
 from .records import ImageRecord
 
@@ -29,15 +29,12 @@ KINDS = {
     "undecodable": "an image or mask that cannot be decoded",
     "size_mismatch": "a size in the lists that is not the image's",
     "mask_size": "a mask of other proportions than the image",
-    "empty_box": "a box without area, inverted, or not of finite numbers",
+    "empty_box": "a box without area, smaller than a pixel, inverted, or not of finite numbers",
     "box_outside": "a box that lies or reaches outside its image",
 }
 
 # Far beyond any image that is decoded. Official boxes may reach past the edge, but not out of the type of their column.
 LARGEST_COORDINATE = 1e9
-
-# Corners that count from 1, and rounded ones, may lie this far past the edge.
-EDGE_TOLERANCE = 1.0
 
 NUM_EXAMPLES = 5
 
@@ -104,6 +101,8 @@ def check_listing(record: ImageRecord, source: Source, class_names: dict[str, in
     Raises:
         [`InvalidImage`]
     """
+    if record.problem is not None:
+        raise InvalidImage.of(record, *record.problem)
     for file in (record.image, *record.masks, *record.ignore_masks):
         if file not in source:
             raise InvalidImage.of(record, "missing_file", f"there is no file {file} in the source.")
@@ -146,29 +145,30 @@ def check_boxes(record: ImageRecord, size: tuple[int, int] | None, keeps_officia
     """
     num_past_edge = 0
     for box in record.boxes or ():
-        x, y, width, height = box
-        if not all(map(math.isfinite, box)) or width <= 0 or height <= 0:
+        if has_no_area(box):
             raise InvalidImage.of(
-                record, "empty_box", f"the box x, y, width, height = {_numbers(box)} of {record.image} has no area."
+                record, "empty_box", f"the box x, y, width, height = {numbers(box)} of {record.image} has no area."
+            )
+        if is_in_fractions(box):
+            raise InvalidImage.of(
+                record,
+                "empty_box",
+                f"the box x, y, width, height = {numbers(box)} of {record.image} lies within one pixel; multiply boxes "
+                "from 0 to 1 by the image's width and height.",
             )
         if size is None:
             continue
-        overlaps = x < size[0] and y < size[1] and x + width > 0 and y + height > 0
-        distance = max(-x, -y, x + width - size[0], y + height - size[1])
+        distance = distance_past_edge(box, size)
         past_edge = distance > EDGE_TOLERANCE
-        if not overlaps or (past_edge and not keeps_official_boxes) or distance > LARGEST_COORDINATE:
+        if is_outside(box, size) or (past_edge and not keeps_official_boxes) or distance > LARGEST_COORDINATE:
             raise InvalidImage.of(
                 record,
                 "box_outside",
-                f"the box x, y, width, height = {_numbers(box)} reaches outside {record.image}, which has {size[0]} x "
+                f"the box x, y, width, height = {numbers(box)} reaches outside {record.image}, which has {size[0]} x "
                 f"{size[1]} pixels.",
             )
         num_past_edge += past_edge
     return num_past_edge
-
-
-def _numbers(box: tuple[float, ...]) -> str:
-    return ", ".join(f"{number:g}" for number in box)
 
 
 __all__ = ["KINDS", "InvalidImage", "ProblemReport", "check_boxes", "check_classes", "check_listing"]

@@ -24,6 +24,7 @@ from .stanford_cars import StanfordCarsReader
 from .stanford_dogs import StanfordDogsReader
 from .voc import VocReader
 from .wsoleval import OpenImagesReader, WsolevalReader
+from .yolo import YoloReader
 
 
 # By the name that `transformers-sat prepare` knows them by.
@@ -39,6 +40,7 @@ READERS: dict[str, type[Reader]] = {
         WsolevalReader,
         CocoReader,
         VocReader,
+        YoloReader,
         ImageFolderReader,
         StampsReader,
     )

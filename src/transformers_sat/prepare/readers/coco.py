@@ -24,23 +24,27 @@ from transformers.utils import logging
 from ...fields import checked, checked_name, field, shown
 from ..archives import Source
 from ..records import ImageRecord, Reader
+from .image_files import looks_like_image
 from .json_text import parse_json
-from .lists import distinct_names, missing, roots_with
+from .lists import distinct_names, missing
 
 
 logger = logging.get_logger(__name__)
 
+# As COCO names the files (CVAT, too), and as Roboflow does: one beside the images of each split.
+BESIDE_IMAGES = re.compile(r"(?:(.*)/|)_annotations\.coco\.json")
 INSTANCES = re.compile(r"(?:.*/|)instances_(([A-Za-z_]+?)_?(?:\d*))\.json")
-SPLIT_NAMES = {"val": "validation", "valid": "validation"}
+# `default` is what CVAT calls data without splits.
+SPLIT_NAMES = {"val": "validation", "valid": "validation", "default": "train"}
 
 
 class CocoReader(Reader):
     """
-    Files `instances_<split>.json` with their images: COCO, or anything in its form.
+    Files `instances_<split>.json`, or `<split>/_annotations.coco.json`, with their images: COCO, or anything in its form.
 
     An image has one class here. So what is taken are the images whose annotations are all of one category, whatever
-    their number, with at least one box; crowds count as their category, but their boxes are left out. How many images
-    that leaves out is logged.
+    their number, with at least one box; crowds, and boxes of no width or height, count as their category, but are left
+    out. How many images and boxes that leaves out is logged.
     """
 
     name = "coco"
@@ -59,31 +63,38 @@ class CocoReader(Reader):
   year      = {2014}
 }"""
     layout = """annotations_trainval2017.zip    or unpacked: annotations/instances_<split><year>.json
+                                or <split>/_annotations.coco.json with the images beside it
 train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folder that has the images by their file_name"""
 
     def __init__(self, source: Source):
         super().__init__(source)
         self.files = {}
         self._categories: dict[int | str, str] | None = None
+        self._named: set[str] = set()
         for path in source.paths():
-            if match := INSTANCES.fullmatch(path):
-                split = SPLIT_NAMES.get(match[2].lower(), match[2].lower())
+            for split, folder in _split_of(path):
                 if split in self.files:
                     raise ValueError(
                         f"{self.files[split][0]} and {path} are both for the split {split}; take one out."
                     )
-                self.files[split] = (path, match[1])
+                self.files[split] = (path, folder)
         if not self.files:
-            raise missing("instances_<split>.json", self.layout)
+            raise missing("instances_<split>.json, or <split>/_annotations.coco.json,", self.layout)
 
     @property
     def class_names(self) -> list[str]:
         """Names of the categories that some image is of, by their numbers in the files."""
-        used = {record.label for record in self._images}
+        used = {record.label for record in self._images if record.problem is None}
         return [name for name in self._categories.values() if name in used]
 
     def records(self) -> Iterator[ImageRecord]:
         yield from self._images
+
+    def left_over(self) -> Iterator[tuple[str, str]]:
+        # what the files name and leave out is logged with its reason
+        for path in self.source.paths():
+            if looks_like_image(path) and path.rpartition("/")[2] not in self._named:
+                yield path, "which no annotation file names"
 
     @cached_property
     def _images(self) -> list[ImageRecord]:
@@ -100,30 +111,35 @@ train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folde
         root, left_out = None, Counter()
         for number, image in enumerate(contents["images"], start=1):
             where = f"{path}, image {number}"
-            file_name = field(image, "file_name", str, where)
+            file_name = field(image, "file_name", str, where).replace("\\", "/")
+            self._named.add(file_name.rpartition("/")[2])
             annotations = found.get(_key(image, "id", where), [])
             categories = {annotation.category for annotation in annotations}
             boxes = [annotation.box for annotation in annotations if annotation.box is not None]
-            if len(categories) > 1 or not boxes:
+            problem = next((annotation.problem for annotation in annotations if annotation.problem), None)
+            if len(categories) > 1 or not (boxes or problem):
                 left_out["with several categories" if len(categories) > 1 else "without a box"] += 1
                 continue
             category = categories.pop()
             if category not in self._categories:
-                raise ValueError(f"{where}: there is no category {shown(category)}.")
+                problem = ("unknown_class", f"there is no category {shown(category)}.")
             if root is None:
                 root = self._find_images(file_name, folder, where)
             yield ImageRecord(
                 split=split,
-                image_id=f"{folder}/{file_name}",
-                image=root + file_name,
-                label=self._categories[category],
+                image_id=f"{folder}/{file_name}".lstrip("/"),
+                image=(root or "") + file_name,
+                label=self._categories.get(category, ""),
                 where=where,
                 boxes=boxes,
                 size=_size(image, where),
+                problem=problem,
             )
         if left_out:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
             logger.warning(f"{path}: {left_out.total()} of {len(contents['images'])} images left out: {reasons}.")
+        if empty := sum(annotation.is_empty for annotations in found.values() for annotation in annotations):
+            logger.warning(f"{path}: {empty} boxes left out, of no width or no height.")
 
     def _read_categories(self, contents: dict, path: str):
         """Name of each category by its number in the files, which must be the same in all of them."""
@@ -144,18 +160,41 @@ train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folde
                 raise ValueError(f"{path}: there is no list `{name}`.")
         return contents
 
-    def _find_images(self, file_name: str, folder: str, where: str) -> str:
-        roots = roots_with(self.source, file_name)
+    def _find_images(self, file_name: str, folder: str, where: str) -> str | None:
+        """The folder that the images lie in, as far as one of them tells: `None` if it is not in the source."""
+        beside = f"{folder}/" if folder else ""
+        if beside + file_name in self.source:
+            return beside
+        paths = self._paths_by_name.get(file_name.rpartition("/")[2], ())
+        roots = [path[: -len(file_name)] for path in paths if f"/{path}".endswith(f"/{file_name}")]
         if len(roots) > 1:
             # data of one's own may use a name in each split
             names = {folder, folder.rstrip("0123456789_")}
             roots = [root for root in roots if not names.isdisjoint(root.split("/"))]
-        if len(roots) != 1:
-            problem = "not in the source" if not roots else f"in several folders: {', '.join(roots)}"
+        if len(roots) > 1:
             raise ValueError(
-                f"{where}: the image {shown(file_name)} is {problem}.\nThe source should hold:\n{self.layout}"
+                f"{where}: the image {shown(file_name)} is in several folders: {', '.join(roots)}.\nThe source should "
+                f"hold:\n{self.layout}"
             )
-        return roots[0]
+        return roots[0] if roots else None
+
+    @cached_property
+    def _paths_by_name(self) -> dict[str, list[str]]:
+        found = {}
+        for path in self.source.paths():
+            if looks_like_image(path):
+                found.setdefault(path.rpartition("/")[2], []).append(path)
+        return found
+
+
+def _split_of(path: str) -> Iterator[tuple[str, str]]:
+    """Split and folder of the images of a file of annotations; nothing for any other file."""
+    if match := INSTANCES.fullmatch(path):
+        yield SPLIT_NAMES.get(match[2].lower(), match[2].lower()), match[1]
+    elif match := BESIDE_IMAGES.fullmatch(path):
+        folder = match[1] or ""
+        split = folder.rpartition("/")[2].lower() or "train"
+        yield SPLIT_NAMES.get(split, split), folder
 
 
 def _without_outlines(fields: dict) -> dict:
@@ -167,27 +206,38 @@ def _without_outlines(fields: dict) -> dict:
 @dataclass
 class _Annotation:
     category: int | str
-    # None for a crowd
+    # None for a crowd, a box without area and one that cannot be read
     box: tuple[float, float, float, float] | None
+    is_empty: bool = False
+    problem: tuple[str, str] | None = None
 
 
 def _group_by_image(contents: dict, path: str) -> dict[int | str, list[_Annotation]]:
     found = {}
     for number, annotation in enumerate(contents["annotations"], start=1):
         where = f"{path}, annotation {number}"
-        box = _as_box(field(annotation, "bbox", list, where), where)
-        category = _key(annotation, "category_id", where)
-        is_crowd = bool(annotation.get("iscrowd"))
-        found.setdefault(_key(annotation, "image_id", where), []).append(
-            _Annotation(category, None if is_crowd else box)
-        )
+        category, image = (_key(annotation, name, where) for name in ("category_id", "image_id"))
+        found.setdefault(image, []).append(_read_box(annotation, category, where))
     return found
 
 
+def _read_box(annotation: dict, category: int | str, where: str) -> _Annotation:
+    if annotation.get("iscrowd") in (1, True, "1"):
+        return _Annotation(category, None)
+    try:
+        box = _as_box(field(annotation, "bbox", list, where), where)
+    except ValueError as error:
+        return _Annotation(category, None, problem=("unreadable_annotation", str(error)))
+    # COCO itself has some, of objects of a line of pixels
+    is_empty = min(box[2:]) == 0 and max(box[2:]) >= 0
+    return _Annotation(category, None if is_empty else box, is_empty)
+
+
 def _key(entry: dict, name: str, where: str) -> int | str:
-    """What entries refer to each other by: numbers as a rule, text in some data of people's own."""
+    """What entries refer to each other by: numbers, which some programs write as text, or text."""
     value = field(entry, name, object, where)
-    return checked(value, name, str if isinstance(value, str) else int, where)
+    found = checked(value, name, str if isinstance(value, str) else int, where)
+    return int(found) if isinstance(found, str) and found.isdecimal() and str(int(found)) == found else found
 
 
 def _size(image: dict, where: str) -> tuple[int, int] | None:

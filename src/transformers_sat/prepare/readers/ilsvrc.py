@@ -217,7 +217,8 @@ class _TreeLists:
         solutions = {} if self.solution is None else self._read_solution()
         for where, (name, _) in read_fields(self.source, f"{self.root}ImageSets/CLS-LOC/val.txt", 2):
             synset = solutions.get(name) or self._synset_in_boxes(name, where)
-            yield where, synset, f"{self.root}Data/CLS-LOC/val/{name}.JPEG"
+            # as the list has it, or in a folder of its class
+            yield where, synset, self.reader.test_images.get(name, f"{self.root}Data/CLS-LOC/val/{name}.JPEG")
 
     def _read_solution(self) -> dict[str, str]:
         rows = read_fields(self.source, self.solution, 2, ",")

@@ -13,21 +13,21 @@
 # limitations under the License.
 """Anybody's own images, in folders."""
 
+import io
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from transformers.utils import logging
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ...fields import checked, checked_name, field, shown
-from ...model.images_sat import IMAGE_SUFFIXES
-from ..archives import Source
+from ..archives import MAX_LIST_BYTES, Source
 from ..records import ImageRecord, Reader
+from .image_files import format_problem, looks_like_image
 from .json_text import parse_json
-from .lists import read_csv
+from .lists import existing, problem_of, read_csv
 
-
-logger = logging.get_logger(__name__)
 
 # What `datasets` takes for each split.
 SPLIT_FOLDERS = {
@@ -42,18 +42,18 @@ SPLIT_FOLDERS = {
     "eval": "test",
     "evaluation": "test",
 }
-METADATA_FILES = ("metadata.jsonl", "metadata.csv")
-# JPEG 2000 is not read: such files are named as a problem, rather than passed over.
-IMAGE_SUFFIXES = (*IMAGE_SUFFIXES, ".jp2")
+METADATA_FILES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
 
 class ImageFolderReader(Reader):
     """
-    Images in one folder a class, with or without folders for splits, or listed in `metadata.jsonl` or `metadata.csv`.
+    Images in one folder a class, with or without folders for splits, or listed in `metadata.jsonl`, `.csv` or `.parquet`,
+    in the folders of the splits, below or above them.
 
     A line of the metadata has `file_name`, relative to its own folder, and what is known of: `label` (the folder's name by
-    default), `objects` (`bbox`: boxes x, y, width, height in pixels; `category`: their classes), `mask_file_name`,
-    `ignore_mask_file_name` (a file or several), `image_id`, and `width` with `height`. In CSV, `objects` is JSON.
+    default), `objects` (`bbox`: boxes x, y, width, height in pixels; or a list of objects, each with its `bbox`),
+    `mask_file_name`, `ignore_mask_file_name` (a file or several), `image_id`, and `width` with `height`. In CSV, `objects`
+    is JSON. `category` of the objects never makes a class; it is kept where it names classes of the images.
     """
 
     name = "imagefolder"
@@ -63,15 +63,19 @@ class ImageFolderReader(Reader):
     license_text = "Not stated: say here under which terms the images may be used, and change `license` above."
     citation = ""
     layout = """[train/ validation/ test/]<class>/<image>
-or, with boxes: {train,validation,test}/metadata.jsonl (or .csv) and the images it names"""
+or, with boxes: {train,validation,test}/metadata.jsonl (or .csv, .parquet) and the images it names"""
 
     def __init__(self, source: Source):
         super().__init__(source)
+        self._above: list[str] = []
         self._folders = self._find_splits()
+        self._metadata = {
+            folder: self._metadata_of(folder) for folders in self._folders.values() for folder in folders
+        }
         columns = set()
         for folders in self._folders.values():
             for folder in folders:
-                for file in self._metadata_files(folder):
+                for file in self._metadata[folder]:
                     for _, line in self._read_metadata(file):
                         columns.update(name for name, value in line.items() if value not in (None, "", []))
         self.has_boxes = "objects" in columns
@@ -81,34 +85,60 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv) and the images 
     @cached_property
     def class_names(self) -> list[str]:
         """In alphabetical order; numbers, where all are, in their own."""
-        names = set()
-        for record in self.records():
-            names.update((record.label, *(record.categories or ())))
+        names = {record.label for record in self._read() if record.problem is None}
         numbers = all(name.isdecimal() and len(name) < 20 for name in names)
         return sorted(names, key=(lambda name: (int(name), name)) if numbers else None)
 
     def records(self) -> Iterator[ImageRecord]:
+        known = set(self.class_names)
+        for record in self._read():
+            if record.categories is not None and not known.issuperset(record.categories):
+                record.categories = None
+            yield record
+
+    def left_over(self) -> Iterator[tuple[str, str]]:
+        used, given = set(), set()
+        if any(self._metadata.values()):
+            for record in self._read():
+                used.update((record.image, *record.masks, *record.ignore_masks))
+        for path in self.source.paths():
+            folder = next((folder for folder in self._metadata if path.startswith(folder)), None)
+            if is_metadata(path):
+                continue
+            if folder is None:
+                yield path, "beside the folders of the splits"
+            elif not looks_like_image(path):
+                if path not in used:
+                    yield path, "which are no images"
+            elif self._metadata[folder]:
+                if path not in used:
+                    yield path, "images that no metadata file names"
+            elif self.source.real_path(path) in given:
+                yield path, "links to images that are read already"
+            else:
+                given.add(self.source.real_path(path))
+
+    def _read(self) -> Iterator[ImageRecord]:
+        given: set[str] = set()
         for split, folders in self._folders.items():
             for folder in folders:
-                metadata = self._metadata_files(folder)
-                yield from self._listed(split, folder, metadata) if metadata else self._unlisted(split, folder)
+                if self._metadata[folder]:
+                    yield from self._listed(split, folder, self._metadata[folder])
+                else:
+                    yield from self._unlisted(split, folder, given)
 
     def _find_splits(self) -> dict[str, list[str]]:
         """Folders of each split, below whatever single folders lie around them."""
         root = ""
         while True:
             paths = [path[len(root) :] for path in self.source.folder(root)]
-            paths = [path for path in paths if is_image(path) or PurePosixPath(path).name in METADATA_FILES]
+            paths = [path for path in paths if looks_like_image(path) or is_metadata(path)]
             if not paths:
                 raise ValueError(f"{self.source.path} has no images; what is read is:\n{self.layout}")
             children = sorted({path.split("/")[0] for path in paths if "/" in path})
             splits = [child for child in children if child.lower() in SPLIT_FOLDERS]
             if splits:
-                if len(splits) < len(children):
-                    others = sorted(set(children) - set(splits))
-                    logger.warning(
-                        f"Left out of {self.source.path}: folders beside those of the splits: {others[:10]}."
-                    )
+                self._above = [root + name for name in METADATA_FILES if root + name in self.source]
                 folders = {}
                 for child in splits:
                     folders.setdefault(SPLIT_FOLDERS[child.lower()], []).append(f"{root}{child}/")
@@ -118,55 +148,83 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv) and the images 
                 return {"train": [root]}
             root = f"{root}{children[0]}/"
 
-    def _metadata_files(self, folder: str) -> list[str]:
-        return [path for path in self.source.folder(folder) if is_metadata(path)]
+    def _metadata_of(self, folder: str) -> list[str]:
+        """Files of metadata in a split's folder, or else those above it that name images of it."""
+        own = [path for path in self.source.folder(folder) if is_metadata(path)]
+        return own or [file for file in self._above if any(self._of_folder(folder, file, self._read_metadata(file)))]
 
-    def _unlisted(self, split: str, folder: str) -> Iterator[ImageRecord]:
+    def _of_folder(self, folder: str, file: str, lines: Iterator[tuple[str, dict]]) -> Iterator[tuple[str, dict]]:
+        """The lines of a metadata file that are of a split's folder: all, unless it lies above the folder."""
+        base = base_of(file)
+        for where, line in lines:
+            name = line.get("file_name")
+            if base.startswith(folder) or (isinstance(name, str) and f"{base}{as_posix(name)}".startswith(folder)):
+                yield where, line
+
+    def _unlisted(self, split: str, folder: str, given: set[str]) -> Iterator[ImageRecord]:
         for path in self.source.folder(folder):
-            if is_image(path):
-                yield ImageRecord(split, path, path, self._folder_class(path, folder), where=path)
+            real_path = self.source.real_path(path)
+            if not looks_like_image(path) or real_path in given:
+                continue
+            given.add(real_path)
+            label, problem = self._folder_class(path, folder), format_problem(path)
+            if label is None:
+                problem = problem or self._no_class(path)
+            yield ImageRecord(split, path, path, label or "", where=path, problem=problem)
 
     def _listed(self, split: str, folder: str, files: list[str]) -> Iterator[ImageRecord]:
-        listed = set()
         for file in files:
-            for where, line in self._read_metadata(file):
-                record = self._image(split, folder, file, where, line)
-                listed.update((record.image, *record.masks, *record.ignore_masks))
-                yield record
-        left_out = [path for path in self.source.folder(folder) if is_image(path) and path not in listed]
-        if left_out:
-            logger.warning(f"Left out: {len(left_out)} images that no metadata file names, such as {left_out[0]}.")
+            for where, line in self._of_folder(folder, file, self._read_metadata(file)):
+                yield self._image(split, folder, file, where, line)
 
     def _image(self, split: str, folder: str, file: str, where: str, line: dict) -> ImageRecord:
-        base = file[: file.rfind("/") + 1]
-        if not line.get("file_name"):
+        base = base_of(file)
+        if line.get("file_name") in (None, ""):
             raise ValueError(f"{where}: there is no `file_name`.")
-        image = f"{base}{PurePosixPath(field(line, 'file_name', str, where))}"
-        label = line.get("label")
-        boxes, categories = read_objects(where, line.get("objects"))
-        size = None
-        if line.get("width") and line.get("height"):
-            size = (field(line, "width", int, where), field(line, "height", int, where))
+        image = existing(self.source, f"{base}{PurePosixPath(field(line, 'file_name', str, where))}")
+        label = self._folder_class(image, folder)
+        if line.get("label") not in (None, ""):
+            label = checked_name(line["label"], "label", where)
+        problem = format_problem(image) or (self._no_class(image) if label is None else None)
+        boxes = categories = size = None
+        try:
+            boxes, categories = read_objects(where, line.get("objects"))
+            if line.get("width") and line.get("height"):
+                size = (field(line, "width", int, where), field(line, "height", int, where))
+        except ValueError as error:
+            problem = problem or problem_of(error, where)
         return ImageRecord(
             split=split,
             image_id=checked_name(line.get("image_id") or image, "image_id", where),
             image=image,
-            label=self._folder_class(image, folder) if label in (None, "") else checked_name(label, "label", where),
+            label=label or "",
             where=where,
             boxes=boxes,
             categories=categories,
             size=size,
-            masks=read_file_names(base, line, "mask_file_name", where),
-            ignore_masks=read_file_names(base, line, "ignore_mask_file_name", where),
+            masks=self._file_names(base, line, "mask_file_name", where),
+            ignore_masks=self._file_names(base, line, "ignore_mask_file_name", where),
+            problem=problem,
         )
 
-    def _folder_class(self, path: str, folder: str) -> str:
+    def _file_names(self, base: str, line: dict, name: str, where: str) -> tuple[str, ...]:
+        """A file or several."""
+        value = line.get(name)
+        if not value:
+            return ()
+        names = value if isinstance(value, list) else [value]
+        paths = (f"{base}{PurePosixPath(checked(each, name, str, where))}" for each in names)
+        return tuple(existing(self.source, path) for path in paths)
+
+    def _no_class(self, path: str) -> tuple[str, str]:
+        message = (
+            f"{path} lies in no class folder, and no metadata file gives its class; what is read is:\n{self.layout}"
+        )
+        return "unknown_class", message
+
+    def _folder_class(self, path: str, folder: str) -> str | None:
         inside = path[len(folder) :].split("/")
-        if len(inside) < 2:
-            raise ValueError(
-                f"{path} lies in no class folder, and no metadata file gives its class; what is read is:\n{self.layout}"
-            )
-        return inside[-2]
+        return inside[-2] if len(inside) >= 2 else None
 
     def _read_metadata(self, file: str) -> Iterator[tuple[str, dict]]:
         """Place and columns of each line."""
@@ -180,17 +238,12 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv) and the images 
             for where, values in lines:
                 if len(values) != len(names):
                     raise ValueError(f"{where}: {len(values)} values for {len(names)} columns.")
-                line = dict(zip(names, values, strict=True))
-                if line.get("objects"):
-                    line["objects"] = read_json(f"{where}, `objects`", line["objects"])
-                yield where, line
+                yield where, dict(zip(names, values, strict=True))
+        elif file.endswith(".parquet"):
+            yield from read_parquet(self.source, file)
         else:
             for where, text in self.source.lines(file):
                 yield where, read_json(where, text)
-
-
-def is_image(path: str) -> bool:
-    return path.lower().endswith(IMAGE_SUFFIXES)
 
 
 def is_metadata(path: str) -> bool:
@@ -204,10 +257,26 @@ def read_json(where: str, text: str) -> dict:
     return value
 
 
-def read_objects(where: str, objects: dict | None) -> tuple[list[tuple] | None, list[str] | None]:
-    """Boxes, and their classes where they are given."""
+def read_parquet(source: Source, file: str) -> Iterator[tuple[str, dict]]:
+    """Place and columns of each row."""
+    try:
+        rows = pq.ParquetFile(io.BytesIO(source.read(file, MAX_LIST_BYTES))).iter_batches()
+        rows = (row for batch in rows for row in batch.to_pylist())
+        for number, row in enumerate(rows, start=1):
+            yield f"{file}, row {number}", row
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{file} cannot be read as Parquet: {error}") from error
+
+
+def read_objects(where: str, objects: dict | list | str | None) -> tuple[list[tuple] | None, list[str] | None]:
+    """Boxes, and their classes where they are given, of a struct of lists or a list of structs, or of JSON of either."""
+    if isinstance(objects, str) and objects:
+        objects = parse_json(objects, f"{where}, `objects`")
     if not objects:
         return None, None
+    if isinstance(objects, list) and all(isinstance(each, dict) for each in objects):
+        names = [name for name in ("bbox", "category") if name in objects[0]]
+        objects = {name: [each.get(name) for each in objects] for name in names}
     if not isinstance(objects, dict):
         raise ValueError(
             f'{where}: `objects` must be like {{"bbox": [[x, y, width, height], ...]}}, got {shown(objects)}.'
@@ -215,20 +284,23 @@ def read_objects(where: str, objects: dict | None) -> tuple[list[tuple] | None, 
     boxes = []
     for box in field(objects, "bbox", list, f"{where}, `objects`"):
         if not isinstance(box, list) or len(box) != 4:
-            raise ValueError(f"{where}: a box must be [x, y, width, height], got {shown(box)}.")
+            raise ValueError(f"{where}: a box must be [x, y, width, height] (`bbox`), got {shown(box)}.")
         boxes.append(tuple(checked(number, "bbox", float, where) for number in box))
-    name = "category" if "category" in objects else "categories"
-    categories = field(objects, name, list, where, optional=True)
-    return boxes, None if categories is None else [checked_name(each, name, where) for each in categories]
+    categories = objects.get("category", objects.get("categories"))
+    if not isinstance(categories, list) or len(categories) != len(boxes):
+        return boxes, None
+    # classes of the boxes are of no use where they are not those of the images, whatever they are
+    return boxes, [str(each) for each in categories]
 
 
-def read_file_names(base: str, line: dict, name: str, where: str) -> tuple[str, ...]:
-    """A file or several."""
-    value = line.get(name)
-    if not value:
-        return ()
-    names = value if isinstance(value, list) else [value]
-    return tuple(f"{base}{PurePosixPath(checked(each, name, str, where))}" for each in names)
+def base_of(file: str) -> str:
+    """The folder of a file, with a slash at its end."""
+    return file[: file.rfind("/") + 1]
+
+
+def as_posix(name: str) -> str:
+    """A path with slashes, wherever it was written."""
+    return str(PurePosixPath(name.replace("\\", "/")))
 
 
 __all__ = ["ImageFolderReader"]

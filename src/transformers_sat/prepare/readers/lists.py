@@ -48,19 +48,41 @@ def read_fields(
 
 def read_csv(source: Source, path: str) -> Iterator[tuple[str, list[str]]]:
     """
-    Yields the rows of a CSV file, each on a line of its own.
+    Yields the rows of a CSV file. A value in quotes may go over several lines.
 
     Returns:
-        Iterator of file and line, for errors, and the values.
+        Iterator of file and line where the row begins, for errors, and the values.
 
     Raises:
-        `ValueError`: if a line is no CSV, or has a value of more than 131 072 characters.
+        `ValueError`: if a row is no CSV, or has a value of more than 131 072 characters.
     """
-    for where, text in source.lines(path):
+    read = []
+
+    def texts() -> Iterator[str]:
+        for where, text in source.lines(path):
+            read.append(where)
+            yield text + "\n"
+
+    rows = csv.reader(texts())
+    while True:
+        read.clear()
         try:
-            yield where, next(csv.reader([text]))
+            row = next(rows, None)
         except csv.Error as error:
-            raise ValueError(f"{where}: no valid CSV: {error}.") from error
+            raise ValueError(f"{read[0]}: no valid CSV: {error}.") from error
+        if row is None:
+            return
+        yield read[0], row
+
+
+def problem_of(error: ValueError, where: str) -> tuple[str, str]:
+    """An annotation of one image that cannot be read, as the problem of its record; `where` is named there once."""
+    return "unreadable_annotation", str(error).removeprefix(where).lstrip(":, ")
+
+
+def existing(source: Source, path: str) -> str:
+    """A path of a list, with slashes where Windows wrote it and the file is there under no other name."""
+    return path.replace("\\", "/") if path not in source and "\\" in path else path
 
 
 def corners_to_box(x0: float, y0: float, x1: float, y1: float) -> tuple[float, float, float, float]:
@@ -126,8 +148,10 @@ def distinct_names(names: dict[str, str]) -> list[str]:
 __all__ = [
     "corners_to_box",
     "distinct_names",
+    "existing",
     "missing",
     "optional_root",
+    "problem_of",
     "read_csv",
     "read_fields",
     "required_root",

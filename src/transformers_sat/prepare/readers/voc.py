@@ -23,7 +23,8 @@ from transformers.utils import logging
 
 from ..archives import Source
 from ..records import ImageRecord, Reader
-from .lists import missing, roots_with
+from .image_files import ImagesByStem, format_problem, looks_like_image, stem_of
+from .lists import missing, problem_of, roots_with
 from .voc_xml import Annotation, read_annotation
 
 
@@ -32,13 +33,22 @@ logger = logging.get_logger(__name__)
 # Split and list.
 LISTS = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
 
+# What folders around XML files without lists are called.
+FOLDER_SPLITS = {
+    "train": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+
 # The value of a segmentation where the outline of an object is, which is neither object nor background.
 VOID = 255
 
 
 class VocReader(Reader):
     """
-    Trees `VOC<year>` of PASCAL VOC, one or several, or anything in their form.
+    Trees `VOC<year>` of PASCAL VOC, one or several, or anything in their form: without the lists of the splits, too.
 
     An image has one class here. So what is taken are the images whose objects are all of one class, whatever their
     number, with at least one that is not marked as difficult; difficult ones count as their class, but their boxes are
@@ -64,7 +74,9 @@ class VocReader(Reader):
 }"""
     layout = """VOCtrainval_*.tar, VOCtest_*.tar    or unpacked: VOC<year>/ImageSets/Main/{train,val,test}.txt,
                                     VOC<year>/Annotations/<image>.xml, VOC<year>/JPEGImages/<image>.jpg
-                                    and, for masks, VOC<year>/SegmentationObject/<image>.png"""
+                                    and, for masks, VOC<year>/SegmentationObject/<image>.png
+or an XML file for each image, as labelImg writes it: beside the image, or in annotations/ with the images anywhere; a
+folder train/, valid/ or test/ around them is the split"""
 
     def __init__(self, source: Source):
         super().__init__(source)
@@ -73,18 +85,31 @@ class VocReader(Reader):
             for split, name in LISTS.items()
             for root in roots_with(source, f"ImageSets/Main/{name}")
         ]
-        if not self.lists:
-            raise missing("ImageSets/Main/train.txt, val.txt or test.txt", self.layout)
+        if not self.lists and not any(path.lower().endswith(".xml") for path in source.paths()):
+            raise missing("ImageSets/Main/train.txt, val.txt or test.txt, or an XML file for each image,", self.layout)
+        self._named: set[str] = set()
         self.has_masks = self.has_ignore_masks = any(
             source.folder(f"{root}SegmentationObject") for _, root, _ in self.lists
         )
 
     @cached_property
     def class_names(self) -> list[str]:
-        return sorted({record.label for record in self._images})
+        return sorted({record.label for record in self._images if record.problem is None})
 
     def records(self) -> Iterator[ImageRecord]:
         yield from self._images
+
+    def left_over(self) -> Iterator[tuple[str, str]]:
+        named = {record.image for record in self._images} | {mask for record in self._images for mask in record.masks}
+        for path in self.source.paths():
+            is_segmentation = "SegmentationClass" in path or "SegmentationObject" in path
+            if (
+                looks_like_image(path)
+                and path not in named
+                and stem_of(path) not in self._named
+                and not is_segmentation
+            ):
+                yield path, "which no list or XML file names"
 
     def object_pixels(self, mask: PIL.Image.Image) -> np.ndarray:
         """The objects of a segmentation, which are numbered from 1."""
@@ -99,42 +124,79 @@ class VocReader(Reader):
     def _images(self) -> list[ImageRecord]:
         """Which class an image has, and whether it has one, is nowhere but in its XML file."""
         records, left_out, total = [], Counter(), 0
-        for split, root, path in self.lists:
-            for where, name in self.source.lines(path):
-                total += 1
-                name = name.strip()
-                annotation = self._annotation(f"{root}Annotations/{name}.xml", where)
+        images = ImagesByStem(self.source.paths())
+        for split, root, name, xml, where in self._listed():
+            total += 1
+            label, boxes, size, file_name, problem = "", None, None, "", None
+            try:
+                annotation = self._annotation(xml)
+            except ValueError as error:
+                problem = problem_of(error, where)
+            else:
+                size, file_name = annotation.size, annotation.file_name
                 classes = {entry.name for entry in annotation.objects}
-                if "" in classes:
-                    raise ValueError(f"{root}Annotations/{name}.xml: an object has no <name>.")
                 boxes = [entry.box for entry in annotation.objects if not entry.is_difficult]
                 if len(classes) > 1 or not boxes:
                     left_out["with several classes" if len(classes) > 1 else "without an object"] += 1
+                    self._named.add(name.rpartition("/")[2])
                     continue
-                segmentation = f"{root}SegmentationObject/{name}.png"
-                masks = (segmentation,) if segmentation in self.source else ()
-                records.append(
-                    ImageRecord(
-                        split=split,
-                        image_id=name,
-                        image=f"{root}JPEGImages/{name}.jpg",
-                        label=classes.pop(),
-                        where=where,
-                        boxes=boxes,
-                        size=annotation.size,
-                        masks=masks,
-                        ignore_masks=masks,
-                    )
+                label = classes.pop()
+            image = images.find(stem_of(xml), self._image_folders(root, xml), file_name)
+            segmentation = f"{root}SegmentationObject/{name}.png"
+            masks = (segmentation,) if segmentation in self.source else ()
+            records.append(
+                ImageRecord(
+                    split=split,
+                    image_id=name,
+                    image=image or (f"{root}JPEGImages/{name}.jpg" if self.lists else f"{name}.jpg"),
+                    label=label,
+                    where=where,
+                    boxes=boxes,
+                    size=size,
+                    masks=masks,
+                    ignore_masks=masks,
+                    problem=problem or format_problem(image or ""),
                 )
+            )
         if left_out:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
             logger.warning(f"{left_out.total()} of {total} images left out: {reasons}.")
         return records
 
-    def _annotation(self, path: str, where: str) -> Annotation:
+    def _listed(self) -> Iterator[tuple[str, str, str, str, str]]:
+        """Split, root of the tree, name of the image, its XML file, and where it says so."""
+        for split, root, path in self.lists:
+            for where, line in self.source.lines(path):
+                name = line.strip()
+                yield split, root, name, f"{root}Annotations/{name}.xml", where
+        if self.lists:
+            return
+        # no lists, as annotation programs write it: all files, in the split that a folder around them names
+        for path in self.source.paths():
+            if path.lower().endswith(".xml"):
+                splits = [
+                    FOLDER_SPLITS[part.lower()] for part in path.split("/")[:-1] if part.lower() in FOLDER_SPLITS
+                ]
+                root = path.rpartition("/")[0].rpartition("/")[0]
+                yield (splits or ["train"])[-1], f"{root}/" if root else "", path.rpartition(".")[0], path, path
+
+    def _image_folders(self, root: str, xml: str) -> tuple[str | None, ...]:
+        if self.lists:
+            # not in the tree of another year
+            return (f"{root}JPEGImages/",)
+        return (
+            xml[: xml.rfind("/") + 1],
+            *(f"{root}{name}" for name in ("JPEGImages/", "images/", "Images/", "")),
+            None,
+        )
+
+    def _annotation(self, path: str) -> Annotation:
         if path not in self.source:
-            raise ValueError(f"{where}: {path} is not in the source.")
-        return read_annotation(self.source, path)
+            raise ValueError(f"{path} is not in the source.")
+        annotation = read_annotation(self.source, path)
+        if not all(entry.name for entry in annotation.objects):
+            raise ValueError(f"{path}: an object has no <name>.")
+        return annotation
 
 
 __all__ = ["VocReader"]

@@ -13,7 +13,9 @@
 # limitations under the License.
 """Boxes in XML files of the PASCAL VOC kind, which ImageNet and Stanford Dogs have, too."""
 
+import codecs
 import math
+import re
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
@@ -26,6 +28,24 @@ from .lists import corners_to_box
 MAX_FILE_BYTES = 2**21
 MAX_ELEMENTS = 50_000
 MAX_DEPTH = 32
+
+DECLARED_ENCODING = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
+# By Python's names. Files that say GB 2312 often have characters of what came after it.
+MULTI_BYTE_ENCODINGS = dict.fromkeys(("gb2312", "gbk", "gb18030"), "gb18030") | {
+    name: name
+    for name in (
+        "big5",
+        "big5hkscs",
+        "cp932",
+        "cp949",
+        "cp950",
+        "euc_jp",
+        "euc_kr",
+        "iso2022_jp",
+        "johab",
+        "shift_jis",
+    )
+}
 
 
 @dataclass
@@ -51,11 +71,13 @@ class Annotation:
 
     Attributes:
         objects (`list[AnnotatedObject]`): in the order of the file.
+        file_name (`str`): what the file says that the image is called, without folders; `""` where it does not say.
         size (`(width, height)`, *optional*): in pixels; `None` where the file does not say.
     """
 
     objects: list[AnnotatedObject]
     size: tuple[int, int] | None
+    file_name: str = ""
 
 
 def read_annotation(source: Source, path: str) -> Annotation:
@@ -68,13 +90,24 @@ def read_annotation(source: Source, path: str) -> Annotation:
     """
     content = source.read(path, MAX_FILE_BYTES)
     try:
-        root = ElementTree.fromstring(content, ElementTree.XMLParser(target=_LimitedTree()))
+        root = ElementTree.fromstring(_as_text(content), ElementTree.XMLParser(target=_LimitedTree()))
     except _RefusedError as error:
         raise ValueError(f"{path}: {error}.") from error
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two for encodings that are not known
         raise ValueError(f"{path}: no valid XML ({error}).") from error
     objects = [_read_object(element, path) for element in root.iter("object")]
-    return Annotation(objects, _read_size(root, path))
+    file_name = (root.findtext("filename") or "").strip().replace("\\", "/").rpartition("/")[2]
+    return Annotation(objects, _read_size(root, path), file_name)
+
+
+def _as_text(content: bytes) -> str | bytes:
+    """The text of a file in one of the encodings that the XML parser lacks; what it reads itself is left to it."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    if (declared := DECLARED_ENCODING.match(content)) is None:
+        return content
+    encoding = codecs.lookup(declared[1].decode()).name
+    return content.decode(MULTI_BYTE_ENCODINGS[encoding]) if encoding in MULTI_BYTE_ENCODINGS else content
 
 
 class _RefusedError(Exception):

@@ -13,7 +13,8 @@
 # limitations under the License.
 """A split as wsolevaluation writes it down: a folder of lists, with classes and boxes or masks."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 
 from ...fields import as_number, shown
 from ..archives import Source
@@ -26,6 +27,9 @@ SPLIT_NAMES = {"train": "train", "val": "validation", "test": "test"}
 
 # More than any data set has; a list with a larger number would make as many names.
 MAX_CLASSES = 1_000_000
+
+# Of which one has to be there: each is looked for in the whole source.
+MAX_IMAGES_SOUGHT = 20
 
 
 Corners = tuple[float, float, float, float]
@@ -147,31 +151,34 @@ class WsolevalSplit:
                 self.ignore_masks.setdefault(name, []).append(ignored)
 
     def _find_images(self) -> str:
-        first = next(self.labels(), None)
-        if first is None:
+        """The folder that the names are relative to, which the first image that is there tells."""
+        places = [(where, name) for where, name, _ in itertools.islice(self.labels(), MAX_IMAGES_SOUGHT)]
+        if not places:
             raise ValueError(f"{self._file('image_ids.txt')} names no image.")
-        where, name, _ = first
-        root = self._root_of(name)
+        root = self._first_root(name for _, name in places)
         if root is None and self._file("mapping.txt") in self.source:
             # ImageNetV2: wsolevaluation numbers the images, its owner names them by their contents
             for _, (number, own_name) in read_fields(self.source, self._file("mapping.txt"), 2, ","):
                 self.own_names[f"val2/{number}"] = own_name
-            if name in self.own_names:
-                root = self._root_of(self.own_names[name])
+            root = self._first_root(self.own_names[name] for _, name in places if name in self.own_names)
         if root is None:
+            where, name = places[0]
             raise ValueError(
                 f"{where}: the image {name} is not in the source. Put the split's images there, in folders as "
                 f"the list has them, or leave the folder {self.folder} out."
             )
         return root
 
+    def _first_root(self, names: Iterable[str]) -> str | None:
+        return next((root for name in names if (root := self._root_of(name)) is not None), None)
+
     def _find_masks(self) -> str:
         if not self.masks:
             return ""
-        first = next(iter(self.masks.values()))[0]
-        root = self._root_of(first)
+        masks = [mask for masks in itertools.islice(self.masks.values(), MAX_IMAGES_SOUGHT) for mask in masks]
+        root = self._first_root(masks)
         if root is None:
-            raise ValueError(f"{self._file('localization.txt')}: the mask {first} is not in the source.")
+            raise ValueError(f"{self._file('localization.txt')}: the mask {masks[0]} is not in the source.")
         return root
 
     def _root_of(self, name: str) -> str | None:

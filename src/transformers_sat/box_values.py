@@ -1,0 +1,56 @@
+# Copyright 2026 The transformers-sat authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What the numbers of a true box `(x, y, width, height)` tell by themselves, wherever it comes from."""
+
+import math
+
+
+Box = tuple[float, float, float, float]
+
+# Corners that count from 1, and rounded ones, may lie this far past the edge, in pixels.
+EDGE_TOLERANCE = 1.0
+
+# What rounding adds to fractions of an image.
+FRACTION_TOLERANCE = 0.01
+
+
+def has_no_area(box: Box) -> bool:
+    """Whether a box has no area, is inverted, or not of finite numbers."""
+    return not all(map(math.isfinite, box)) or box[2] <= 0 or box[3] <= 0
+
+
+def is_in_fractions(box: Box) -> bool:
+    """Whether a box is in fractions of its image: no object of a photograph is smaller than a pixel."""
+    x, y, width, height = box
+    return x >= 0 and y >= 0 and max(x + width, y + height) <= 1 + FRACTION_TOLERANCE
+
+
+def is_outside(box: Box, size: tuple[int, int]) -> bool:
+    """Whether nothing of a box is in an image of that width and height."""
+    x, y, width, height = box
+    return x >= size[0] or y >= size[1] or x + width <= 0 or y + height <= 0
+
+
+def distance_past_edge(box: Box, size: tuple[int, int]) -> float:
+    """By how many pixels a box reaches past the edge of an image of that width and height; negative if it does not."""
+    x, y, width, height = box
+    return max(-x, -y, x + width - size[0], y + height - size[1])
+
+
+def numbers(box: Box) -> str:
+    """A box for a message."""
+    return ", ".join(f"{number:g}" for number in box)
+
+
+__all__ = ["EDGE_TOLERANCE", "distance_past_edge", "has_no_area", "is_in_fractions", "is_outside", "numbers"]
