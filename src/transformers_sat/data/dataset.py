@@ -21,6 +21,7 @@ from transformers import BaseImageProcessor
 
 from ..metrics import Protocol, get_protocol
 from ..model.images_sat import read_image
+from .boxes import check_boxes_of_image
 from .transforms import TrainingAugmentation
 
 
@@ -138,6 +139,7 @@ class LocalizationDataset(torch.utils.data.Dataset):
             raise ValueError(f"The image {image_name(row['image'])} cannot be used: {error}") from error
         example["pixel_values"] = prepared["pixel_values"][0]
         if self.with_boxes:
+            check_boxes_of_image(row["objects"]["bbox"], image.size, "The data set", index)
             boxes = self.protocol.ground_truth_boxes(
                 row["objects"]["bbox"], (image.height, image.width), self._frame_size
             )

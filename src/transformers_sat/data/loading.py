@@ -21,6 +21,7 @@ from transformers.utils import logging
 
 from ..drawn.emblems import load_emblems
 from ..fields import shown
+from .boxes import check_boxes, is_box_feature, with_boxes_in_lists
 from .dataset import decode_image
 from .subsets import select_classes
 
@@ -61,7 +62,7 @@ def load_localization_dataset(
         columns (`dict[str, str]`, *optional*):
             The data set's own names of `image`, `label` and `objects`, where they differ: `{"label": "species"}`. Classes
             are class labels, or strings or numbers that are made into such. Boxes are a dictionary with `bbox`: COCO
-            boxes `(x, y, width, height)` in pixels. They may be missing: the data set then trains, but localization
+            boxes `(x, y, width, height)` in pixels, or a list of such. They may be missing: the data set then trains, but localization
             cannot be measured on it.
         validation_fraction (`float`, *optional*, defaults to 0.1):
             Share of the training split set apart when there is no validation split.
@@ -130,7 +131,7 @@ def in_schema(
         name (`str`): what errors call it.
 
     Raises:
-        `ValueError`: if it has no images or no classes, or classes or boxes are of another type.
+        `ValueError`: if it has no images or no classes, classes or boxes are of another type, or a box cannot be one.
     """
     for own, column in columns.items():
         if column != "objects" and own not in dataset.column_names:
@@ -141,6 +142,9 @@ def in_schema(
     kept = [own for own in columns if own in dataset.column_names]
     optional = [column for column in OPTIONAL_COLUMNS if column not in columns and is_usable(dataset, column)]
     dataset = dataset.select_columns(kept + optional)
+    for own in (own for own in kept if columns[own] == "objects" and isinstance(dataset, datasets.Dataset)):
+        dataset = with_boxes_in_lists(dataset, own)
+        check_boxes(dataset, name, own)
     # before anything that would decode the images of a stream
     for column in (own for own in kept + optional if columns.get(own, own) in ("image", *MASK_COLUMNS)):
         dataset = dataset.cast_column(column, datasets.Image(decode=False))
@@ -159,7 +163,7 @@ def check_types(dataset: datasets.Dataset | datasets.IterableDataset, columns: d
             raise ValueError(
                 f"{name}: the column `{own}` must hold classes (class labels, text or numbers), got {shown(feature)}."
             )
-        if column == "objects" and "bbox" not in (feature if isinstance(feature, dict) else ()):
+        if column == "objects" and not is_box_feature(feature):
             raise ValueError(f"{name}: the column `{own}` must hold objects with `bbox`, got {shown(feature)}.")
 
 

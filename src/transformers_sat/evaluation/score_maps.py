@@ -28,6 +28,7 @@ import torch
 from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
+from ..box_values import is_in_fractions
 from ..fields import as_number
 from ..metrics import BoxAccuracy, PixelAveragePrecision, Protocol, get_protocol
 from ..model.images_sat import read_image, read_mask
@@ -93,6 +94,9 @@ class WsolMetadata:
         if boxes:
             for line, (name, width, height) in read_fields(source, "image_sizes.txt", 3, ","):
                 image_sizes[name] = (as_size(height, line, "height"), as_size(width, line, "width"))
+            for line, name, corners, _ in read_localization(source, "localization.txt"):
+                if name in image_sizes:
+                    check_inside(corners, image_sizes[name], line)
         if "class_labels.txt" in source:
             for line, (name, label) in read_fields(source, "class_labels.txt", 2, ","):
                 labels[name] = as_number(label, line, "class")
@@ -317,6 +321,22 @@ def checked_corners(corners: Sequence[float], line: str) -> Sequence[float]:
         shown = ", ".join(f"{corner:g}" for corner in corners)
         raise ValueError(f"{line}: a box is x0, y0, x1, y1 with x0 up to x1 and y0 up to y1, got {shown}.")
     return corners
+
+
+def check_inside(corners: Sequence[float], size: tuple[int, int], line: str):
+    """Checks corners against the image's `(height, width)`; they may reach past the right and lower edge, as some do."""
+    x0, y0, x1, y1 = corners
+    height, width = size
+    shown = ", ".join(f"{corner:g}" for corner in corners)
+    if x0 < 0 or y0 < 0 or x0 >= width or y0 >= height:
+        raise ValueError(
+            f"{line}: the box {shown} (x0, y0, x1, y1) lies outside its image of {width} x {height} pixels."
+        )
+    if is_in_fractions((x0, y0, x1 - x0, y1 - y0)) and max(height, width) > 2:
+        raise ValueError(
+            f"{line}: the box {shown} (x0, y0, x1, y1) lies within one pixel; multiply fractions of the image by its width "
+            "and height."
+        )
 
 
 __all__ = ["WsolMetadata", "evaluate_score_maps", "read_map"]

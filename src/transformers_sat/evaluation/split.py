@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import datasets
 from transformers import PreTrainedConfig
 
+from ..data.boxes import check_boxes, check_boxes_with_images, with_boxes_in_lists
 from ..data.classes import class_numbers_of
 from ..data.loading import MASK_COLUMNS, check_types, has_boxes, has_masks, is_usable
 from ..metrics import Protocol, get_protocol
@@ -65,7 +66,7 @@ class EvaluationSplit:
                 `"sat"` or `"wsoleval"`.
 
         Raises:
-            `ValueError`: if there are no images, a class is not one of the model's, the protocol is not known, or the
+            `ValueError`: if there are no images, a box cannot be one or boxes do not fit their images, a class is not one of the model's, the protocol is not known, or the
                 model's images are not square.
         """
         protocol = get_protocol(protocol)
@@ -79,15 +80,20 @@ class EvaluationSplit:
         if len(dataset) == 0:
             raise ValueError(f"The {name} split has no images.")
         check_types(dataset, {column: column for column in ("image", "label", "objects")}, f"The {name} split")
+        dataset = with_boxes_in_lists(dataset, "objects")
+        check_boxes(dataset, f"The {name} split")
         has_labels = _has_labels(name, dataset)
         if not has_labels and "label" in dataset.column_names:
             dataset = dataset.remove_columns("label")
+        dataset, measures_boxes = with_undecoded_images(dataset), has_boxes(dataset)
+        if measures_boxes:
+            check_boxes_with_images(dataset, f"The {name} split")
         return cls(
             name=name,
-            dataset=with_undecoded_images(dataset),
+            dataset=dataset,
             protocol=protocol,
             image_size=config.image_size,
-            has_boxes=has_boxes(dataset),
+            has_boxes=measures_boxes,
             has_masks=is_usable(dataset, "mask") and has_masks(dataset),
             has_labels=has_labels,
             class_numbers=class_numbers_of(dataset, config) if has_labels else None,
