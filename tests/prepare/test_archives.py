@@ -220,6 +220,21 @@ def test_links_in_a_folder(tmp_path):
     assert opened.real_path("b/again.jpg") == opened.real_path("b/b.jpg") == "b/b.jpg"
 
 
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le with its mark", "utf-16-be with its mark"]
+)
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_lists_in_the_encodings_of_windows(tmp_path, form, encoding):
+    name, marked, _ = encoding.partition(" with")
+    content = (("\ufeff" if marked else "") + "größe,1\r\n猫,2\r\n").encode(name)
+    if form == "zip":
+        (tmp_path / "set.zip").write_bytes(zip_bytes({"list.txt": content}))
+    else:
+        write_files(tmp_path / "set", {"list.txt": content})
+    source = open_source(tmp_path / ("set.zip" if form == "zip" else "set"))
+    assert [text for _, text in source.lines("list.txt")] == ["größe,1", "猫,2"]
+
+
 @pytest.mark.parametrize("only_links", [False, True])
 def test_a_source_without_files(tmp_path, only_links):
     if only_links:

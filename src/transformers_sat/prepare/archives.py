@@ -16,6 +16,7 @@ Official files as they come from the owner, read where they lie: a folder, a `.t
 a folder or in one another. Nothing is unpacked to disk.
 """
 
+import codecs
 import contextlib
 import hashlib
 import io
@@ -200,7 +201,8 @@ class Source:
 
         Returns:
             Iterator of `(where, text)`: file and number of the line for messages, such as `images.txt, line 12`, and the line
-            without its end. Blank lines are left out. The last one may or may not have an end.
+            without its end. Blank lines are left out. The last one may or may not have an end. Lists in UTF-16 that begin
+            with its mark, as Windows writes them, are read, too.
 
         Raises:
             `ValueError`: if there is no such file, it or a line is too long for a list, it is not UTF-8, or its archive is
@@ -211,7 +213,8 @@ class Source:
         number = 0
         with _damage_named(path, self.path), self._open(index) as file:
             try:
-                lines = io.TextIOWrapper(file, encoding="utf-8-sig")
+                is_utf_16 = file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+                lines = io.TextIOWrapper(file, encoding="utf-16" if is_utf_16 else "utf-8-sig")
                 while line := lines.readline(MAX_LINE_CHARACTERS + 1):
                     number += 1
                     if len(line) > MAX_LINE_CHARACTERS:
@@ -220,7 +223,9 @@ class Source:
                         if not text.isspace():
                             yield f"{path}, line {number}", text
             except UnicodeDecodeError as error:
-                raise ValueError(f"{path} is not UTF-8 text, somewhere after line {number}: {error}") from error
+                raise ValueError(
+                    f"{path} is not UTF-8 text, somewhere after line {number}: {error}. Save it as UTF-8."
+                ) from error
 
     def find_root(self, marker: str, *more: str) -> str:
         """
