@@ -9,7 +9,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
 # nothing of what training writes, and no environments or caches
-tops=$(tar -tzf "$sources" | cut -d/ -f2 | LC_ALL=C sort -u | tr '\n' ' ')
+tops=$(tar -tzf "$sources" | cut -d/ -f2 | grep . | LC_ALL=C sort -u | tr '\n' ' ')
 expected="CHANGELOG.md CITATION.cff LICENSE MANIFEST.in PKG-INFO README.md pyproject.toml setup.cfg src "
 [ "$tops" = "$expected" ] || { echo "The sources hold: $tops" >&2; exit 1; }
 
@@ -26,18 +26,17 @@ from pathlib import Path
 import PIL.Image
 import transformers_sat
 from transformers import AutoModel
+from transformers_sat.commands import main
 from transformers_sat.drawn import emblem_backbone_path
 
 installed = Path(sys.argv[1])
 package = Path(transformers_sat.__file__).parent
 assert package.parent == installed, f"{package} is not what was installed in {installed}"
 assert importlib.metadata.version("transformers-sat") == transformers_sat.__version__
-assert (package / "py.typed").is_file() and (package / "hub" / "templates" / "model_card.md").is_file()
-assert (package / "drawn" / "stamps_catalog.json").is_file()
+for name in ("py.typed", "hub/templates/model_card.md", "prepare/templates/dataset_card.md", "drawn/stamps_catalog.json"):
+    assert (package / name).is_file(), name
 
-transformers_sat.SATForWeaklySupervisedLocalization.from_backbone(emblem_backbone_path()).save_pretrained("model")
-size = {"height": 64, "width": 64}
-transformers_sat.SATImageProcessor(size=size, crop_size=size).save_pretrained("model")
+assert main(["convert", "backbone", str(emblem_backbone_path()), "model"]) == 0
 assert type(AutoModel.from_pretrained("model")) is transformers_sat.SATModel
 PIL.Image.new("RGB", (120, 90), (200, 100, 0)).save("image.png")
 PYTHON

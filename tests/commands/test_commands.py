@@ -140,7 +140,7 @@ def test_starts_as_a_module():
 def evaluated(monkeypatch):
     """What the evaluation is asked for, in its place."""
     asked = []
-    monkeypatch.setattr(evaluation, "evaluate_model", lambda **options: asked.append(options))
+    monkeypatch.setattr(evaluation, "evaluate_model", asked.append)
     return asked
 
 
@@ -155,8 +155,8 @@ def evaluated(monkeypatch):
 )
 def test_evaluate_takes_words_and_numbers(evaluated, words, value):
     assert main(["evaluate", "model", "data", *words]) == 0
-    assert evaluated[0]["threshold"] == value
-    assert evaluated[0]["thresholds"] is None
+    assert evaluated[0].localization_threshold == value
+    assert evaluated[0].localization_thresholds is None
 
 
 @pytest.mark.parametrize(
@@ -169,8 +169,8 @@ def test_evaluate_takes_words_and_numbers(evaluated, words, value):
 )
 def test_lists_take_their_values_in_one_go(evaluated, words):
     assert main(["evaluate", *words]) == 0
-    assert (evaluated[0]["model"], evaluated[0]["dataset"], evaluated[0]["batch_size"]) == ("model", "data", 4)
-    assert evaluated[0]["thresholds"] == [0.3, 0.5]
+    assert (evaluated[0].model, evaluated[0].dataset, evaluated[0].batch_size) == ("model", "data", 4)
+    assert evaluated[0].localization_thresholds == [0.3, 0.5]
 
 
 def test_a_list_needs_a_value(evaluated, capsys):

@@ -216,12 +216,8 @@ def test_no_such_folder(tmp_path):
 def test_column_names(tmp_path):
     renamed = {"image": "photo", "label": "species", "objects": "annotations"}
     split = square_split(6).rename_columns(renamed).add_column("note", list("abcdef"))
-    splits = load_localization_dataset(
-        saved(tmp_path / "saved", train=split, validation=split),
-        image_column="photo",
-        label_column="species",
-        objects_column="annotations",
-    )
+    folder = saved(tmp_path / "saved", train=split, validation=split)
+    splits = load_localization_dataset(folder, columns=renamed)
     assert_schema(splits)
     assert splits["train"][4]["objects"]["bbox"] == [draw_square(4, 1)[1]]
 
@@ -231,12 +227,17 @@ def test_other_columns_of_the_same_names_are_left_out(tmp_path):
     split = square_split(6)
     split = split.rename_column("label", "species").add_column("label", ["x"] * 6)
     splits = load_localization_dataset(
-        saved(tmp_path / "saved", train=split, validation=split), label_column="species"
+        saved(tmp_path / "saved", train=split, validation=split), columns={"label": "species"}
     )
     assert splits["train"].features["label"].names == CLASS_NAMES
 
 
-@pytest.mark.parametrize("column, option", [("image", "image_column"), ("label", "label_column")])
+def test_columns_that_the_schema_does_not_have():
+    with pytest.raises(ValueError, match="`columns` has names for image, label, objects alone, got .'boxes'"):
+        load_localization_dataset("emblems", columns={"boxes": "annotations"})
+
+
+@pytest.mark.parametrize("column, option", [("image", "--image_column_name"), ("label", "--label_column_name")])
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_missing_column(tmp_path, column, option, split):
     splits = {"train": square_split(3), "test": square_split(3)}

@@ -294,8 +294,8 @@ def test_what_cannot_be_streamed(tmp_path):
 
     with pytest.raises(ValueError, match="`label` of .* must be a class label.*string"):
         load_streaming_dataset(write_parquet(tmp_path / "strings", split=named))
-    with pytest.raises(ValueError, match="has no column `species`; name it with `label_column`"):
-        load_streaming_dataset(write_parquet(tmp_path / "parquet"), label_column="species")
+    with pytest.raises(ValueError, match="has no column `species`; name it with `--label_column_name`"):
+        load_streaming_dataset(write_parquet(tmp_path / "parquet"), columns={"label": "species"})
 
 
 def test_other_splits_have_the_same_classes(tmp_path):

@@ -905,7 +905,7 @@ def test_recipes_in_the_tree(script, recipe, monkeypatch):
     "others, message",
     [
         ({"protocol": "paper"}, "`protocol` must be one of"),
-        ({"localization_thresholds": 1.5}, "`thresholds`"),
+        ({"localization_thresholds": 1.5}, "`localization_thresholds` must be numbers from 0 to 1"),
         ({"model_name_or_path": None}, "--model_name_or_path.* is missing"),
         ({"trainable_layers": 3}, "`trainable_layers` must be between 0 and 2"),
         ({"label_column_name": "species"}, "no column `species`"),

@@ -273,6 +273,15 @@ class TestMasks:
         with pytest.raises(IndexError):
             masks[3]
 
+    def test_pytorch_takes_them_for_a_tensor(self):
+        masks = Masks(locate(draw("##.", "...", "..#"), 0.5, multiple=True), [0, 1])
+        expected = torch.from_numpy(np.stack([draw("##.", "...", "..."), draw("...", "...", "..#")]))
+        assert masks.shape == (2, 3, 3) and masks.dtype == torch.bool
+        assert torch.equal(masks, expected) and torch.equal(masks.float(), expected.float())
+        assert torch.equal(torch.where(masks, 1, 0), expected.long())
+        assert masks.sum(dim=(1, 2)).tolist() == [2, 1] and np.array_equal(masks.numpy(), expected.numpy())
+        assert Masks(locate(draw("#."), 0.5), []).shape == (0, 1, 2)
+
     def test_a_mask_is_the_callers_own(self):
         masks = Masks(locate(draw("#.", ".."), 0.5), [0])
         masks[0].logical_not_()

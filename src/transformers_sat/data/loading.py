@@ -29,6 +29,9 @@ logger = logging.get_logger(__name__)
 
 EMBEDDED_DATASET = "emblems"
 
+# The schema, without what is optional.
+COLUMNS = ("image", "label", "objects")
+
 # What else of the schema is kept, under its own name, for evaluation.
 MASK_COLUMNS = ("mask", "ignore_mask")
 OPTIONAL_COLUMNS = ("image_id", *MASK_COLUMNS)
@@ -37,9 +40,7 @@ OPTIONAL_COLUMNS = ("image_id", *MASK_COLUMNS)
 def load_localization_dataset(
     name: str = EMBEDDED_DATASET,
     config_name: str | None = None,
-    image_column: str = "image",
-    label_column: str = "label",
-    objects_column: str = "objects",
+    columns: dict[str, str] | None = None,
     validation_fraction: float = 0.1,
     seed: int = 0,
     token: str | bool | None = None,
@@ -57,12 +58,11 @@ def load_localization_dataset(
             files, or images in one folder per class (`imagefolder`).
         config_name (`str`, *optional*):
             Configuration of a data set on the Hub.
-        image_column (`str`, *optional*, defaults to `"image"`): name of the images' column.
-        label_column (`str`, *optional*, defaults to `"label"`):
-            Name of the classes' column: class labels, or strings or numbers that are made into such.
-        objects_column (`str`, *optional*, defaults to `"objects"`):
-            Name of the boxes' column, a dictionary with `bbox`: COCO boxes `(x, y, width, height)` in pixels. It may be
-            missing: the data set then trains, but localization cannot be measured on it.
+        columns (`dict[str, str]`, *optional*):
+            The data set's own names of `image`, `label` and `objects`, where they differ: `{"label": "species"}`. Classes
+            are class labels, or strings or numbers that are made into such. Boxes are a dictionary with `bbox`: COCO
+            boxes `(x, y, width, height)` in pixels. They may be missing: the data set then trains, but localization
+            cannot be measured on it.
         validation_fraction (`float`, *optional*, defaults to 0.1):
             Share of the training split set apart when there is no validation split.
         seed (`int`, *optional*, defaults to 0):
@@ -81,6 +81,7 @@ def load_localization_dataset(
         `ValueError`: if a column or the training split is missing, a split has other classes than `train`, `classes` has
             unknown ones, or there are too few images to set some apart for validation.
     """
+    columns = schema_of_columns(columns)
     if name == EMBEDDED_DATASET:
         splits = load_emblems(seed=seed)
     elif os.path.isfile(os.path.join(name, "dataset_dict.json")):
@@ -90,7 +91,6 @@ def load_localization_dataset(
     if not isinstance(splits, datasets.DatasetDict) or ("train" not in splits and model_classes is None):
         raise ValueError(f"The data set {name} has no `train` split, but {list(splits)}.")
 
-    columns = {image_column: "image", label_column: "label", objects_column: "objects"}
     splits = {
         split: in_schema(dataset, columns, f"The split `{split}` of {name}") for split, dataset in splits.items()
     }
@@ -110,6 +110,14 @@ def load_localization_dataset(
     return splits
 
 
+def schema_of_columns(columns: dict[str, str] | None) -> dict[str, str]:
+    """The schema's column for each of a data set's own, whose names are given the other way round where they differ."""
+    own = {name: name for name in COLUMNS} | (columns or {})
+    if unknown := own.keys() - set(COLUMNS):
+        raise ValueError(f"`columns` has names for {', '.join(COLUMNS)} alone, got {sorted(unknown)}.")
+    return {name: column for column, name in own.items()}
+
+
 def in_schema(
     dataset: datasets.Dataset | datasets.IterableDataset, columns: dict[str, str], name: str
 ) -> datasets.Dataset | datasets.IterableDataset:
@@ -127,7 +135,7 @@ def in_schema(
     for own, column in columns.items():
         if column != "objects" and own not in dataset.column_names:
             raise ValueError(
-                f"{name} has no column `{own}`; name it with `{column}_column`. Its columns are {dataset.column_names}."
+                f"{name} has no column `{own}`; name it with `--{column}_column_name`, in Python with `columns`. Its columns are {dataset.column_names}."
             )
     check_types(dataset, columns, name)
     kept = [own for own in columns if own in dataset.column_names]

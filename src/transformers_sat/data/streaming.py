@@ -24,7 +24,7 @@ import torch
 from transformers import BaseImageProcessor
 
 from .dataset import LocalizationDataset
-from .loading import EMBEDDED_DATASET, in_schema, with_class_labels
+from .loading import EMBEDDED_DATASET, in_schema, schema_of_columns, with_class_labels
 from .subsets import check_class_names, select_classes
 from .transforms import TrainingAugmentation
 
@@ -118,9 +118,7 @@ class _RowSampler(torch.utils.data.Sampler):
 def load_streaming_dataset(
     name: str,
     config_name: str | None = None,
-    image_column: str = "image",
-    label_column: str = "label",
-    objects_column: str = "objects",
+    columns: dict[str, str] | None = None,
     token: str | bool | None = None,
     classes: Sequence[str] | None = None,
 ) -> tuple[datasets.IterableDataset, datasets.DatasetDict, int | None]:
@@ -130,8 +128,7 @@ def load_streaming_dataset(
 
     Args:
         name (`str`): a repository on the Hub, or a folder of Parquet files or images.
-        config_name, image_column, label_column, objects_column, token, classes: see [`load_localization_dataset`]. Labels
-            must be class labels.
+        config_name, columns, token, classes: see [`load_localization_dataset`]. Labels must be class labels.
 
     Returns:
         The training split's rows in the schema, the other splits, and the number of training rows where it is known:
@@ -153,7 +150,8 @@ def load_streaming_dataset(
             f"To be streamed, {name} needs files of the splits `train` and `validation`, but it has {list(map(str, files))}."
             " Set images apart for validation first, as a split of its own."
         )
-    columns = {image_column: "image", label_column: "label", objects_column: "objects"}
+    label_column = (columns or {}).get("label", "label")
+    columns = schema_of_columns(columns)
     rows = datasets.load_dataset(name, config_name, split="train", streaming=True, token=token)
     feature = (rows.features or {}).get(label_column)
     if rows.features is not None and label_column in rows.features and not isinstance(feature, datasets.ClassLabel):

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 import datasets
 import numpy as np
 import torch
+from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 from transformers import BaseImageProcessor
 
@@ -28,7 +29,7 @@ from ..metrics import Protocol, boxes_from_map, ten_crop_probabilities
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from .counts import SplitCounts
 from .images import CENTER_CROP, EvaluationImages, share_loader
-from .processes import gather_lists, process_count
+from .processes import process_count
 from .split import EvaluationSplit
 
 
@@ -58,6 +59,9 @@ class EvaluationSettings:
         keep_images (`bool`, *optional*, defaults to `True`):
             Whether to keep what was found in each image, with its map: four bytes for each patch.
         show_progress (`bool`, *optional*, defaults to `False`): whether the first process shows a bar.
+
+    Raises:
+        `ValueError`: if `localization_thresholds` are none, or not from 0 to 1.
     """
 
     protocol: str | Protocol = "sat"
@@ -68,6 +72,12 @@ class EvaluationSettings:
     num_workers: int = 0
     keep_images: bool = True
     show_progress: bool = False
+
+    def __post_init__(self):
+        thresholds = self.localization_thresholds
+        # what is NaN is not in the range
+        if thresholds is not None and not (len(thresholds) > 0 and all(0 <= value <= 1 for value in thresholds)):
+            raise ValueError(f"`localization_thresholds` must be numbers from 0 to 1, got {list(thresholds)}.")
 
 
 @dataclass
@@ -295,7 +305,7 @@ class Measurement:
     @property
     def loss(self) -> float | None:
         """Mean over the images of all processes; the same for any number of them."""
-        losses = sorted(gather_lists(self._losses))
+        losses = sorted(gather_object(self._losses))
         if not losses:
             return None
         return math.fsum(count * loss for _, count, loss in losses) / sum(count for _, count, _ in losses)
@@ -311,7 +321,7 @@ class Measurement:
         if not given and not isinstance(wish, str):
             given = {"threshold": wish, "threshold_choice": "fixed"}
         result = counts.compute(**(given if self.split.has_boxes else {}))
-        rows = sorted(gather_lists(self._non_finite_rows))
+        rows = sorted(gather_object(self._non_finite_rows))
         if rows:
             ids = self.split.image_ids
             result["non_finite_image_ids"] = [ids[row] for row in rows]
@@ -338,7 +348,7 @@ class Measurement:
                 record["true_boxes"] = true_boxes.tolist()
                 record["object_share"] = protocol.largest_share(true_boxes, frame)
             records.append((record, localization_map.numpy()))
-        records = sorted(gather_lists(records), key=lambda pair: pair[0]["row"])
+        records = sorted(gather_object(records), key=lambda pair: pair[0]["row"])
         return [record for record, _ in records], np.stack([localization_map for _, localization_map in records])
 
 

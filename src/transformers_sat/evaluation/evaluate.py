@@ -182,9 +182,11 @@ def load_rows(options: EvaluationOptions, model: SATForWeaklySupervisedLocalizat
     rows = load_localization_dataset(
         options.dataset,
         options.dataset_config_name,
-        options.image_column_name,
-        options.label_column_name,
-        options.objects_column_name,
+        {
+            "image": options.image_column_name,
+            "label": options.label_column_name,
+            "objects": options.objects_column_name,
+        },
         options.validation_fraction,
         model_classes=class_names_of(model.config),
     )

@@ -33,14 +33,4 @@ def share_of_process(num_images: int, batch_size: int = 1) -> list[int]:
     return [index for first in batches for index in range(first, min(first + batch_size, num_images))]
 
 
-def gather_lists(part: list) -> list:
-    """The lists of all processes one after the other, on each of them."""
-    _, world_size = process_count()
-    if world_size == 1:
-        return part
-    parts = [None] * world_size
-    torch.distributed.all_gather_object(parts, part)
-    return [entry for each in parts for entry in each]
-
-
-__all__ = ["gather_lists", "process_count", "share_of_process"]
+__all__ = ["process_count", "share_of_process"]

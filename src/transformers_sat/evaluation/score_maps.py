@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
 from ..fields import as_number
@@ -33,7 +34,7 @@ from ..model.images_sat import read_image, read_mask
 from ..prepare import open_source
 from ..prepare.readers.lists import read_fields
 from ..prepare.readers.wsoleval_split import read_localization
-from .processes import gather_lists, process_count, share_of_process
+from .processes import process_count, share_of_process
 
 
 @dataclass
@@ -182,12 +183,12 @@ def evaluate_score_maps(
                 non_finite.append((index, name))
         except _UnusableFile as error:
             problems.append((index, str(error)))
-    problems = sorted(gather_lists(problems))
+    problems = sorted(gather_object(problems))
     if problems:
         listed = "\n".join(problem for _, problem in problems)
         raise ValueError(f"{len(problems)} of {len(metadata.image_ids)} images cannot be measured:\n{listed}")
     result, curves = counter.compute()
-    if names := [name for _, name in sorted(gather_lists(non_finite))]:
+    if names := [name for _, name in sorted(gather_object(non_finite))]:
         result["non_finite_image_ids"] = names
     return result, curves
 
@@ -229,7 +230,7 @@ class _BoxCounter(_Counter):
 
     def compute(self) -> tuple[dict, dict]:
         self.metric.all_reduce_()
-        parts = gather_lists([(self.hits, self.images)])
+        parts = gather_object([(self.hits, self.images)])
         hits, images = (sum(arrays) for arrays in zip(*parts))
         result = self.metric.compute(self.given)
         if self.classes:

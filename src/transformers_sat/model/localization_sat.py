@@ -130,7 +130,7 @@ class Masks(Sequence):
     Masks of components, each made when it is asked for.
 
     `masks[row]` is a `torch.BoolTensor` of shape `(height, width)`, and a slice such as `masks[:]` one of shape
-    `(num_rows, height, width)`.
+    `(num_rows, height, width)`. Functions and methods of PyTorch act on `masks[:]`: `masks.float()`, `torch.any(masks)`.
 
     Args:
         components ([`Components`]): those of one map.
@@ -152,6 +152,20 @@ class Masks(Sequence):
         for mask, place in zip(masks, places):
             mask[:] = self.components.mask(place)
         return torch.from_numpy(masks)
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((len(self), *self.components.labels.shape))
+
+    def __getattr__(self, name: str):
+        if name.startswith("__") or name in ("components", "places"):
+            raise AttributeError(name)
+        return getattr(self[:], name)
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        in_full = [value[:] if isinstance(value, Masks) else value for value in args]
+        return function(*in_full, **(kwargs or {}))
 
 
 def locate(

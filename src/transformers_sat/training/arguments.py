@@ -16,6 +16,7 @@
 from dataclasses import dataclass, field, fields
 
 from ..data import EMBEDDED_DATASET, read_class_names
+from ..evaluation.engine import EvaluationSettings
 from ..metrics import get_protocol
 from ..model.configuration_sat import SATConfig
 
@@ -123,6 +124,8 @@ class EvaluationArguments:
         protocol = get_protocol(self.protocol)
         if self.localization_thresholds is None:
             self.localization_thresholds = list(protocol.calibration_thresholds)
+        # refused before any training
+        EvaluationSettings(self.protocol, localization_thresholds=self.localization_thresholds)
 
 
 __all__ = ["DataArguments", "EvaluationArguments", "ModelArguments"]

@@ -143,9 +143,11 @@ def set_up_splits(
     source = {
         "name": data_args.dataset_name,
         "config_name": data_args.dataset_config_name,
-        "image_column": data_args.image_column_name,
-        "label_column": data_args.label_column_name,
-        "objects_column": data_args.objects_column_name,
+        "columns": {
+            "image": data_args.image_column_name,
+            "label": data_args.label_column_name,
+            "objects": data_args.objects_column_name,
+        },
         "classes": data_args.classes,
         "token": token,
     }

@@ -19,6 +19,7 @@ from dataclasses import replace
 import datasets
 import numpy as np
 import torch
+from accelerate.utils import gather_object
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import BaseImageProcessor, TrainerCallback, TrainingArguments
@@ -32,7 +33,6 @@ from ..data.transforms import TrainingAugmentation
 from ..evaluation.counts import logged_figures
 from ..evaluation.engine import EvaluationSettings, Measurement
 from ..evaluation.images import EvaluationImages, share_loader
-from ..evaluation.processes import gather_lists
 from ..evaluation.split import EvaluationSplit, with_undecoded_images
 from ..model.image_processing_pil_sat import SATImageProcessorPil
 from ..model.image_processing_sat import SATImageProcessor
@@ -289,7 +289,7 @@ class LocalizationTrainer(PublishingTrainer):
 
     def _in_order(self, predicted: list[tuple], has_labels: bool) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
         """Logits and maps of the images of all processes, and their classes."""
-        predicted = sorted(gather_lists(predicted), key=lambda image: image[0])
+        predicted = sorted(gather_object(predicted), key=lambda image: image[0])
         _, logits, maps, labels = zip(*predicted, strict=True)
         return (np.stack(logits), np.stack(maps)), np.array(labels) if has_labels else None
 
