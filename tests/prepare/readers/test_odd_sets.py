@@ -301,15 +301,25 @@ def test_imagenet_trains_without_boxes(official):
     assert all((image.boxes is None) == (image.split == "train") for image in images.values())
 
 
-def test_validation_images_of_imagenet_in_class_folders(official):
+@pytest.mark.parametrize(
+    ("form", "images"), [("ilsvrc", "ILSVRC2012_img_val"), ("ilsvrc-tree", "ILSVRC/Data/CLS-LOC/val")]
+)
+def test_validation_images_of_imagenet_in_class_folders(official, form, images):
     """As many unpack them."""
-    known = official.write("ilsvrc").tree.known
-    folder = official.folder / "ILSVRC2012_img_val"
+    known = official.write(form).tree.known
+    folder = official.folder / images
     (folder / "n02012849").mkdir()
     (folder / "ILSVRC2012_val_00000002.JPEG").rename(folder / "n02012849" / "ILSVRC2012_val_00000002.JPEG")
     image = official.read("ilsvrc")["ILSVRC2012_val_00000002"]
     assert image.label == CRANE
     assert open_source(official.folder).read(image.image) == known["ILSVRC2012_val_00000002"].content
+
+
+@pytest.mark.parametrize("name", ["002.Laysan_Albatross/a 1.jpg", "001.Black_footed_Albatross/e.jpg"])
+def test_one_missing_image_of_wsoleval_is_that_image_s_problem(official, name):
+    """Also if it is the first, which tells where the others are."""
+    official.write("wsoleval").remove(f"dataset/CUB/{name}")
+    official.has_problem("wsoleval", "missing_file", f"dataset/CUB/{name}")
 
 
 def test_lists_of_dogs_that_do_not_fit_together(official):
