@@ -343,8 +343,9 @@ class SATPooledConvolution(nn.Module):
     """
     The classifier: a convolution over the patch grid (zero padding), averaged over the grid (paper, section 3.1).
 
-    The mean of a convolution is a sum over its kernel's offsets of the weight times the mean of the shifted input, so
-    the logits need one product with the offsets' means instead of one per patch; the maps are made on request.
+    The mean of a convolution is its value at one place of a small input: at the centre of the means of the grid under each
+    offset of the kernel. So the logits need as many products as the kernel has offsets, instead of one per patch; the
+    maps are made on request. The convolution is called either way, so that adapters, hooks and offloading act on it.
     """
 
     def __init__(self, config: SATConfig):
@@ -356,27 +357,28 @@ class SATPooledConvolution(nn.Module):
 
     def offset_means(self, patches: torch.Tensor, dim: int) -> torch.Tensor:
         """
-        Mean over `dim` of the zero padded input under each of the kernel's offsets, stacked as dimension 1. An offset
-        shifts as many rows (or columns) past the border as it is long, and zeros in at the other.
+        Mean over `dim` of the zero padded input under each of the kernel's offsets, which take that dimension's place. An
+        offset shifts as many rows (or columns) past the border as it is long, and zeros in at the other.
         """
         length = patches.shape[dim]
         sums = []
         for offset in range(-self.padding, self.padding + 1):
             start, stop = max(offset, 0), length + min(offset, 0)
             sums.append(patches.narrow(dim, min(start, length), max(stop - start, 0)).sum(dim))
-        return torch.stack(sums, dim=1) / length
+        return torch.stack(sums, dim=dim) / length
 
-    def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        """Logits `(batch_size, num_labels)` from patches of shape `(batch_size, height, width, hidden_size)`."""
-        means = self.offset_means(patches, dim=1)  # (batch_size, kernel_height, width, hidden_size)
-        means = self.offset_means(means, dim=2)  # (batch_size, kernel_width, kernel_height, hidden_size)
-        # the order of a convolution's weights: channels, rows, columns
-        means = means.permute(0, 3, 2, 1).flatten(1)
-        return nn.functional.linear(means, self.convolution.weight.flatten(1), self.convolution.bias)
-
-    def class_maps(self, patches: torch.Tensor) -> torch.Tensor:
-        """Maps `(batch_size, num_labels, height, width)` from patches as in `forward`; their mean is the logits."""
-        return self.convolution(patches.permute(0, 3, 1, 2))
+    def forward(
+        self, patches: torch.Tensor, output_class_maps: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Logits `(batch_size, num_labels)` from patches of shape `(batch_size, height, width, hidden_size)`, and with
+        `output_class_maps` the maps `(batch_size, num_labels, height, width)`, whose mean they are.
+        """
+        if output_class_maps:
+            class_maps = self.convolution(patches.permute(0, 3, 1, 2))
+            return class_maps.mean((2, 3)), class_maps
+        means = self.offset_means(self.offset_means(patches, dim=1), dim=2)
+        return self.convolution(means.permute(0, 3, 1, 2))[:, :, self.padding, self.padding], None
 
 
 class SATPreTrainedModel(ViTPreTrainedModel):
@@ -455,7 +457,8 @@ class SATModel(SATPreTrainedModel):
                 patch does not divide, or another size than `config.image_size` without `interpolate_pos_encoding`.
         """
         grid = self.embeddings.patch_grid(pixel_values)
-        pixel_values = pixel_values.to(self.embeddings.patch_embeddings.projection.weight.dtype)
+        # not of the projection, which an adapter may have wrapped
+        pixel_values = pixel_values.to(self.embeddings.cls_token.dtype)
         hidden_states = self.embeddings(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
         attention_mask = create_bidirectional_mask(
             config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
@@ -547,7 +550,7 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         )
         localization_map = outputs.localization_map
         patches = outputs.last_hidden_state[:, 1:-1].unflatten(1, localization_map.shape[1:])
-        logits = self.classifier(patches)
+        logits, class_maps = self.classifier(patches, output_class_maps)
 
         loss, loss_dict = None, None
         if labels is not None:
@@ -558,7 +561,7 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
             loss_dict=loss_dict,
             logits=logits,
             localization_map=localization_map,
-            class_maps=self.classifier.class_maps(patches) if output_class_maps else None,
+            class_maps=class_maps,
             spatial_maps=outputs.spatial_maps,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
