@@ -28,6 +28,14 @@ MAX_LABELS = 1_000_000
 MAX_INPUT_SIDE = 4096
 MAX_PATCHES = 2**16
 
+# Models whose configuration reads as SAT's, field by field.
+READABLE_TYPES = ("sat", "vit")
+# What is said of other models.
+HOW_TO_START = (
+    "is a model of type {model_type}, whose weights do not fill a SAT model's encoder with this configuration. To train one "
+    "from a ViT, DeiT or DINOv2 use `SATForWeaklySupervisedLocalization.from_backbone`."
+)
+
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -99,6 +107,15 @@ class SATConfig(ViTConfig):
     classifier_kernel_size: int = 3
     drop_path_rate: float | int = 0.1
     layerscale_value: float | int | None = None
+
+    @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict, dict]:
+        """As Transformers' own; stops at a model that would be filled in part, or not at all."""
+        config_dict, unused = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        model_type = config_dict.get("model_type")
+        if model_type not in (None, *READABLE_TYPES):
+            raise ValueError(f"{pretrained_model_name_or_path} {HOW_TO_START.format(model_type=_short(model_type))}")
+        return config_dict, unused
 
     def __post_init__(self, **kwargs):
         # before Transformers acts on them: it takes any name in torch for a dtype, and makes a name for each label

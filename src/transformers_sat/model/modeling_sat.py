@@ -14,14 +14,17 @@
 """PyTorch SAT model."""
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+from transformers import PreTrainedConfig
 from transformers import initialization as init
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 from transformers.core_model_loading import rename_source_key
+from transformers.image_processing_utils import BaseImageProcessor
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.auto import modeling_auto
@@ -36,7 +39,8 @@ from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .configuration_sat import SATConfig
+from .backbones_sat import BACKBONE_CLASSES, MAY_LACK, backbone_config, fill_encoder, resize_position_embeddings
+from .configuration_sat import HOW_TO_START, SATConfig
 
 
 @dataclass
@@ -144,39 +148,6 @@ class SATEmbeddings(ViTEmbeddings):
         embeddings = super().forward(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
         spatial_token = self.dropout(self.spatial_token + self.spatial_position_embedding)
         return torch.cat((embeddings, spatial_token.expand(embeddings.shape[0], -1, -1)), dim=1)
-
-
-def resize_position_embeddings(
-    position_embeddings: torch.Tensor, source_grid: tuple[int, int], grid: tuple[int, int]
-) -> torch.Tensor:
-    """
-    Position embeddings for another grid of patches (bicubic); the first one, of the cls token, is kept.
-
-    Args:
-        position_embeddings (`torch.Tensor` of shape `(1, 1 + source height * source width, hidden_size)`): the source's.
-        source_grid (`tuple[int, int]`): height and width of their grid.
-        grid (`tuple[int, int]`): height and width of the grid to resize to.
-
-    Returns:
-        `torch.Tensor` of shape `(1, 1 + height * width, hidden_size)`
-
-    Raises:
-        `ValueError`: if there are not as many position embeddings as the source's grid has patches.
-    """
-    # always interpolate when tracing, so that the exported model takes other sizes than the traced one
-    if not torch.jit.is_tracing():
-        if position_embeddings.shape[1] != 1 + math.prod(source_grid):
-            raise ValueError(
-                "`position_embeddings` must be those of a cls token and a grid of "
-                f"{source_grid[0]}x{source_grid[1]} patches, got {position_embeddings.shape[1]}."
-            )
-        if tuple(grid) == tuple(source_grid):
-            return position_embeddings
-    dim = position_embeddings.shape[-1]
-    patches = position_embeddings[:, 1:].reshape(1, *source_grid, dim).permute(0, 3, 1, 2)
-    patches = nn.functional.interpolate(patches.float(), size=grid, mode="bicubic", align_corners=False)
-    patches = patches.to(position_embeddings.dtype).flatten(2).transpose(1, 2)
-    return torch.cat((position_embeddings[:, :1], patches), dim=1)
 
 
 def eager_attention_forward(
@@ -381,6 +352,12 @@ class SATPooledConvolution(nn.Module):
         return self.convolution(means.permute(0, 3, 1, 2))[:, :, self.padding, self.padding], None
 
 
+# What a ViT has no weights for, named from the encoder.
+NEW_WEIGHTS = ("embeddings.spatial_token", "embeddings.spatial_position_embedding", "classifier.")
+# Of `from_pretrained`'s arguments, those that say where files are from.
+FILE_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
+
+
 class SATPreTrainedModel(ViTPreTrainedModel):
     """
     Weight initialization and the download and loading of pretrained models.
@@ -394,6 +371,34 @@ class SATPreTrainedModel(ViTPreTrainedModel):
     _can_record_outputs = {"hidden_states": SATLayer, "attentions": SATAttention}
     # A ViT's pooler has no counterpart here.
     _keys_to_ignore_on_load_unexpected = [r"pooler\."]
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike | None,
+        *model_args,
+        output_loading_info: bool = False,
+        **kwargs,
+    ):
+        """
+        As [`~transformers.PreTrainedModel.from_pretrained`], of a SAT model, or of a ViT that fills the whole encoder.
+
+        Raises:
+            `ValueError`: if it is a model of another kind, or one that leaves a part of the encoder without weights; see
+                [`SATForWeaklySupervisedLocalization.from_backbone`].
+        """
+        try:
+            model, report = super().from_pretrained(
+                pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
+            )
+        except RuntimeError:
+            # weights of other shapes
+            check_is_sat(pretrained_model_name_or_path, kwargs)
+            raise
+        missing = {name.removeprefix(f"{cls.base_model_prefix}.") for name in report["missing_keys"]}
+        if any(not name.startswith(NEW_WEIGHTS) for name in missing):
+            check_is_sat(pretrained_model_name_or_path, kwargs)
+        return (model, report) if output_loading_info else model
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -511,6 +516,67 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         self.classifier = SATPooledConvolution(config)
         self.post_init()
 
+    @classmethod
+    def from_backbone(
+        cls, pretrained_model_name_or_path: str | os.PathLike, **overrides
+    ) -> "SATForWeaklySupervisedLocalization":
+        """
+        A model to train, started from a ViT, DeiT or DINOv2 repository or folder, with any head.
+
+        The encoder has all of the backbone's weights. A DeiT's distillation token is left out, position embeddings are
+        resized to the model's images, and the spatial token, its position and the classifier are new.
+
+        Args:
+            pretrained_model_name_or_path (`str` or `os.PathLike`):
+                Repository on the Hub or folder.
+            overrides:
+                Fields of [`SATConfig`] that differ from the backbone's, such as `num_labels`, `id2label`, `image_size` or
+                `area_target`; and `token`, `revision`, `cache_dir`, `local_files_only` and the like of `from_pretrained`.
+                Without `image_size` the model takes images of the size that the backbone's image processor makes, or else
+                of the backbone's own up to 224 px; it is logged.
+
+        Returns:
+            [`SATForWeaklySupervisedLocalization`]: in float32 and training mode.
+
+        Raises:
+            `OSError`: if there is no such repository or folder, or it has no configuration or weights.
+            `ValueError`: if it holds another kind of model, its weights are not all there or do not fit, or a field is out
+                of its range.
+
+        Example:
+
+        ```python
+        >>> model = SATForWeaklySupervisedLocalization.from_backbone("facebook/deit-small-patch16-224", num_labels=200)
+        ```"""
+        files = {name: overrides.pop(name) for name in FILE_OPTIONS if name in overrides}
+        fields, _ = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **files)
+        model_type = fields.get("model_type")
+        if model_type not in BACKBONE_CLASSES:
+            raise ValueError(
+                f"{pretrained_model_name_or_path}: `model_type` must be one of {', '.join(BACKBONE_CLASSES)}, got "
+                f"{model_type!r}." + (" Go on with it by `from_pretrained`." if model_type == "sat" else "")
+            )
+        backbone_class = BACKBONE_CLASSES[model_type]
+        try:
+            processor_settings, _ = BaseImageProcessor.get_image_processor_dict(pretrained_model_name_or_path, **files)
+        except OSError:
+            processor_settings = None
+        source_config = backbone_class.config_class.from_dict(fields)
+        config = backbone_config(source_config, processor_settings, **overrides)
+        # a DINOv2 has no pooler to leave out
+        options = {} if model_type == "dinov2" else {"add_pooling_layer": False}
+        source, report = backbone_class.from_pretrained(
+            pretrained_model_name_or_path, config=source_config, output_loading_info=True, **options, **files
+        )
+        missing = sorted(set(report["missing_keys"]) - set(MAY_LACK))
+        if missing:
+            raise ValueError(
+                f"{pretrained_model_name_or_path}: {len(missing)} weights of the backbone are missing, such as {missing[0]}."
+            )
+        model = cls(config)
+        fill_encoder(model.vit, source)
+        return model
+
     @can_return_tuple
     def forward(
         self,
@@ -601,6 +667,16 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
             terms["area_band"] = excess.relu().mean()
             loss = loss + config.area_band_loss_weight * terms["area_band"]
         return loss, {name: term.detach() for name, term in terms.items()}
+
+
+def check_is_sat(name_or_path: str | os.PathLike | None, options: dict):
+    """Raises `ValueError` if a repository or folder holds another kind of model; `options` are of `from_pretrained`."""
+    if name_or_path is None:
+        return
+    options = {name: options[name] for name in FILE_OPTIONS if options.get(name) is not None}
+    fields, _ = PreTrainedConfig.get_config_dict(name_or_path, **options)
+    if fields.get("model_type") not in (None, SATConfig.model_type):
+        raise ValueError(f"{name_or_path} {HOW_TO_START.format(model_type=fields['model_type'])}")
 
 
 def check_labels(labels: torch.Tensor, logits: torch.Tensor):
@@ -708,5 +784,4 @@ __all__ = [
     "SATModel",
     "SATModelOutput",
     "SATPreTrainedModel",
-    "resize_position_embeddings",
 ]
