@@ -190,7 +190,8 @@ def _new_image_size(source: PreTrainedConfig, processor_settings: dict | None) -
         # a backbone of large images, such as DINOv2's 518 px, works on smaller ones, too
         size, origin = (own, "its own") if max(own) <= IMAGE_SIZE else ((IMAGE_SIZE, IMAGE_SIZE), "the default")
     patches = _pair(source.patch_size)
-    whole = tuple(max(side // patch, 1) * patch for side, patch in zip(size, patches))
+    # patches of no size are the configuration's to refuse
+    whole = tuple(max(side // max(patch, 1), 1) * patch for side, patch in zip(size, patches))
     # resized positions are news
     log = logger.info if whole == own else logger.warning
     log(

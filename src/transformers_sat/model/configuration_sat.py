@@ -95,7 +95,14 @@ class SATConfig(ViTConfig):
 
     model_type = "sat"
     # What Trainer should not gather over an evaluation: everything but the logits and the localization maps.
-    keys_to_ignore_at_inference = ["loss_dict", "class_maps", "spatial_maps", "hidden_states", "attentions"]
+    keys_to_ignore_at_inference = [
+        "loss_dict",
+        "class_scores",
+        "class_maps",
+        "spatial_maps",
+        "hidden_states",
+        "attentions",
+    ]
 
     layer_norm_eps: float = 1e-6
     num_spatial_layers: int = 3
@@ -116,6 +123,14 @@ class SATConfig(ViTConfig):
         if model_type not in (None, *READABLE_TYPES):
             raise ValueError(f"{pretrained_model_name_or_path} {HOW_TO_START.format(model_type=_short(model_type))}")
         return config_dict, unused
+
+    @property
+    def has_independent_classes(self) -> bool:
+        """
+        Whether each class has a probability of its own (a sigmoid), so that an image can show several classes or none: a
+        multi-label model (`problem_type`), or one of a single class. Else the probabilities add up to 1 (a softmax).
+        """
+        return self.problem_type == "multi_label_classification" or self.num_labels == 1
 
     def __post_init__(self, **kwargs):
         # before Transformers acts on them: it takes any name in torch for a dtype, and makes a name for each label

@@ -83,11 +83,15 @@ class SATForWeaklySupervisedLocalizationOutput(ModelOutput):
             The terms of the loss before weighting, detached: `classification`, `area`, `normalization`, and
             `area_band` where its weight is not zero.
         logits (`torch.FloatTensor` of shape `(batch_size, config.num_labels)`):
-            Classification scores before softmax.
+            Classification scores before softmax, or before the sigmoid of a multi-label model.
         localization_map (`torch.FloatTensor` of shape `(batch_size, height, width)`):
             Foreground probability of every patch, in (0, 1), whatever the class.
+        class_scores (`torch.FloatTensor` of shape `(batch_size, config.num_labels)`, *optional*, returned where
+            `config.has_independent_classes`):
+            Probability of each class, in [0, 1]: the sigmoid of `logits`. They tell post-processing to read each class on
+            its own.
         class_maps (`torch.FloatTensor` of shape `(batch_size, config.num_labels, height, width)`, *optional*, returned
-            when `output_class_maps=True` is passed):
+            when `output_class_maps=True` is passed, and by default as `forward` says):
             Class scores of every patch; their mean over the grid is `logits`.
         spatial_maps (`tuple(torch.FloatTensor)`, *optional*, returned when `output_spatial_maps=True` is passed):
             One map of shape `(batch_size, height, width)` per spatial block, first block first.
@@ -101,6 +105,7 @@ class SATForWeaklySupervisedLocalizationOutput(ModelOutput):
     loss_dict: dict[str, torch.FloatTensor] | None = None
     logits: torch.FloatTensor | None = None
     localization_map: torch.FloatTensor | None = None
+    class_scores: torch.FloatTensor | None = None
     class_maps: torch.FloatTensor | None = None
     spatial_maps: tuple[torch.FloatTensor, ...] | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
@@ -584,7 +589,7 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         labels: torch.Tensor | None = None,
         interpolate_pos_encoding: bool | None = None,
         attention_mask: torch.Tensor | None = None,
-        output_class_maps: bool = False,
+        output_class_maps: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SATForWeaklySupervisedLocalizationOutput:
         r"""
@@ -594,13 +599,14 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
             labels (`torch.Tensor` of shape `(batch_size,)`, *optional*):
                 Class of each image, in `[0, config.num_labels - 1]`. As floats of shape
                 `(batch_size, config.num_labels)` they are the 0 or 1 of every class (multi-label), with binary cross
-                entropy in the place of cross entropy; see `config.problem_type`.
+                entropy in the place of cross entropy; see `config.problem_type`. A model of one class takes floats.
             interpolate_pos_encoding (`bool`, *optional*):
                 See [`SATModel.forward`].
             attention_mask (`torch.Tensor` of shape `(batch_size, 1 + num_patches + 1)`, *optional*):
                 See [`SATModel.forward`].
-            output_class_maps (`bool`, *optional*, defaults to `False`):
-                Whether to return the classifier's maps before their mean over the grid.
+            output_class_maps (`bool`, *optional*):
+                Whether to return the classifier's maps before their mean over the grid. By default in evaluation mode
+                without `labels` if `config.has_independent_classes`: each class that is found has a place of its own.
 
         Returns:
             [`SATForWeaklySupervisedLocalizationOutput`]
@@ -616,17 +622,23 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         )
         localization_map = outputs.localization_map
         patches = outputs.last_hidden_state[:, 1:-1].unflatten(1, localization_map.shape[1:])
+        if output_class_maps is None:
+            output_class_maps = self.config.has_independent_classes and labels is None and not self.training
         logits, class_maps = self.classifier(patches, output_class_maps)
 
         loss, loss_dict = None, None
         if labels is not None:
             loss, loss_dict = self.localization_loss(logits, localization_map, labels)
 
+        class_scores = None
+        if self.config.has_independent_classes:
+            class_scores = logits.to(at_least_float32(logits)).sigmoid()
         return SATForWeaklySupervisedLocalizationOutput(
             loss=loss,
             loss_dict=loss_dict,
             logits=logits,
             localization_map=localization_map,
+            class_scores=class_scores,
             class_maps=class_maps,
             spatial_maps=outputs.spatial_maps,
             hidden_states=outputs.hidden_states,
@@ -649,6 +661,10 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         """
         config = self.config
         check_labels(labels, logits)
+        if config.num_labels == 1:
+            # there or not; Transformers would take it for a regression
+            labels = labels.reshape(logits.shape)
+            config.problem_type = config.problem_type or "multi_label_classification"
         area = localization_map.mean(dim=(1, 2))
         batch_area = global_batch_mean(area.mean()) if self.training else area.mean()
 
@@ -689,6 +705,11 @@ def check_labels(labels: torch.Tensor, logits: torch.Tensor):
                 f"(multi-label), got {tuple(labels.shape)}. For one class per image pass integers."
             )
         return
+    if num_labels == 1:
+        raise ValueError(
+            "A model of one class (`num_labels=1`) learns whether it is there: `labels` must be floats, 1.0 for images that "
+            "show it and 0.0 for others. To tell classes apart it needs two."
+        )
     if labels.shape != (batch_size,):
         raise ValueError(
             f"Integer `labels` must have the shape ({batch_size},), one class per image, got {tuple(labels.shape)}."
