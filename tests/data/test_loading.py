@@ -27,7 +27,7 @@ from square_images import CLASS_NAMES, FEATURES, draw_square, square_split, writ
 from transformers_sat.data import decode_image, drop_undecodable, has_boxes, load_localization_dataset, loading
 
 
-GUIDE = Path(__file__).parent.parent.parent / "docs" / "datasets.md"
+GUIDE = Path(__file__).parent.parent.parent / "docs" / "own_data.md"
 
 
 @pytest.fixture(autouse=True)
@@ -153,7 +153,7 @@ def test_folder_with_metadata(tmp_path, training_boxes):
 
 
 def test_the_guide(tmp_path, monkeypatch):
-    """The Python of `docs/datasets.md` makes what it says, and the lines of its `metadata.jsonl` are read as they stand."""
+    """The Python of `docs/own_data.md` makes what it says, and the lines of its `metadata.jsonl` are read as they stand."""
     blocks = re.findall(r"^```(\w+)\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     python = [text for language, text in blocks if language == "python"]
     (metadata,) = [text for language, text in blocks if language == "json"]

@@ -71,9 +71,14 @@ def leaf_commands(monkeypatch):
 @pytest.mark.parametrize("line", lines_of(lambda words: words[0] == "transformers-sat"), ids=str)
 def test_commands(line, leaf_commands):
     words = list(line.words[1:])
-    if words in ([], ["--help"]) or (len(words) == 1 and words[0] in leaf_commands.commands):
+    named = leaf_commands
+    while words and words[0] in getattr(named, "commands", {}):
+        named = named.commands[words.pop(0)]
+    if words in ([], ["--help"]):
         # a command's name in the text
+        assert named is not leaf_commands or line.words in (("transformers-sat",), ("transformers-sat", "--help"))
         return
+    words = list(line.words[1:])
     with pytest.raises(Parsed):
         leaf_commands.main(words, standalone_mode=False)
 
@@ -111,6 +116,13 @@ def test_scripts(line, monkeypatch):
         assert importlib.util.find_spec(arguments[0]) is not None
         return
     assert (ROOT / script).is_file()
+    if not arguments and "ArgumentParser(" not in (ROOT / script).read_text(encoding="utf-8"):
+        # a script without options would run
+        return
+    if arguments == ["--help"]:
+        with pytest.raises(SystemExit, match="^0$"):
+            parse_script(script, tuple(arguments), monkeypatch)
+        return
     with pytest.raises(Parsed):
         parse_script(script, tuple(arguments), monkeypatch)
 

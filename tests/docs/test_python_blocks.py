@@ -124,4 +124,4 @@ def test_the_client_of_the_server(hub, folder, tmp_path):
 
 
 def test_the_test_looks_at_the_readers_pages():
-    assert {"README.md", "docs/hub.md", "docs/evaluation.md", "docs/datasets.md"} <= set(WITH_PYTHON)
+    assert {"README.md", "docs/hub.md", "docs/evaluation.md", "docs/own_data.md"} <= set(WITH_PYTHON)
