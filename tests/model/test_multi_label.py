@@ -191,7 +191,9 @@ def test_several_parts_of_each_class():
     outputs = two_places()
     outputs["class_maps"] = outputs["class_maps"].abs()
     processor = SATImageProcessor(size={"height": 64, "width": 64}, localization_threshold=0.1)
-    (result,) = processor.post_process_localization(outputs, target_sizes=[(64, 64)], multiple_boxes=True)
+    (result,) = processor.post_process_localization(
+        outputs, target_sizes=[(64, 64)], threshold=0.05, multiple_boxes=True
+    )
     assert result["labels"].tolist() == [0, 0, 2, 2]
     assert len(result["class_localization_maps"]) == len(result["masks"]) == 4
     assert result["scores"][0].item() == pytest.approx(sigmoid(4), abs=1e-4)

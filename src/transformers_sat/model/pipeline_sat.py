@@ -97,7 +97,10 @@ class WeaklySupervisedLocalizationPipeline(Pipeline):
             model_outputs, target_sizes=[model_outputs["target_size"]], **parameters
         )[0]
         places = result["masks"].places
-        maps = result.get("class_localization_maps", [result["localization_map"]] * len(places))
+        # one for all that share it
+        maps = [result["localization_map"].numpy()] * len(places)
+        if "class_localization_maps" in result:
+            maps = [class_map.numpy() for class_map in result["class_localization_maps"]]
         # classes can share a place
         rows = {place: row for row, place in enumerate(places)}
         masks = {place: mask_image(*result["masks"].source(row)) for place, row in rows.items()}
@@ -107,7 +110,7 @@ class WeaklySupervisedLocalizationPipeline(Pipeline):
                 "score": score,
                 "box": dict(zip(("xmin", "ymin", "xmax", "ymax"), map(round, box))),
                 "mask": masks[place],
-                "localization_map": localization_map.numpy(),
+                "localization_map": localization_map,
             }
             for score, label, box, place, localization_map in zip(
                 result["scores"].tolist(), result["labels"].tolist(), result["boxes"].tolist(), places, maps

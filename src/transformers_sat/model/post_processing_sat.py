@@ -354,6 +354,7 @@ class SATPostProcessingMixin:
         Raises:
             `ValueError`: as `post_process_localization`.
         """
+        _check_share("threshold", threshold)
         results = self.post_process_localization(
             outputs,
             target_sizes,
@@ -399,6 +400,7 @@ class SATPostProcessingMixin:
         Raises:
             `ValueError`: as `post_process_localization`.
         """
+        _check_share("threshold", threshold)
         unused = {"mask_threshold": mask_threshold, "overlap_mask_area_threshold": overlap_mask_area_threshold}
         for name, value in unused.items():
             if value is not None:
