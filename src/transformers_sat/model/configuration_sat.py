@@ -14,6 +14,9 @@
 """SAT model configuration."""
 
 import math
+import os
+import shutil
+from pathlib import Path
 
 from huggingface_hub.dataclasses import strict
 from transformers import ViTConfig
@@ -124,6 +127,12 @@ class SATConfig(ViTConfig):
             raise ValueError(f"{pretrained_model_name_or_path} {HOW_TO_START.format(model_type=_short(model_type))}")
         return config_dict, unused
 
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs):
+        """As Transformers' own; where the configuration names code, as that of a published model does, the code with it."""
+        if getattr(self, "auto_map", None):
+            copy_code(save_directory)
+        super().save_pretrained(save_directory, **kwargs)
+
     @property
     def has_independent_classes(self) -> bool:
         """
@@ -219,6 +228,14 @@ class SATConfig(ViTConfig):
             raise ValueError(f"`layer_norm_eps` must be positive and finite, got {self.layer_norm_eps}.")
         if self.layerscale_value is not None and not math.isfinite(self.layerscale_value):
             raise ValueError(f"`layerscale_value` must be finite, got {self.layerscale_value}.")
+
+
+def copy_code(folder: str | os.PathLike):
+    """Copies the code that travels with a model, as far as it lies beside this file, into a folder."""
+    os.makedirs(folder, exist_ok=True)
+    for file in Path(__file__).parent.glob("*.py"):
+        if file.name != "__init__.py":
+            shutil.copyfile(file, Path(folder, file.name))
 
 
 def _check_whole(name: str, value: int, largest: int):

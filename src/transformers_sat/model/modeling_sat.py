@@ -17,6 +17,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -41,6 +42,15 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .backbones_sat import BACKBONE_CLASSES, MAY_LACK, backbone_config, fill_encoder, resize_position_embeddings
 from .configuration_sat import HOW_TO_START, SATConfig
+
+
+if TYPE_CHECKING:
+    # Transformers gets and saves what a file imports together with it: with the model all of its code, for whoever has
+    # Transformers alone.
+    from .handler import EndpointHandler  # noqa: F401
+    from .image_processing_pil_sat import SATImageProcessorPil  # noqa: F401
+    from .image_processing_sat import SATImageProcessor  # noqa: F401
+    from .pipeline_sat import WeaklySupervisedLocalizationPipeline  # noqa: F401
 
 
 @dataclass

@@ -18,6 +18,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -28,7 +29,7 @@ from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
 from transformers.utils import ModelOutput, logging
 
-from .configuration_sat import MAX_INPUT_SIDE
+from .configuration_sat import MAX_INPUT_SIDE, copy_code
 from .images_sat import IMAGE_FORMATS, MAX_IMAGE_PIXELS, ImageTooLargeError, fetch_file, read_image
 from .localization_sat import (
     ClassMasks,
@@ -108,6 +109,19 @@ class SATPostProcessingMixin:
         # torchvision's own modes are an enumeration that is not a number
         if not isinstance(self.resample, enum.Enum) and self.resample not in list(PILImageResampling):
             raise ValueError(f"`resample` must be one of Pillow's filters, 0 to 5, got {self.resample!r}.")
+
+    def to_dict(self) -> dict:
+        """As Transformers' own, which would name one back end's code, and not the other's."""
+        settings = super().to_dict()
+        if settings.get("auto_map"):
+            settings["auto_map"] = {"AutoImageProcessor": code_of_back_ends()}
+        return settings
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs):
+        """As Transformers' own; with the code, where the settings name it, as those of a published model do."""
+        if getattr(self, "auto_map", None):
+            copy_code(save_directory)
+        return super().save_pretrained(save_directory, **kwargs)
 
     def fetch_images(self, image_url_or_urls):
         """
@@ -574,6 +588,16 @@ class SATPostProcessingMixin:
             "Post-processing undoes a resize to `height` and `width` or to `shortest_edge`; this processor has "
             f"`size={dict(self.size)}`."
         )
+
+
+def code_of_back_ends() -> dict[str, str]:
+    """The image processors that lie beside this file, for an `auto_map`."""
+    classes = {
+        "torchvision": "image_processing_sat.SATImageProcessor",
+        "pil": "image_processing_pil_sat.SATImageProcessorPil",
+    }
+    folder = Path(__file__).parent
+    return {name: path for name, path in classes.items() if (folder / f"{path.partition('.')[0]}.py").is_file()}
 
 
 def _check_size(name: str, size: int | dict[str, int] | Sequence[int] | SizeDict | None):
