@@ -91,8 +91,8 @@ class CAMClassifier(nn.Module):
     def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor) -> dict:
         patches = self.vit(pixel_values).last_hidden_state[:, 1:]
         patches = patches.unflatten(1, [round(patches.shape[1] ** 0.5)] * 2)
-        logits = self.classifier(patches)
-        maps = self.classifier.class_maps(patches)[torch.arange(len(labels)), labels]
+        logits, class_maps = self.classifier(patches, output_class_maps=True)
+        maps = class_maps[torch.arange(len(labels)), labels]
         loss = nn.functional.cross_entropy(logits, labels)
         return {"loss": loss, "logits": logits, "localization_map": maps, "loss_dict": {}}
 

@@ -4,8 +4,12 @@
 
 const NORMALIZATION_EPSILON = 1e-5;
 
-/** @returns {number[]} probabilities */
-export function softmax(logits) {
+/** @returns {number[]} probabilities of classes that exclude each other, or of those of a multi-label model */
+export function probabilities(logits, independent) {
+  return independent ? Array.from(logits, (logit) => 1 / (1 + Math.exp(-logit))) : softmax(logits);
+}
+
+function softmax(logits) {
   const largest = Math.max(...logits);
   const exponentials = Array.from(logits, (logit) => Math.exp(logit - largest));
   const total = exponentials.reduce((sum, value) => sum + value, 0);

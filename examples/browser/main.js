@@ -3,7 +3,7 @@
 // The page: takes an image, runs the model once, and redraws at every move of a slider.
 
 import { draw } from "./drawing.js";
-import { locate, mapInImage, normalizeMap, softmax } from "./localization.js";
+import { locate, mapInImage, normalizeMap, probabilities } from "./localization.js";
 import { Model } from "./model.js";
 import { seenPart } from "./processing.js";
 
@@ -50,7 +50,7 @@ async function localize(file) {
     const inPixels = mapInImage(normalizeMap(output.map), output.grid, width, height, seen);
     shown?.image.close();
     shown = { image, inPixels, box: null };
-    showScores(softmax(output.logits));
+    showScores(probabilities(output.logits, model.independent));
     element("result").hidden = false;
     redraw();
     document.body.dataset.state = "done";
@@ -101,14 +101,14 @@ function redrawSoon() {
   });
 }
 
-function showScores(probabilities) {
-  const order = probabilities.map((_, label) => label).sort((a, b) => probabilities[b] - probabilities[a]);
+function showScores(scores) {
+  const order = scores.map((_, label) => label).sort((a, b) => scores[b] - scores[a]);
   const rows = order.slice(0, NUM_CLASSES_SHOWN).map((label) => {
     const row = element("score").content.cloneNode(true);
-    const percent = `${(100 * probabilities[label]).toFixed(1)} %`;
+    const percent = `${(100 * scores[label]).toFixed(1)} %`;
     row.querySelector(".name").textContent = model.labels[label] ?? `class ${label}`;
     row.querySelector(".percent").textContent = percent;
-    row.querySelector("meter").value = probabilities[label];
+    row.querySelector("meter").value = scores[label];
     row.querySelector("meter").textContent = percent;
     return row;
   });

@@ -22,7 +22,10 @@ const tasks = {
     );
     const model = await download(`${folder}/onnx/${file}`, (share) => postMessage({ progress: share }));
     session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
-    return { labels: config.id2label, settings };
+    // as `has_independent_classes` of the configuration
+    const independent =
+      config.problem_type === "multi_label_classification" || Object.keys(config.id2label ?? {}).length === 1;
+    return { labels: config.id2label, independent, settings };
   },
 
   /** Localizes one image, given as red, green, blue and alpha of each pixel. */

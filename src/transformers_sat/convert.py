@@ -16,13 +16,25 @@
 import math
 import os
 import re
+from collections.abc import Sequence
 
 import torch
-from transformers import DeiTModel, Dinov2Config, Dinov2Model, PreTrainedConfig, ViTModel
+from transformers import PreTrainedConfig
+from transformers.utils import IMAGE_PROCESSOR_NAME
 
+from .model.backbones_sat import (
+    BACKBONE_CLASSES,
+    MAY_LACK,
+    backbone_config,
+    convert_dinov2_state_dict,
+    convert_vit_state_dict,
+    fill_encoder,
+    load_whole,
+    patch_grid,
+)
 from .model.configuration_sat import SATConfig
 from .model.image_processing_sat import SATImageProcessor
-from .model.modeling_sat import SATForWeaklySupervisedLocalization, resize_position_embeddings
+from .model.modeling_sat import SATForWeaklySupervisedLocalization
 from .safe_loading import (
     ModelFiles,
     check_floating_point,
@@ -94,7 +106,7 @@ def convert_original_state_dict(
 
 
 def load_original_checkpoint(
-    path: str | os.PathLike, num_attention_heads: int | None = None
+    path: str | os.PathLike, num_attention_heads: int | None = None, class_names: Sequence[str] | None = None
 ) -> tuple[SATForWeaklySupervisedLocalization, SATImageProcessor]:
     """
     Reads a checkpoint file of the authors (`.pth.tar`), without unpickling anything but tensors and plain values.
@@ -105,6 +117,8 @@ def load_original_checkpoint(
             `best_thr`, or the weights alone.
         num_attention_heads (`int`, *optional*):
             See [`convert_original_state_dict`].
+        class_names (`Sequence[str]`, *optional*):
+            Names of the classes, in the order of their numbers. The file has none.
 
     Returns:
         `tuple` of [`SATForWeaklySupervisedLocalization`] and [`SATImageProcessor`]: the processor shows the model what
@@ -113,7 +127,8 @@ def load_original_checkpoint(
 
     Raises:
         `FileNotFoundError`: if there is no such file.
-        `ValueError`: if the file is not such a checkpoint, or would have to run code to be read.
+        `ValueError`: if the file is not such a checkpoint, or would have to run code to be read; or if there are not as
+            many class names as classes, or two are the same.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"No checkpoint file at {path}.")
@@ -133,6 +148,8 @@ def load_original_checkpoint(
         raise ValueError(f"`best_thr` in {path} must be a threshold between 0 and 1, got {threshold!r}.")
     with refusing(os.fspath(path)):
         model = convert_original_state_dict(checkpoint.get("model", checkpoint), num_attention_heads)
+    if class_names is not None:
+        _name_classes(model.config, class_names)
     side = model.config.image_size
     resized = round(side * AUTHORS_RESIZE)
     processor = SATImageProcessor(
@@ -141,6 +158,18 @@ def load_original_checkpoint(
     if threshold > 0:
         processor.localization_threshold = float(threshold)
     return model, processor
+
+
+def _name_classes(config: SATConfig, names: Sequence[str]):
+    if len(names) != config.num_labels:
+        raise ValueError(
+            f"`class_names` must be {config.num_labels}, one for each class of the model, got {len(names)}."
+        )
+    repeated = sorted({name for name in names if list(names).count(name) > 1})
+    if repeated:
+        raise ValueError(f"`class_names` must differ, got {listed(repeated)} more than once.")
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: label for label, name in enumerate(names)}
 
 
 def load_backbone(
@@ -179,112 +208,53 @@ def load_backbone(
     source_config = read_config(files)
     # before the weights are read: a backbone's own configuration has no bounds
     with refusing(f"{files.name} as a SAT model"):
-        fields = _shared_fields(source_config)
-        if "num_labels" in overrides:
-            # other classes than the source's names
-            fields = {name: value for name, value in fields.items() if name not in ("id2label", "label2id")}
-        config = SATConfig(**(fields | overrides))
-        grids = patch_grid(source_config), patch_grid(config)
+        if source_config.model_type == SATConfig.model_type:
+            config = _config_to_go_on(source_config, overrides)
+        else:
+            config = backbone_config(source_config, read_processor_settings(files), **overrides)
     if source_config.model_type == SATConfig.model_type:
         source = load_weights(SATForWeaklySupervisedLocalization, source_config, files)
         model = SATForWeaklySupervisedLocalization(config)
-        _load(model.vit, convert_vit_state_dict(source.vit.state_dict(), *grids))
+        grids = patch_grid(source_config), patch_grid(config)
+        load_whole(model.vit, convert_vit_state_dict(source.vit.state_dict(), *grids))
         if source.config.num_labels == model.config.num_labels:
-            _load(model.classifier, source.classifier.state_dict())
+            load_whole(model.classifier, source.classifier.state_dict())
         return model
 
-    source_class = {"vit": ViTModel, "deit": DeiTModel, "dinov2": Dinov2Model}[source_config.model_type]
-    if source_class is Dinov2Model:
-        # a token that hides patches in pretraining; there is no pooler to leave out
-        source = load_weights(source_class, source_config, files, may_lack=("embeddings.mask_token",))
-    else:
-        source = load_weights(source_class, source_config, files, add_pooling_layer=False)
+    # a DINOv2 has no pooler to leave out
+    options = {} if source_config.model_type == "dinov2" else {"add_pooling_layer": False}
+    source_class = BACKBONE_CLASSES[source_config.model_type]
+    source = load_weights(source_class, source_config, files, may_lack=MAY_LACK, **options)
     model = SATForWeaklySupervisedLocalization(config)
-    convert = convert_dinov2_state_dict if source_class is Dinov2Model else convert_vit_state_dict
-    new = ("embeddings.spatial_token", "embeddings.spatial_position_embedding")
-    _load(model.vit, convert(source.state_dict(), *grids), new=new)
+    fill_encoder(model.vit, source)
     return model
 
 
-def patch_grid(config: PreTrainedConfig) -> tuple[int, int]:
-    """Height and width of the patch grid that a configuration's position embeddings are for."""
-    sides = []
-    for side in (0, 1):
-        image, patch = (
-            size if isinstance(size, int) else size[side] for size in (config.image_size, config.patch_size)
-        )
-        sides.append(image // patch)
-    return tuple(sides)
+def backbone_processor(
+    pretrained_model_name_or_path: str | os.PathLike,
+    image_size: int | tuple[int, int],
+    token: str | bool | None = None,
+    revision: str = "main",
+) -> SATImageProcessor:
+    """An image processor for a model from [`load_backbone`]: its `image_size`, and the backbone's mean and deviation."""
+    settings = read_processor_settings(ModelFiles(pretrained_model_name_or_path, token, revision)) or {}
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    size = {"height": height, "width": width}
+    kept = {name: settings[name] for name in ("image_mean", "image_std") if settings.get(name) is not None}
+    with refusing(f"The image processor of {pretrained_model_name_or_path}"):
+        return SATImageProcessor(size=size, crop_size=size, **kept)
 
 
-def convert_vit_state_dict(
-    state_dict: dict[str, torch.Tensor], source_grid: tuple[int, int], grid: tuple[int, int]
-) -> dict[str, torch.Tensor]:
-    """
-    Weights of a [`~transformers.ViTModel`] or [`~transformers.DeiTModel`] as weights of a [`SATModel`], all but its
-    spatial token.
-
-    Args:
-        state_dict (`dict[str, torch.Tensor]`): the source's weights.
-        source_grid (`tuple[int, int]`): height and width of the source's patch grid.
-        grid (`tuple[int, int]`): those of the SAT model; position embeddings are resized where they differ.
-
-    Returns:
-        `dict[str, torch.Tensor]`
-    """
-    converted = dict(state_dict)
-    positions = converted["embeddings.position_embeddings"]
-    if converted.pop("embeddings.distillation_token", None) is not None:
-        positions = torch.cat((positions[:, :1], positions[:, 2:]), dim=1)
-    converted["embeddings.position_embeddings"] = resize_position_embeddings(positions, source_grid, grid)
-    return converted
+def read_processor_settings(files: ModelFiles) -> dict | None:
+    """What the `preprocessor_config.json` of a backbone holds, if there is one."""
+    return files.read_json(IMAGE_PROCESSOR_NAME) if files.has(IMAGE_PROCESSOR_NAME) else None
 
 
-def convert_dinov2_state_dict(
-    state_dict: dict[str, torch.Tensor], source_grid: tuple[int, int], grid: tuple[int, int]
-) -> dict[str, torch.Tensor]:
-    """
-    Weights of a [`~transformers.Dinov2Model`] (small, base or large) as weights of a [`SATModel`] with LayerScale, all
-    but its spatial token.
-
-    Args:
-        state_dict (`dict[str, torch.Tensor]`): the source's weights.
-        source_grid (`tuple[int, int]`): height and width of the source's patch grid, (37, 37) for the published models.
-        grid (`tuple[int, int]`): those of the SAT model; position embeddings are resized where they differ.
-
-    Returns:
-        `dict[str, torch.Tensor]`
-    """
-    converted = {}
-    for name, tensor in state_dict.items():
-        if name == "embeddings.mask_token":
-            continue
-        if name.startswith("encoder."):
-            name = name.removeprefix("encoder.").replace("layer.", "layers.", 1)
-        converted[name.replace("norm1.", "layernorm_before.").replace("norm2.", "layernorm_after.")] = tensor
-    converted["embeddings.position_embeddings"] = resize_position_embeddings(
-        converted["embeddings.position_embeddings"], source_grid, grid
-    )
-    return converted
-
-
-def _shared_fields(config: PreTrainedConfig) -> dict:
-    """The fields of a ViT, DeiT, DINOv2 or SAT configuration that a SAT configuration shares."""
+def _config_to_go_on(source: SATConfig, overrides: dict) -> SATConfig:
     names = set(SATConfig.__dataclass_fields__) - set(PreTrainedConfig.__dataclass_fields__)
-    if config.model_type == SATConfig.model_type:
-        names |= {"id2label", "label2id"}
-    else:
-        # stochastic depth belongs to the recipe, not to the backbone
-        names -= {"drop_path_rate"}
-    fields = {name: getattr(config, name) for name in names if hasattr(config, name)}
-    if isinstance(config, Dinov2Config):
-        if config.use_swiglu_ffn:
-            raise ValueError(
-                "DINOv2 models with a SwiGLU feed-forward (giant) are not supported; use small, base or large."
-            )
-        fields["intermediate_size"] = int(config.hidden_size * config.mlp_ratio)
-        fields["layerscale_value"] = config.layerscale_value
-    return fields
+    # other classes than the source's have no names
+    names |= set() if "num_labels" in overrides else {"id2label", "label2id"}
+    return SATConfig(**({name: getattr(source, name) for name in names} | overrides))
 
 
 def _original_config(state_dict: dict[str, torch.Tensor], num_attention_heads: int | None) -> SATConfig:
@@ -356,20 +326,8 @@ def _convert_original_tensor(name: str, tensor: torch.Tensor) -> dict[str, torch
     )
 
 
-def _load(model: torch.nn.Module, state_dict: dict[str, torch.Tensor], new: tuple[str, ...] = ()):
-    """Loads a state dict that must fill all of the model but `new`."""
-    try:
-        missing, unexpected = model.load_state_dict(state_dict, strict=False)
-    except RuntimeError as error:
-        raise ValueError(f"The weights do not fit the configuration: {one_line(error)}") from error
-    missing = set(missing) - set(new)
-    if missing or unexpected:
-        raise ValueError(
-            f"The weights do not fit the model. Missing: {listed(missing)}. Unknown: {listed(unexpected)}."
-        )
-
-
 __all__ = [
+    "backbone_processor",
     "convert_dinov2_state_dict",
     "convert_original_state_dict",
     "convert_vit_state_dict",

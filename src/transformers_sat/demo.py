@@ -54,12 +54,12 @@ class SeenImage:
 
     Args:
         image (`PIL.Image.Image`): the image, upright, in RGB.
-        logits (`torch.Tensor` of shape `(1, num_labels)`): class scores before softmax.
+        outputs (`dict[str, torch.Tensor]`): the model's `logits`, and of a multi-label model `class_scores` and `class_maps`.
         maps (`dict[str, torch.Tensor]`): raw localization maps `(1, grid_height, grid_width)`: their mean, and each block's.
     """
 
     image: PIL.Image.Image
-    logits: torch.Tensor
+    outputs: dict[str, torch.Tensor]
     maps: dict[str, torch.Tensor]
     folder: tempfile.TemporaryDirectory = field(default_factory=lambda: tempfile.TemporaryDirectory("_sat_demo"))
 
@@ -70,7 +70,7 @@ class Place(Localization):
     What one setting of the sliders gives, to draw and to write down.
 
     Args:
-        labels (`list[str]`): class of each box; the most probable one.
+        labels (`list[str]`): class of each box; the most probable one, or each that a multi-label model found.
         scores (`list[float]`): its probability, times the part's largest map value where there are several boxes.
     """
 
@@ -114,11 +114,13 @@ class Localizer:
         outputs = self.model(**inputs, output_spatial_maps=True)
         maps = [outputs.localization_map, *outputs.spatial_maps]
         named = dict(zip(self.map_names, (map_.float().cpu() for map_ in maps), strict=True))
-        return SeenImage(image, outputs.logits.float().cpu(), named)
+        kept = ("logits", "class_scores", "class_maps")
+        return SeenImage(image, {name: outputs[name].float().cpu() for name in kept if name in outputs}, named)
 
     def class_scores(self, seen: SeenImage) -> dict[str, float]:
         """Probability of each class."""
-        return dict(zip(self.class_names, seen.logits[0].softmax(-1).tolist(), strict=True))
+        scores = seen.outputs.get("class_scores", seen.outputs["logits"].softmax(-1))
+        return dict(zip(self.class_names, scores[0].tolist(), strict=True))
 
     def locate(
         self,
@@ -140,7 +142,7 @@ class Localizer:
             [`Place`]
         """
         result = self.image_processor.post_process_localization(
-            ModelOutput(logits=seen.logits, localization_map=seen.maps[map_name]),
+            ModelOutput(localization_map=seen.maps[map_name], **seen.outputs),
             target_sizes=[(seen.image.height, seen.image.width)],
             localization_threshold=localization_threshold,
             multiple_boxes=multiple_boxes,

@@ -49,7 +49,7 @@ from .model.pipeline_sat import WeaklySupervisedLocalizationPipeline
 
 CONFIG_CLASSES = {"sat": SATConfig, "vit": ViTConfig, "deit": DeiTConfig, "dinov2": Dinov2Config}
 # Those of Transformers' own fields that a SAT model has a use for.
-COMMON_FIELDS = {"id2label", "label2id", "num_labels", "dtype", "torch_dtype"}
+COMMON_FIELDS = {"id2label", "label2id", "num_labels", "problem_type", "dtype", "torch_dtype"}
 IMAGE_PROCESSOR_SETTINGS = {
     "do_resize",
     "size",

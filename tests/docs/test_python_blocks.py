@@ -88,6 +88,9 @@ model = SATForWeaklySupervisedLocalization.from_pretrained("outputs/emblems")
 processor = SATImageProcessor.from_pretrained("outputs/emblems")
 for name in ("org/name", "org/sat-deit-s-cub"):
     push_to_hub(model, processor, name)
+from transformers import ViTConfig, ViTModel
+sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 64}
+ViTModel(ViTConfig(**sizes, image_size=32, patch_size=8)).push_to_hub("facebook/deit-small-patch16-224")
 """,
         )
         yield hub

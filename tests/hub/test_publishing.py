@@ -235,6 +235,7 @@ def test_what_is_in_the_repository(local_hub, pushed):
     assert files.keys() == {
         ".gitattributes",
         "README.md",
+        "backbones_sat.py",
         "config.json",
         "configuration_sat.py",
         "example.png",

@@ -232,8 +232,12 @@ def test_pooled_convolution_is_the_mean_of_a_convolution(grid, kernel_size, batc
         classifier.convolution.bias,
         padding=(kernel_size - 1) // 2,
     )
-    torch.testing.assert_close(classifier(patches), maps.mean((2, 3)), atol=1e-12, rtol=0)
-    torch.testing.assert_close(classifier.class_maps(patches), maps, atol=1e-12, rtol=0)
+    logits, no_maps = classifier(patches)
+    assert no_maps is None
+    torch.testing.assert_close(logits, maps.mean((2, 3)), atol=1e-12, rtol=0)
+    logits, class_maps = classifier(patches, output_class_maps=True)
+    torch.testing.assert_close(logits, maps.mean((2, 3)), atol=1e-12, rtol=0)
+    torch.testing.assert_close(class_maps, maps, atol=1e-12, rtol=0)
 
 
 def normal_cdf(value: float) -> float:

@@ -528,7 +528,6 @@ def test_each_image_has_its_own_size():
         ({"threshold": [(10, 10)] * 2}, r"`threshold`.*got \[\(10, 10\).*sizes of images are `target_sizes`"),
         ({"threshold": float("nan")}, "`threshold`.*nan"),
         ({"threshold": True}, "`threshold`.*True"),
-        ({"threshold": None}, "`threshold`.*None"),
         ({"top_k": 0.4}, "`top_k` must be a whole number.*0.4"),
         ({"multiple_boxes": 0.4}, "`multiple_boxes` must be true or false, got 0.4"),
         ({"target_sizes": 0.4}, "`target_sizes` must hold one .*got 0.4.*by name"),
@@ -551,6 +550,8 @@ def test_swapped_arguments(method):
     outputs = outputs_of(torch.rand(2, 14, 14))
     with pytest.raises(ValueError, match="`threshold`.*sizes of images are `target_sizes`"):
         post_process(outputs, sizes)
+    with pytest.raises(ValueError, match="`threshold`.*got None"):
+        post_process(outputs, None, target_sizes=sizes)
     with pytest.raises(ValueError, match="`threshold`.*got 40"):
         post_process(outputs, 40, target_sizes=sizes)
     with pytest.raises(ValueError, match="`localization_threshold`.*got 40"):

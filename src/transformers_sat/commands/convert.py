@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 
 from ..escaping import on_console
+from .options import ListCommand
 
 
 convert = typer.Typer(name="convert", help="Make a model folder from other weights.")
@@ -26,7 +27,7 @@ convert = typer.Typer(name="convert", help="Make a model folder from other weigh
 Output = Annotated[str, typer.Argument(help="Folder to write.", show_default=False)]
 
 
-@convert.command()
+@convert.command(cls=ListCommand)
 def original(
     file: Annotated[str, typer.Argument(help="The checkpoint.", show_default=False)],
     output: Output,
@@ -34,6 +35,14 @@ def original(
         int | None,
         typer.Option(
             "--num_attention_heads", help="Heads of the model; hidden size / 64 by default.", show_default=False
+        ),
+    ] = None,
+    class_names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class_names",
+            help="Names of the classes, in the order of their numbers: the names themselves, or a text file with one a line.",
+            show_default=False,
         ),
     ] = None,
 ):
@@ -44,10 +53,13 @@ def original(
     from ..saving import save_model
 
     register()
-    model, processor = load_original_checkpoint(file, num_attention_heads)
+    names = None if class_names is None else read_class_names(class_names)
+    model, processor = load_original_checkpoint(file, num_attention_heads, names)
     save_model(model, processor, output)
     print(
         f"wrote {on_console(output)}: {model.config.num_labels} classes, {model.config.image_size} px, "
+        f"{model.config.num_attention_heads} attention heads"
+        f"{'' if num_attention_heads else ' (hidden size / 64; the file does not tell)'}, "
         f"localization threshold {processor.localization_threshold:g}"
     )
 
@@ -60,7 +72,11 @@ def backbone(
     output: Output,
     image_size: Annotated[
         int | None,
-        typer.Option("--image_size", help="Side of the images; the backbone's own by default.", show_default=False),
+        typer.Option(
+            "--image_size",
+            help="Side of the images; that of the backbone's image processor by default, or 224 at most.",
+            show_default=False,
+        ),
     ] = None,
     num_labels: Annotated[int, typer.Option("--num_labels", help="Number of classes.")] = 2,
     num_spatial_layers: Annotated[
@@ -69,8 +85,7 @@ def backbone(
 ):
     """Make a SAT model to train from a ViT, DeiT or DINOv2 model."""
     check_output(output)
-    from ..convert import load_backbone
-    from ..model.image_processing_sat import SATImageProcessor
+    from ..convert import backbone_processor, load_backbone
     from ..registration import register
     from ..saving import save_model
 
@@ -79,12 +94,21 @@ def backbone(
     if image_size is not None:
         overrides["image_size"] = image_size
     network = load_backbone(model, **overrides)
-    size = {"height": network.config.image_size, "width": network.config.image_size}
-    save_model(network, SATImageProcessor(size=size, crop_size=size), output)
-    print(
-        f"wrote {on_console(output)}: {network.config.num_labels} classes, {network.config.image_size} px; "
-        "train it before use"
-    )
+    size = network.config.image_size
+    save_model(network, backbone_processor(model, size), output)
+    pixels = f"{size} px" if isinstance(size, int) else f"{size[0]} x {size[1]} px"
+    print(f"wrote {on_console(output)}: {network.config.num_labels} classes, {pixels}; train it before use")
+
+
+def read_class_names(given: list[str]) -> list[str]:
+    """Names as they were given, or those in the file that was given in their place."""
+    if len(given) > 1 or not Path(given[0]).is_file():
+        return given
+    try:
+        lines = Path(given[0]).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--class_names: {given[0]} is no text in UTF-8.") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def check_output(output: str):

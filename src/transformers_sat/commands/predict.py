@@ -46,12 +46,20 @@ def predict(
         float | None,
         typer.Option(
             "--threshold",
-            help="Least score of an object, in [0, 1]; all are shown by default.",
+            help="Least score of an object, in [0, 1]; all are shown by default, and from 0.5 of a multi-label model.",
             show_default=False,
             rich_help_panel="What is found",
         ),
     ] = None,
-    top_k: Annotated[int, typer.Option("--top_k", help="Number of classes.", rich_help_panel="What is found")] = 1,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            "--top_k",
+            help="Number of classes; 1 by default, all that are found of a multi-label model.",
+            show_default=False,
+            rich_help_panel="What is found",
+        ),
+    ] = None,
     multiple_boxes: Annotated[
         bool,
         typer.Option("--multiple_boxes", help="A box for every connected component.", rich_help_panel="What is found"),
@@ -83,9 +91,9 @@ def predict(
 
     register()
     localizer = load_localizer(model, device=device)
-    if not 1 <= top_k <= localizer.model.config.num_labels:
+    if top_k is not None and not 1 <= top_k <= localizer.model.config.num_labels:
         raise ValueError(f"--top_k must be between 1 and {localizer.model.config.num_labels}, got {top_k}.")
-    options = {"localization_threshold": localization_threshold, "top_k": top_k, "multiple_boxes": multiple_boxes}
+    options = {"localization_threshold": localization_threshold, "multiple_boxes": multiple_boxes}
     drawings = drawing_names(images)
     failed = False
     for path in images:
@@ -93,13 +101,14 @@ def predict(
             if not Path(path).is_file():
                 raise ValueError("no such file.")
             image = localizer.image_processor.fetch_images(path)
-            found = localizer(image, **options)
+            found = localizer(image, threshold=threshold, top_k=top_k, **options)
+            if output is not None:
+                # of the most probable class, found or not
+                localization_map = (found or localizer(image, threshold=0.0, top_k=1))[0]["localization_map"]
         except Exception as error:  # whatever it is, the other images can be fine
             failed = True
             print(f"transformers-sat: {on_console(f'{path}: {one_line(error)}')}", file=sys.stderr)
             continue
-        localization_map = found[0]["localization_map"]
-        found = [entry for entry in found if threshold is None or entry["score"] >= threshold]
         objects = [{name: entry[name] for name in ("label", "score", "box")} for entry in found]
         print(json.dumps({"image": path, "objects": objects}), flush=True)
         if output is not None:

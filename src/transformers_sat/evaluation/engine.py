@@ -272,6 +272,8 @@ class Measurement:
         """
         was_training = model.training
         model.eval()
+        config = getattr(getattr(model, "module", model), "config", None)
+        self._has_independent_classes = getattr(config, "has_independent_classes", False)
         for batch in batches:
             maps, scores, loss = predict(model, batch["pixel_values"], batch.get("labels"), forward)
             if loss is not None:
@@ -290,7 +292,9 @@ class Measurement:
         if not self.settings.keep_images:
             return
         # Maps at the grid are small. The box cannot be cut from them yet: the threshold follows from all images.
-        probabilities = scores if self.settings.ten_crop else scores.softmax(dim=-1)
+        probabilities = scores
+        if not self.settings.ten_crop:
+            probabilities = scores.sigmoid() if self._has_independent_classes else scores.softmax(dim=-1)
         best = probabilities.max(dim=-1)
         for index, row in enumerate(batch["rows"]):
             image = {

@@ -14,6 +14,9 @@
 """SAT model configuration."""
 
 import math
+import os
+import shutil
+from pathlib import Path
 
 from huggingface_hub.dataclasses import strict
 from transformers import ViTConfig
@@ -27,6 +30,14 @@ MAX_WIDTH = 2**17
 MAX_LABELS = 1_000_000
 MAX_INPUT_SIDE = 4096
 MAX_PATCHES = 2**16
+
+# Models whose configuration reads as SAT's, field by field.
+READABLE_TYPES = ("sat", "vit")
+# What is said of other models.
+HOW_TO_START = (
+    "is a model of type {model_type}, whose weights do not fill a SAT model's encoder with this configuration. To train one "
+    "from a ViT, DeiT or DINOv2 use `SATForWeaklySupervisedLocalization.from_backbone`."
+)
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
@@ -87,7 +98,14 @@ class SATConfig(ViTConfig):
 
     model_type = "sat"
     # What Trainer should not gather over an evaluation: everything but the logits and the localization maps.
-    keys_to_ignore_at_inference = ["loss_dict", "class_maps", "spatial_maps", "hidden_states", "attentions"]
+    keys_to_ignore_at_inference = [
+        "loss_dict",
+        "class_scores",
+        "class_maps",
+        "spatial_maps",
+        "hidden_states",
+        "attentions",
+    ]
 
     layer_norm_eps: float = 1e-6
     num_spatial_layers: int = 3
@@ -99,6 +117,29 @@ class SATConfig(ViTConfig):
     classifier_kernel_size: int = 3
     drop_path_rate: float | int = 0.1
     layerscale_value: float | int | None = None
+
+    @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict, dict]:
+        """As Transformers' own; stops at a model that would be filled in part, or not at all."""
+        config_dict, unused = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        model_type = config_dict.get("model_type")
+        if model_type not in (None, *READABLE_TYPES):
+            raise ValueError(f"{pretrained_model_name_or_path} {HOW_TO_START.format(model_type=_short(model_type))}")
+        return config_dict, unused
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs):
+        """As Transformers' own; where the configuration names code, as that of a published model does, the code with it."""
+        if getattr(self, "auto_map", None):
+            copy_code(save_directory)
+        super().save_pretrained(save_directory, **kwargs)
+
+    @property
+    def has_independent_classes(self) -> bool:
+        """
+        Whether each class has a probability of its own (a sigmoid), so that an image can show several classes or none: a
+        multi-label model (`problem_type`), or one of a single class. Else the probabilities add up to 1 (a softmax).
+        """
+        return self.problem_type == "multi_label_classification" or self.num_labels == 1
 
     def __post_init__(self, **kwargs):
         # before Transformers acts on them: it takes any name in torch for a dtype, and makes a name for each label
@@ -187,6 +228,14 @@ class SATConfig(ViTConfig):
             raise ValueError(f"`layer_norm_eps` must be positive and finite, got {self.layer_norm_eps}.")
         if self.layerscale_value is not None and not math.isfinite(self.layerscale_value):
             raise ValueError(f"`layerscale_value` must be finite, got {self.layerscale_value}.")
+
+
+def copy_code(folder: str | os.PathLike):
+    """Copies the code that travels with a model, as far as it lies beside this file, into a folder."""
+    os.makedirs(folder, exist_ok=True)
+    for file in Path(__file__).parent.glob("*.py"):
+        if file.name != "__init__.py":
+            shutil.copyfile(file, Path(folder, file.name))
 
 
 def _check_whole(name: str, value: int, largest: int):

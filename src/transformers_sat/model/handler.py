@@ -20,7 +20,6 @@ The file lies beside the weights and is imported on its own, so it imports nothi
 import base64
 import binascii
 import io
-import math
 import os
 import re
 import string
@@ -111,8 +110,9 @@ class EndpointHandler:
                 - **parameters** (`dict`, *optional*), all optional:
                     - **task** (`str`): `object-detection` (default), `image-segmentation` or `image-classification`.
                     - **threshold** (`float` in [0, 1]): the least score: results with a smaller one are left out; none by
-                      default.
-                    - **top_k** (`int`): most classes to return; 5 for classification and 1 otherwise by default.
+                      default, or 0.5 for the detections and segments of a multi-label model if there is no `top_k`.
+                    - **top_k** (`int`): most classes to return; 5 for classification by default, otherwise 1, or all of a
+                      multi-label model.
                     - **localization_threshold** (`float` in [0, 1]): cut of the localization map; the one saved with
                       the model by default. Not for classification.
                     - **multiple_boxes** (`bool`, defaults to `False`): whether to return every connected component,
@@ -121,7 +121,8 @@ class EndpointHandler:
                       in segmentation.
                     - **subtask**, **overlap_mask_area_threshold**: the Hub's, for segmentation. Only `"instance"` fits,
                       and masks never overlap, so neither changes anything.
-                    - **function_to_apply** (`str`): `"softmax"` (default), `"sigmoid"` or `"none"`, for classification.
+                    - **function_to_apply** (`str`): `"softmax"` (default), `"sigmoid"` (default of a multi-label model) or
+                      `"none"`, for classification.
 
         Returns:
             `list[dict]` for one image, a list of them for a list; the most probable class comes first, then the
@@ -214,11 +215,7 @@ class EndpointHandler:
             }
         )
         return [
-            {
-                "target_size": size,
-                "logits": outputs["logits"][row : row + 1],
-                "localization_map": outputs["localization_map"][row : row + 1],
-            }
+            {"target_size": size, **{name: outputs[name][row : row + 1] for name in OUTPUTS if name in outputs}}
             for row, size in enumerate(outputs["target_size"])
         ]
 
@@ -227,13 +224,17 @@ class EndpointHandler:
         if not all(output[name].isfinite().all() for name in ("logits", "localization_map")):
             raise RuntimeError("The model's values for an image are not finite (NaN or infinite).")
         id2label = self.localizer.model.config.id2label
-        top_k = min(parameters["top_k"], len(output["logits"][0]))
+        top_k, threshold = parameters["top_k"], parameters["threshold"]
+        if top_k is not None:
+            top_k = min(top_k, len(output["logits"][0]))
         if parameters["task"] == "image-classification":
-            scores, labels = SCORES[parameters["function_to_apply"]](output["logits"][0].float()).topk(top_k)
+            function = parameters["function_to_apply"] or ("sigmoid" if "class_scores" in output else "softmax")
+            scores, labels = SCORES[function](output["logits"][0].float()).topk(top_k)
             return [
                 {"score": score, "label": id2label[label]}
                 for score, label in zip(scores.tolist(), labels.tolist())
-                if score >= parameters["threshold"]
+                # with "none" a score is a logit, of any size
+                if threshold is None or score >= threshold
             ]
         (result,) = self.localizer.image_processor.post_process_localization(
             output,
@@ -251,6 +252,8 @@ class EndpointHandler:
         ]
 
 
+# Of the model's outputs, what answers are made of.
+OUTPUTS = ("logits", "localization_map", "class_scores", "class_maps")
 SCORES = {"softmax": lambda logits: logits.softmax(-1), "sigmoid": torch.sigmoid, "none": lambda logits: logits}
 
 
@@ -276,7 +279,7 @@ def check_weights(model: PreTrainedModel, folder: str):
 
 def check_parameters(parameters: dict | None) -> dict:
     """
-    The parameters of a request with their defaults filled in; `None` stands for one that is not given.
+    The parameters of a request; `None` stands for one that is not given, and has a default that depends on the model.
 
     Raises:
         `RequestError`: if one is unknown to the task, or of the wrong type or range.
@@ -296,8 +299,8 @@ def check_parameters(parameters: dict | None) -> dict:
     for name in ("threshold", "localization_threshold", "mask_threshold", "overlap_mask_area_threshold"):
         if name in given and not (_is_number(given[name]) and 0 <= given[name] <= 1):
             raise RequestError(f"`{name}` must be a number between 0 and 1, got {_short(given[name])}.")
-    top_k = given.get("top_k", 5 if task == "image-classification" else 1)
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
+    top_k = given.get("top_k", 5 if task == "image-classification" else None)
+    if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
         raise RequestError(f"`top_k` must be a whole number from 1, got {_short(top_k)}.")
     multiple_boxes = given.get("multiple_boxes", False)
     if not isinstance(multiple_boxes, bool):
@@ -306,15 +309,14 @@ def check_parameters(parameters: dict | None) -> dict:
         raise RequestError(
             f"`subtask` must be 'instance', the only one this model has, got {_short(given['subtask'])}."
         )
-    function_to_apply = given.get("function_to_apply", "softmax")
-    if not isinstance(function_to_apply, str) or function_to_apply not in SCORES:
+    function_to_apply = given.get("function_to_apply")
+    if function_to_apply is not None and (not isinstance(function_to_apply, str) or function_to_apply not in SCORES):
         raise RequestError(f"`function_to_apply` must be one of {list(SCORES)}, got {_short(function_to_apply)}.")
     if {"localization_threshold", "mask_threshold"} <= set(given):
         raise RequestError("`localization_threshold` and `mask_threshold` are the same parameter; give one of them.")
     return {
         "task": task,
-        # with "none" a score is a logit, of any size
-        "threshold": given.get("threshold", -math.inf if task == "image-classification" else 0.0),
+        "threshold": given.get("threshold"),
         "top_k": top_k,
         "localization_threshold": given.get("localization_threshold", given.get("mask_threshold")),
         "multiple_boxes": multiple_boxes,

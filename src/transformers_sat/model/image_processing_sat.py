@@ -13,10 +13,17 @@
 # limitations under the License.
 """Image processor class for SAT, on torchvision."""
 
+from typing import TYPE_CHECKING
+
 from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
 
 from .post_processing_sat import SATImageProcessorKwargs, SATPostProcessingMixin
+
+
+if TYPE_CHECKING:
+    # Transformers gets and saves what a file imports together with it
+    from .image_processing_pil_sat import SATImageProcessorPil  # noqa: F401
 
 
 class SATImageProcessor(SATPostProcessingMixin, TorchvisionBackend):

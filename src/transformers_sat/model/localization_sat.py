@@ -60,6 +60,22 @@ def normalize_map(localization_map: torch.Tensor) -> torch.Tensor:
     return (localization_map - smallest) / (largest - smallest + NORMALIZATION_EPSILON)
 
 
+def class_localization_map(localization_map: torch.Tensor, class_map: torch.Tensor) -> torch.Tensor:
+    """
+    Where a class is: what its map has above 0, times the localization map. A class whose map is nowhere above 0 has the
+    localization map itself.
+
+    Args:
+        localization_map (`torch.Tensor` of shape `(height, width)`): foreground, in (0, 1).
+        class_map (`torch.Tensor` of shape `(height, width)`): the class's score of every patch.
+
+    Returns:
+        `torch.Tensor` of shape `(height, width)`, not normalized.
+    """
+    evidence = class_map.clamp(min=0)
+    return localization_map if (evidence == 0).all() else evidence * localization_map
+
+
 def resize_map(localization_map: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """
     Resizes maps bilinearly with half-pixel centres, so that every cell covers the pixels of its own patch.
@@ -144,21 +160,32 @@ class Masks(Sequence):
     def __len__(self) -> int:
         return len(self.places)
 
+    def source(self, row: int) -> tuple[Components, int]:
+        """The components that a row's is one of, and which one."""
+        return self.components, self.places[row]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of each mask."""
+        return self.components.labels.shape
+
     def __getitem__(self, row: int | slice) -> torch.Tensor:
-        places = self.places[row]
         if not isinstance(row, slice):
-            return torch.from_numpy(self.components.mask(places))
-        masks = np.zeros((len(places), *self.components.labels.shape), dtype=bool)
-        for mask, place in zip(masks, places):
-            mask[:] = self.components.mask(place)
+            components, place = self.source(row)
+            return torch.from_numpy(components.mask(place))
+        rows = range(len(self))[row]
+        masks = np.zeros((len(rows), *self.size), dtype=bool)
+        for mask, index in zip(masks, rows):
+            components, place = self.source(index)
+            mask[:] = components.mask(place)
         return torch.from_numpy(masks)
 
     @property
     def shape(self) -> torch.Size:
-        return torch.Size((len(self), *self.components.labels.shape))
+        return torch.Size((len(self), *self.size))
 
     def __getattr__(self, name: str):
-        if name.startswith("__") or name in ("components", "places"):
+        if name.startswith("__") or name in ("components", "places", "sources"):
             raise AttributeError(name)
         return getattr(self[:], name)
 
@@ -166,6 +193,29 @@ class Masks(Sequence):
     def __torch_function__(cls, function, types, args=(), kwargs=None):
         in_full = [value[:] if isinstance(value, Masks) else value for value in args]
         return function(*in_full, **(kwargs or {}))
+
+
+class ClassMasks(Masks):
+    """
+    As [`Masks`], of classes with maps of their own.
+
+    Args:
+        parts (`list[Masks]`): the masks of each class.
+        size (`tuple[int, int]`): height and width.
+    """
+
+    def __init__(self, parts: list[Masks], size: tuple[int, int]):
+        self.sources = [part.source(row) for part in parts for row in range(len(part))]
+        # no two rows share one
+        self.places = list(range(len(self.sources)))
+        self._size = tuple(size)
+
+    def source(self, row: int) -> tuple[Components, int]:
+        return self.sources[row]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._size
 
 
 def locate(
@@ -311,4 +361,13 @@ def _check_grid(localization_map: torch.Tensor):
         raise ValueError(f"`localization_map` has an empty grid: its shape is {tuple(localization_map.shape)}.")
 
 
-__all__ = ["Components", "Masks", "locate", "map_in_image", "normalize_map", "resize_map"]
+__all__ = [
+    "ClassMasks",
+    "Components",
+    "Masks",
+    "class_localization_map",
+    "locate",
+    "map_in_image",
+    "normalize_map",
+    "resize_map",
+]

@@ -14,14 +14,18 @@
 """PyTorch SAT model."""
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from transformers import PreTrainedConfig
 from transformers import initialization as init
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 from transformers.core_model_loading import rename_source_key
+from transformers.image_processing_utils import BaseImageProcessor
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.auto import modeling_auto
@@ -36,7 +40,17 @@ from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .configuration_sat import SATConfig
+from .backbones_sat import BACKBONE_CLASSES, MAY_LACK, backbone_config, fill_encoder, resize_position_embeddings
+from .configuration_sat import HOW_TO_START, SATConfig
+
+
+if TYPE_CHECKING:
+    # Transformers gets and saves what a file imports together with it: with the model all of its code, for whoever has
+    # Transformers alone.
+    from .handler import EndpointHandler  # noqa: F401
+    from .image_processing_pil_sat import SATImageProcessorPil  # noqa: F401
+    from .image_processing_sat import SATImageProcessor  # noqa: F401
+    from .pipeline_sat import WeaklySupervisedLocalizationPipeline  # noqa: F401
 
 
 @dataclass
@@ -79,11 +93,15 @@ class SATForWeaklySupervisedLocalizationOutput(ModelOutput):
             The terms of the loss before weighting, detached: `classification`, `area`, `normalization`, and
             `area_band` where its weight is not zero.
         logits (`torch.FloatTensor` of shape `(batch_size, config.num_labels)`):
-            Classification scores before softmax.
+            Classification scores before softmax, or before the sigmoid of a multi-label model.
         localization_map (`torch.FloatTensor` of shape `(batch_size, height, width)`):
             Foreground probability of every patch, in (0, 1), whatever the class.
+        class_scores (`torch.FloatTensor` of shape `(batch_size, config.num_labels)`, *optional*, returned where
+            `config.has_independent_classes`):
+            Probability of each class, in [0, 1]: the sigmoid of `logits`. They tell post-processing to read each class on
+            its own.
         class_maps (`torch.FloatTensor` of shape `(batch_size, config.num_labels, height, width)`, *optional*, returned
-            when `output_class_maps=True` is passed):
+            when `output_class_maps=True` is passed, and by default as `forward` says):
             Class scores of every patch; their mean over the grid is `logits`.
         spatial_maps (`tuple(torch.FloatTensor)`, *optional*, returned when `output_spatial_maps=True` is passed):
             One map of shape `(batch_size, height, width)` per spatial block, first block first.
@@ -97,6 +115,7 @@ class SATForWeaklySupervisedLocalizationOutput(ModelOutput):
     loss_dict: dict[str, torch.FloatTensor] | None = None
     logits: torch.FloatTensor | None = None
     localization_map: torch.FloatTensor | None = None
+    class_scores: torch.FloatTensor | None = None
     class_maps: torch.FloatTensor | None = None
     spatial_maps: tuple[torch.FloatTensor, ...] | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
@@ -144,39 +163,6 @@ class SATEmbeddings(ViTEmbeddings):
         embeddings = super().forward(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
         spatial_token = self.dropout(self.spatial_token + self.spatial_position_embedding)
         return torch.cat((embeddings, spatial_token.expand(embeddings.shape[0], -1, -1)), dim=1)
-
-
-def resize_position_embeddings(
-    position_embeddings: torch.Tensor, source_grid: tuple[int, int], grid: tuple[int, int]
-) -> torch.Tensor:
-    """
-    Position embeddings for another grid of patches (bicubic); the first one, of the cls token, is kept.
-
-    Args:
-        position_embeddings (`torch.Tensor` of shape `(1, 1 + source height * source width, hidden_size)`): the source's.
-        source_grid (`tuple[int, int]`): height and width of their grid.
-        grid (`tuple[int, int]`): height and width of the grid to resize to.
-
-    Returns:
-        `torch.Tensor` of shape `(1, 1 + height * width, hidden_size)`
-
-    Raises:
-        `ValueError`: if there are not as many position embeddings as the source's grid has patches.
-    """
-    # always interpolate when tracing, so that the exported model takes other sizes than the traced one
-    if not torch.jit.is_tracing():
-        if position_embeddings.shape[1] != 1 + math.prod(source_grid):
-            raise ValueError(
-                "`position_embeddings` must be those of a cls token and a grid of "
-                f"{source_grid[0]}x{source_grid[1]} patches, got {position_embeddings.shape[1]}."
-            )
-        if tuple(grid) == tuple(source_grid):
-            return position_embeddings
-    dim = position_embeddings.shape[-1]
-    patches = position_embeddings[:, 1:].reshape(1, *source_grid, dim).permute(0, 3, 1, 2)
-    patches = nn.functional.interpolate(patches.float(), size=grid, mode="bicubic", align_corners=False)
-    patches = patches.to(position_embeddings.dtype).flatten(2).transpose(1, 2)
-    return torch.cat((position_embeddings[:, :1], patches), dim=1)
 
 
 def eager_attention_forward(
@@ -343,8 +329,9 @@ class SATPooledConvolution(nn.Module):
     """
     The classifier: a convolution over the patch grid (zero padding), averaged over the grid (paper, section 3.1).
 
-    The mean of a convolution is a sum over its kernel's offsets of the weight times the mean of the shifted input, so
-    the logits need one product with the offsets' means instead of one per patch; the maps are made on request.
+    The mean of a convolution is its value at one place of a small input: at the centre of the means of the grid under each
+    offset of the kernel. So the logits need as many products as the kernel has offsets, instead of one per patch; the
+    maps are made on request. The convolution is called either way, so that adapters, hooks and offloading act on it.
     """
 
     def __init__(self, config: SATConfig):
@@ -356,27 +343,34 @@ class SATPooledConvolution(nn.Module):
 
     def offset_means(self, patches: torch.Tensor, dim: int) -> torch.Tensor:
         """
-        Mean over `dim` of the zero padded input under each of the kernel's offsets, stacked as dimension 1. An offset
-        shifts as many rows (or columns) past the border as it is long, and zeros in at the other.
+        Mean over `dim` of the zero padded input under each of the kernel's offsets, which take that dimension's place. An
+        offset shifts as many rows (or columns) past the border as it is long, and zeros in at the other.
         """
         length = patches.shape[dim]
         sums = []
         for offset in range(-self.padding, self.padding + 1):
             start, stop = max(offset, 0), length + min(offset, 0)
             sums.append(patches.narrow(dim, min(start, length), max(stop - start, 0)).sum(dim))
-        return torch.stack(sums, dim=1) / length
+        return torch.stack(sums, dim=dim) / length
 
-    def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        """Logits `(batch_size, num_labels)` from patches of shape `(batch_size, height, width, hidden_size)`."""
-        means = self.offset_means(patches, dim=1)  # (batch_size, kernel_height, width, hidden_size)
-        means = self.offset_means(means, dim=2)  # (batch_size, kernel_width, kernel_height, hidden_size)
-        # the order of a convolution's weights: channels, rows, columns
-        means = means.permute(0, 3, 2, 1).flatten(1)
-        return nn.functional.linear(means, self.convolution.weight.flatten(1), self.convolution.bias)
+    def forward(
+        self, patches: torch.Tensor, output_class_maps: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Logits `(batch_size, num_labels)` from patches of shape `(batch_size, height, width, hidden_size)`, and with
+        `output_class_maps` the maps `(batch_size, num_labels, height, width)`, whose mean they are.
+        """
+        if output_class_maps:
+            class_maps = self.convolution(patches.permute(0, 3, 1, 2))
+            return class_maps.mean((2, 3)), class_maps
+        means = self.offset_means(self.offset_means(patches, dim=1), dim=2)
+        return self.convolution(means.permute(0, 3, 1, 2))[:, :, self.padding, self.padding], None
 
-    def class_maps(self, patches: torch.Tensor) -> torch.Tensor:
-        """Maps `(batch_size, num_labels, height, width)` from patches as in `forward`; their mean is the logits."""
-        return self.convolution(patches.permute(0, 3, 1, 2))
+
+# What a ViT has no weights for, named from the encoder.
+NEW_WEIGHTS = ("embeddings.spatial_token", "embeddings.spatial_position_embedding", "classifier.")
+# Of `from_pretrained`'s arguments, those that say where files are from.
+FILE_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 
 class SATPreTrainedModel(ViTPreTrainedModel):
@@ -392,6 +386,34 @@ class SATPreTrainedModel(ViTPreTrainedModel):
     _can_record_outputs = {"hidden_states": SATLayer, "attentions": SATAttention}
     # A ViT's pooler has no counterpart here.
     _keys_to_ignore_on_load_unexpected = [r"pooler\."]
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike | None,
+        *model_args,
+        output_loading_info: bool = False,
+        **kwargs,
+    ):
+        """
+        As [`~transformers.PreTrainedModel.from_pretrained`], of a SAT model, or of a ViT that fills the whole encoder.
+
+        Raises:
+            `ValueError`: if it is a model of another kind, or one that leaves a part of the encoder without weights; see
+                [`SATForWeaklySupervisedLocalization.from_backbone`].
+        """
+        try:
+            model, report = super().from_pretrained(
+                pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
+            )
+        except RuntimeError:
+            # weights of other shapes
+            check_is_sat(pretrained_model_name_or_path, kwargs)
+            raise
+        missing = {name.removeprefix(f"{cls.base_model_prefix}.") for name in report["missing_keys"]}
+        if any(not name.startswith(NEW_WEIGHTS) for name in missing):
+            check_is_sat(pretrained_model_name_or_path, kwargs)
+        return (model, report) if output_loading_info else model
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -455,7 +477,8 @@ class SATModel(SATPreTrainedModel):
                 patch does not divide, or another size than `config.image_size` without `interpolate_pos_encoding`.
         """
         grid = self.embeddings.patch_grid(pixel_values)
-        pixel_values = pixel_values.to(self.embeddings.patch_embeddings.projection.weight.dtype)
+        # not of the projection, which an adapter may have wrapped
+        pixel_values = pixel_values.to(self.embeddings.cls_token.dtype)
         hidden_states = self.embeddings(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
         attention_mask = create_bidirectional_mask(
             config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
@@ -508,6 +531,67 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         self.classifier = SATPooledConvolution(config)
         self.post_init()
 
+    @classmethod
+    def from_backbone(
+        cls, pretrained_model_name_or_path: str | os.PathLike, **overrides
+    ) -> "SATForWeaklySupervisedLocalization":
+        """
+        A model to train, started from a ViT, DeiT or DINOv2 repository or folder, with any head.
+
+        The encoder has all of the backbone's weights. A DeiT's distillation token is left out, position embeddings are
+        resized to the model's images, and the spatial token, its position and the classifier are new.
+
+        Args:
+            pretrained_model_name_or_path (`str` or `os.PathLike`):
+                Repository on the Hub or folder.
+            overrides:
+                Fields of [`SATConfig`] that differ from the backbone's, such as `num_labels`, `id2label`, `image_size` or
+                `area_target`; and `token`, `revision`, `cache_dir`, `local_files_only` and the like of `from_pretrained`.
+                Without `image_size` the model takes images of the size that the backbone's image processor makes, or else
+                of the backbone's own up to 224 px; it is logged.
+
+        Returns:
+            [`SATForWeaklySupervisedLocalization`]: in float32 and training mode.
+
+        Raises:
+            `OSError`: if there is no such repository or folder, or it has no configuration or weights.
+            `ValueError`: if it holds another kind of model, its weights are not all there or do not fit, or a field is out
+                of its range.
+
+        Example:
+
+        ```python
+        >>> model = SATForWeaklySupervisedLocalization.from_backbone("facebook/deit-small-patch16-224", num_labels=200)
+        ```"""
+        files = {name: overrides.pop(name) for name in FILE_OPTIONS if name in overrides}
+        fields, _ = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **files)
+        model_type = fields.get("model_type")
+        if model_type not in BACKBONE_CLASSES:
+            raise ValueError(
+                f"{pretrained_model_name_or_path}: `model_type` must be one of {', '.join(BACKBONE_CLASSES)}, got "
+                f"{model_type!r}." + (" Go on with it by `from_pretrained`." if model_type == "sat" else "")
+            )
+        backbone_class = BACKBONE_CLASSES[model_type]
+        try:
+            processor_settings, _ = BaseImageProcessor.get_image_processor_dict(pretrained_model_name_or_path, **files)
+        except OSError:
+            processor_settings = None
+        source_config = backbone_class.config_class.from_dict(fields)
+        config = backbone_config(source_config, processor_settings, **overrides)
+        # a DINOv2 has no pooler to leave out
+        options = {} if model_type == "dinov2" else {"add_pooling_layer": False}
+        source, report = backbone_class.from_pretrained(
+            pretrained_model_name_or_path, config=source_config, output_loading_info=True, **options, **files
+        )
+        missing = sorted(set(report["missing_keys"]) - set(MAY_LACK))
+        if missing:
+            raise ValueError(
+                f"{pretrained_model_name_or_path}: {len(missing)} weights of the backbone are missing, such as {missing[0]}."
+            )
+        model = cls(config)
+        fill_encoder(model.vit, source)
+        return model
+
     @can_return_tuple
     def forward(
         self,
@@ -515,7 +599,7 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         labels: torch.Tensor | None = None,
         interpolate_pos_encoding: bool | None = None,
         attention_mask: torch.Tensor | None = None,
-        output_class_maps: bool = False,
+        output_class_maps: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SATForWeaklySupervisedLocalizationOutput:
         r"""
@@ -525,13 +609,14 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
             labels (`torch.Tensor` of shape `(batch_size,)`, *optional*):
                 Class of each image, in `[0, config.num_labels - 1]`. As floats of shape
                 `(batch_size, config.num_labels)` they are the 0 or 1 of every class (multi-label), with binary cross
-                entropy in the place of cross entropy; see `config.problem_type`.
+                entropy in the place of cross entropy; see `config.problem_type`. A model of one class takes floats.
             interpolate_pos_encoding (`bool`, *optional*):
                 See [`SATModel.forward`].
             attention_mask (`torch.Tensor` of shape `(batch_size, 1 + num_patches + 1)`, *optional*):
                 See [`SATModel.forward`].
-            output_class_maps (`bool`, *optional*, defaults to `False`):
-                Whether to return the classifier's maps before their mean over the grid.
+            output_class_maps (`bool`, *optional*):
+                Whether to return the classifier's maps before their mean over the grid. By default in evaluation mode
+                without `labels` if `config.has_independent_classes`: each class that is found has a place of its own.
 
         Returns:
             [`SATForWeaklySupervisedLocalizationOutput`]
@@ -547,18 +632,24 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         )
         localization_map = outputs.localization_map
         patches = outputs.last_hidden_state[:, 1:-1].unflatten(1, localization_map.shape[1:])
-        logits = self.classifier(patches)
+        if output_class_maps is None:
+            output_class_maps = self.config.has_independent_classes and labels is None and not self.training
+        logits, class_maps = self.classifier(patches, output_class_maps)
 
         loss, loss_dict = None, None
         if labels is not None:
             loss, loss_dict = self.localization_loss(logits, localization_map, labels)
 
+        class_scores = None
+        if self.config.has_independent_classes:
+            class_scores = logits.to(at_least_float32(logits)).sigmoid()
         return SATForWeaklySupervisedLocalizationOutput(
             loss=loss,
             loss_dict=loss_dict,
             logits=logits,
             localization_map=localization_map,
-            class_maps=self.classifier.class_maps(patches) if output_class_maps else None,
+            class_scores=class_scores,
+            class_maps=class_maps,
             spatial_maps=outputs.spatial_maps,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
@@ -580,6 +671,10 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         """
         config = self.config
         check_labels(labels, logits)
+        if config.num_labels == 1:
+            # there or not; Transformers would take it for a regression
+            labels = labels.reshape(logits.shape)
+            config.problem_type = config.problem_type or "multi_label_classification"
         area = localization_map.mean(dim=(1, 2))
         batch_area = global_batch_mean(area.mean()) if self.training else area.mean()
 
@@ -600,6 +695,16 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         return loss, {name: term.detach() for name, term in terms.items()}
 
 
+def check_is_sat(name_or_path: str | os.PathLike | None, options: dict):
+    """Raises `ValueError` if a repository or folder holds another kind of model; `options` are of `from_pretrained`."""
+    if name_or_path is None:
+        return
+    options = {name: options[name] for name in FILE_OPTIONS if options.get(name) is not None}
+    fields, _ = PreTrainedConfig.get_config_dict(name_or_path, **options)
+    if fields.get("model_type") not in (None, SATConfig.model_type):
+        raise ValueError(f"{name_or_path} {HOW_TO_START.format(model_type=fields['model_type'])}")
+
+
 def check_labels(labels: torch.Tensor, logits: torch.Tensor):
     """Raises `ValueError` unless `labels` are one class in range for each row of `logits`, or floats like `logits`."""
     batch_size, num_labels = logits.shape
@@ -610,6 +715,11 @@ def check_labels(labels: torch.Tensor, logits: torch.Tensor):
                 f"(multi-label), got {tuple(labels.shape)}. For one class per image pass integers."
             )
         return
+    if num_labels == 1:
+        raise ValueError(
+            "A model of one class (`num_labels=1`) learns whether it is there: `labels` must be floats, 1.0 for images that "
+            "show it and 0.0 for others. To tell classes apart it needs two."
+        )
     if labels.shape != (batch_size,):
         raise ValueError(
             f"Integer `labels` must have the shape ({batch_size},), one class per image, got {tuple(labels.shape)}."
@@ -705,5 +815,4 @@ __all__ = [
     "SATModel",
     "SATModelOutput",
     "SATPreTrainedModel",
-    "resize_position_embeddings",
 ]

@@ -48,12 +48,14 @@ class WeaklySupervisedLocalizationPipeline(Pipeline):
         Args:
             inputs (`str`, `PIL.Image`, or a list, generator or dataset of them):
                 Path, URL or image.
-            threshold (`float`, *optional*, defaults to 0.0):
-                The least score, in [0, 1]: results with a smaller one are left out.
+            threshold (`float`, *optional*):
+                The least score, in [0, 1]: results with a smaller one are left out. By default 0, or 0.5 for a multi-label
+                model unless `top_k` is given.
             localization_threshold (`float`, *optional*):
                 Cut of the normalized map, in [0, 1]; the one saved with the model by default.
-            top_k (`int`, *optional*, defaults to 1):
-                Number of most probable classes to return.
+            top_k (`int`, *optional*):
+                Number of most probable classes to return; by default 1, or all that reach `threshold` for a multi-label
+                model.
             multiple_boxes (`bool`, *optional*, defaults to `False`):
                 Whether to return every connected component, instead of the largest alone.
 
@@ -64,7 +66,8 @@ class WeaklySupervisedLocalizationPipeline(Pipeline):
             - **score** (`float`): its probability (see `SATImageProcessor.post_process_localization`).
             - **box** (`dict[str, int]`): `xmin`, `ymin`, `xmax`, `ymax` in pixels, far ends exclusive.
             - **mask** (`PIL.Image`): foreground 255, background 0, of the image's size; classes share that of a component.
-            - **localization_map** (`np.ndarray` of shape `(height, width)`): normalized map, in [0, 1].
+            - **localization_map** (`np.ndarray` of shape `(height, width)`): normalized map, in [0, 1]; of a multi-label
+              model that of the class.
         """
         return super().__call__(inputs, **kwargs)
 
@@ -93,9 +96,14 @@ class WeaklySupervisedLocalizationPipeline(Pipeline):
         result = self.image_processor.post_process_localization(
             model_outputs, target_sizes=[model_outputs["target_size"]], **parameters
         )[0]
-        localization_map = result["localization_map"].numpy()
         places = result["masks"].places
-        masks = {place: mask_image(result["masks"].components, place) for place in dict.fromkeys(places)}
+        # one for all that share it
+        maps = [result["localization_map"].numpy()] * len(places)
+        if "class_localization_maps" in result:
+            maps = [class_map.numpy() for class_map in result["class_localization_maps"]]
+        # classes can share a place
+        rows = {place: row for row, place in enumerate(places)}
+        masks = {place: mask_image(*result["masks"].source(row)) for place, row in rows.items()}
         return [
             {
                 "label": self.model.config.id2label[label],
@@ -104,8 +112,8 @@ class WeaklySupervisedLocalizationPipeline(Pipeline):
                 "mask": masks[place],
                 "localization_map": localization_map,
             }
-            for score, label, box, place in zip(
-                result["scores"].tolist(), result["labels"].tolist(), result["boxes"].tolist(), places
+            for score, label, box, place, localization_map in zip(
+                result["scores"].tolist(), result["labels"].tolist(), result["boxes"].tolist(), places, maps
             )
         ]
 

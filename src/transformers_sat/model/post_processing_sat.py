@@ -18,6 +18,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -28,9 +29,17 @@ from transformers.image_utils import PILImageResampling, SizeDict
 from transformers.processing_utils import ImagesKwargs
 from transformers.utils import ModelOutput, logging
 
-from .configuration_sat import MAX_INPUT_SIDE
+from .configuration_sat import MAX_INPUT_SIDE, copy_code
 from .images_sat import IMAGE_FORMATS, MAX_IMAGE_PIXELS, ImageTooLargeError, fetch_file, read_image
-from .localization_sat import Components, Masks, locate, map_in_image, normalize_map
+from .localization_sat import (
+    ClassMasks,
+    Components,
+    Masks,
+    class_localization_map,
+    locate,
+    map_in_image,
+    normalize_map,
+)
 
 
 logger = logging.get_logger(__name__)
@@ -38,6 +47,9 @@ logger = logging.get_logger(__name__)
 
 # Of a PIL image, when its mode is converted.
 PIXELS_AT_ONCE = 2**20
+
+# The least score of a class that a multi-label model has found.
+MULTI_LABEL_THRESHOLD = 0.5
 
 # Far above any mean, deviation or factor for pixels.
 MAX_VALUE = 1e6
@@ -97,6 +109,19 @@ class SATPostProcessingMixin:
         # torchvision's own modes are an enumeration that is not a number
         if not isinstance(self.resample, enum.Enum) and self.resample not in list(PILImageResampling):
             raise ValueError(f"`resample` must be one of Pillow's filters, 0 to 5, got {self.resample!r}.")
+
+    def to_dict(self) -> dict:
+        """As Transformers' own, which would name one back end's code, and not the other's."""
+        settings = super().to_dict()
+        if settings.get("auto_map"):
+            settings["auto_map"] = {"AutoImageProcessor": code_of_back_ends()}
+        return settings
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs):
+        """As Transformers' own; with the code, where the settings name it, as those of a published model do."""
+        if getattr(self, "auto_map", None):
+            copy_code(save_directory)
+        return super().save_pretrained(save_directory, **kwargs)
 
     def fetch_images(self, image_url_or_urls):
         """
@@ -172,9 +197,9 @@ class SATPostProcessingMixin:
         outputs: ModelOutput,
         target_sizes: torch.Tensor | Sequence[tuple[int, int]] | None = None,
         *,
-        threshold: float = 0.0,
+        threshold: float | None = None,
         localization_threshold: float | None = None,
-        top_k: int = 1,
+        top_k: int | None = None,
         multiple_boxes: bool = False,
     ) -> list[dict]:
         """
@@ -185,12 +210,15 @@ class SATPostProcessingMixin:
                 Output of the model for images that this processor prepared with its own settings.
             target_sizes (`torch.Tensor` of shape `(batch_size, 2)` or list of `tuple[int, int]`, *optional*):
                 Height and width of each original image. The size that the model was given by default.
-            threshold (`float`, *optional*, defaults to 0.0):
-                The least score, in [0, 1]: rows with a smaller one are left out.
+            threshold (`float`, *optional*):
+                The least score, in [0, 1]: rows with a smaller one are left out. By default 0, or 0.5 for a multi-label
+                model unless `top_k` is given.
             localization_threshold (`float`, *optional*):
                 Cut of the normalized map, in [0, 1]; `self.localization_threshold` by default.
-            top_k (`int`, *optional*, defaults to 1):
-                Number of most probable classes to return. The map is the same for all, so each gets the same boxes.
+            top_k (`int`, *optional*):
+                Number of most probable classes to return; by default 1, or all for a multi-label model, of which `threshold`
+                chooses. The map is the same for all, so each gets the same boxes; where `outputs` have the `class_maps` of
+                a multi-label model each has its own, see [`class_localization_map`].
             multiple_boxes (`bool`, *optional*, defaults to `False`):
                 Whether to return every connected component, instead of the largest alone.
 
@@ -206,40 +234,110 @@ class SATPostProcessingMixin:
               `(height, width)`, made when it is asked for, and `masks[:]` all of them as one of shape `(n, height, width)`.
             - **localization_map** (`torch.FloatTensor` of shape `(height, width)`): normalized map, in [0, 1]; 0 where
               the model did not see the image.
+            - **class_localization_maps** (`list[torch.FloatTensor]`), of a multi-label model with `class_maps` alone: the
+              normalized map of each row.
 
         Raises:
             `ValueError`: if `outputs` are of another model, `target_sizes` are not one (height, width) per image,
                 `threshold` or `localization_threshold` is not a number in [0, 1], `top_k` no whole number in [1, number
                 of classes] or `multiple_boxes` neither true nor false.
         """
-        _check_share("threshold", threshold)
+        if threshold is not None:
+            _check_share("threshold", threshold)
         if not isinstance(multiple_boxes, bool):
             raise ValueError(f"`multiple_boxes` must be true or false, got {_short(multiple_boxes)}.")
         probabilities, maps, images = self._check_outputs(outputs, target_sizes)
         num_labels = probabilities.shape[1]
+        is_multi_label = outputs.get("class_scores") is not None
+        if threshold is None:
+            threshold = MULTI_LABEL_THRESHOLD if is_multi_label and top_k is None else 0.0
+        if top_k is None:
+            top_k = num_labels if is_multi_label else 1
         if isinstance(top_k, bool) or not isinstance(top_k, Integral) or not 1 <= top_k <= num_labels:
             raise ValueError(f"`top_k` must be a whole number between 1 and {num_labels}, got {_short(top_k)}.")
 
+        class_maps = _class_maps(outputs)
+        options = {
+            "threshold": threshold,
+            "localization_threshold": localization_threshold,
+            "multiple_boxes": multiple_boxes,
+        }
         top_probabilities, top_labels = probabilities.topk(top_k, dim=1)
         results = []
-        for localization_map, image, probability, labels in zip(maps, images, top_probabilities, top_labels):
-            in_pixels, components = self._locate(localization_map, *image, localization_threshold, multiple_boxes)
-            peaks = torch.ones(len(components))
-            if multiple_boxes:
-                peaks = torch.tensor([components.peak(index, in_pixels.numpy()) for index in range(len(components))])
-            scores = probability[:, None] * peaks
-            # a score that is not a number is no small one: it is seen, not left out
-            classes, places = (~(scores < threshold)).nonzero(as_tuple=True)
+        for row, (localization_map, image) in enumerate(zip(maps, images)):
+            scores, labels = top_probabilities[row], top_labels[row]
+            if class_maps is None:
+                results.append(self._rows_of_map(localization_map, image, scores, labels, **options))
+                continue
+            # no part of a map can make a smaller probability larger
+            kept = ~(scores < threshold)
             results.append(
-                {
-                    "scores": scores[classes, places],
-                    "labels": labels[classes],
-                    "boxes": torch.from_numpy(components.boxes).float()[places],
-                    "masks": Masks(components, places.tolist()),
-                    "localization_map": in_pixels,
-                }
+                self._rows_of_classes(
+                    localization_map,
+                    class_maps[row],
+                    image,
+                    scores[kept],
+                    labels[kept],
+                    **options,
+                )
             )
         return results
+
+    def _rows_of_map(
+        self,
+        localization_map: torch.Tensor,
+        image: tuple,
+        probabilities: torch.Tensor,
+        labels: torch.Tensor,
+        *,
+        threshold: float,
+        localization_threshold: float | None,
+        multiple_boxes: bool,
+    ) -> dict:
+        """What `post_process_localization` gives of one image, for classes that share a map."""
+        in_pixels, components = self._locate(localization_map, *image, localization_threshold, multiple_boxes)
+        peaks = torch.ones(len(components))
+        if multiple_boxes:
+            peaks = torch.tensor([components.peak(index, in_pixels.numpy()) for index in range(len(components))])
+        scores = probabilities[:, None] * peaks
+        # a score that is not a number is no small one: it is seen, not left out
+        classes, places = (~(scores < threshold)).nonzero(as_tuple=True)
+        return {
+            "scores": scores[classes, places],
+            "labels": labels[classes],
+            "boxes": torch.from_numpy(components.boxes).float()[places],
+            "masks": Masks(components, places.tolist()),
+            "localization_map": in_pixels,
+        }
+
+    def _rows_of_classes(
+        self,
+        localization_map: torch.Tensor,
+        class_maps: torch.Tensor,
+        image: tuple,
+        probabilities: torch.Tensor,
+        labels: torch.Tensor,
+        **options,
+    ) -> dict:
+        """What `post_process_localization` gives of one image, for classes with maps of their own."""
+        # without a class: the map, and entries of no rows
+        whole = self._rows_of_map(localization_map, image, probabilities[:0], labels[:0], **options)
+        parts = [
+            self._rows_of_map(
+                class_localization_map(localization_map, class_maps[label]),
+                image,
+                probabilities[row : row + 1],
+                labels[row : row + 1],
+                **options,
+            )
+            for row, label in enumerate(labels.tolist())
+        ]
+        return {
+            **{name: torch.cat([part[name] for part in (whole, *parts)]) for name in ("scores", "labels", "boxes")},
+            "masks": ClassMasks([part["masks"] for part in parts], whole["localization_map"].shape),
+            "localization_map": whole["localization_map"],
+            "class_localization_maps": [part["localization_map"] for part in parts for _ in part["labels"]],
+        }
 
     def post_process_object_detection(
         self,
@@ -251,7 +349,8 @@ class SATPostProcessingMixin:
         multiple_boxes: bool = False,
     ) -> list[dict[str, torch.Tensor]]:
         """
-        Detections as the `object-detection` pipeline expects them: the most probable class and its box.
+        Detections as the `object-detection` pipeline expects them: the most probable class and its box; of a multi-label
+        model all classes that reach `threshold`, which may be none.
 
         Args:
             outputs ([`SATForWeaklySupervisedLocalizationOutput`]): output of the model.
@@ -269,6 +368,7 @@ class SATPostProcessingMixin:
         Raises:
             `ValueError`: as `post_process_localization`.
         """
+        _check_share("threshold", threshold)
         results = self.post_process_localization(
             outputs,
             target_sizes,
@@ -290,7 +390,8 @@ class SATPostProcessingMixin:
         multiple_boxes: bool = False,
     ) -> list[dict]:
         """
-        Segments as the `image-segmentation` pipeline expects them: the most probable class and its mask.
+        Segments as the `image-segmentation` pipeline expects them: the most probable class and its mask; of a multi-label
+        model all classes that reach `threshold`, which may be none. A pixel of several has the most probable.
 
         Args:
             outputs ([`SATForWeaklySupervisedLocalizationOutput`]): output of the model.
@@ -313,6 +414,7 @@ class SATPostProcessingMixin:
         Raises:
             `ValueError`: as `post_process_localization`.
         """
+        _check_share("threshold", threshold)
         unused = {"mask_threshold": mask_threshold, "overlap_mask_area_threshold": overlap_mask_area_threshold}
         for name, value in unused.items():
             if value is not None:
@@ -326,15 +428,11 @@ class SATPostProcessingMixin:
         )
         segmentations = []
         for result in results:
-            components, places = result["masks"].components, result["masks"].places
-            # the segment of each component's label; those left out are -1, as the background is
-            segment_of = np.full(len(components) + 1, -1, dtype=np.int32)
-            segment_of[[place + 1 for place in places]] = range(len(places))
+            segmentation = _segmentation(result["masks"])
             segments_info = [
                 {"id": segment, "label_id": label, "was_fused": False, "score": round(score, 6)}
                 for segment, (label, score) in enumerate(zip(result["labels"].tolist(), result["scores"].tolist()))
             ]
-            segmentation = torch.from_numpy(segment_of[components.labels])
             segmentations.append({"segmentation": segmentation, "segments_info": segments_info})
         return segmentations
 
@@ -349,7 +447,8 @@ class SATPostProcessingMixin:
     ) -> list[torch.Tensor] | list[SemanticSegmentationPostProcessorOutput]:
         """
         The class of each pixel. SAT has no background class, and the stock pipeline knows none: by default every pixel
-        has the image's class, and `background_id` marks the pixels outside the mask.
+        has the image's class, and `background_id` marks the pixels outside the mask. Of a multi-label model with
+        `class_maps`, a pixel has the one of the classes found whose probability times map is largest there.
 
         Args:
             outputs ([`SATForWeaklySupervisedLocalizationOutput`]): output of the model.
@@ -373,15 +472,26 @@ class SATPostProcessingMixin:
         # no image to lay the map on: its own grid
         grid = tuple(outputs["localization_map"].shape[1:]) if target_sizes is None else None
         probabilities, maps, images = self._check_outputs(outputs, target_sizes, default_size=grid)
+        class_maps = _class_maps(outputs)
         results = []
         for localization_map, image, scores in zip(maps, images, probabilities):
             in_pixels, components = self._locate(localization_map, *image, localization_threshold)
-            segmentation = torch.full(in_pixels.shape, scores.argmax().item())
+            found = [scores.argmax().item()]
+            pixel_scores, foreground = scores[:, None, None] * in_pixels, torch.from_numpy(components.labels > 0)
+            if class_maps is not None:
+                found = [label for label in range(len(scores)) if scores[label] >= MULTI_LABEL_THRESHOLD] or found
+                foreground = torch.zeros_like(foreground)
+                for label in found:
+                    class_map = class_localization_map(localization_map, class_maps[len(results), label])
+                    in_pixels, components = self._locate(class_map, *image, localization_threshold)
+                    pixel_scores[label] = scores[label] * in_pixels
+                    foreground |= torch.from_numpy(components.labels > 0)
+            segmentation = torch.tensor(found)[pixel_scores[found].argmax(0)]
             if background_id is not None:
-                segmentation[torch.from_numpy(components.labels == 0)] = background_id
+                segmentation[~foreground] = background_id
             if return_segmentation_scores:
                 segmentation = SemanticSegmentationPostProcessorOutput(
-                    {"segmentation": segmentation, "segmentation_scores": scores[:, None, None] * in_pixels}
+                    {"segmentation": segmentation, "segmentation_scores": pixel_scores}
                 )
             results.append(segmentation)
         return results
@@ -426,7 +536,10 @@ class SATPostProcessingMixin:
             images = [((height, width), (0.0, 0.0, float(width), float(height)))] * len(maps)
         else:
             images = [(size, self._seen_part(size)) for size in _sizes(target_sizes, len(maps))]
-        return logits.detach().cpu().float().softmax(-1), maps.detach().cpu().float(), images
+        probabilities = outputs.get("class_scores")
+        if probabilities is None:
+            probabilities = logits.detach().float().softmax(-1)
+        return probabilities.detach().cpu().float(), maps.detach().cpu().float(), images
 
     def _locate(
         self,
@@ -477,6 +590,16 @@ class SATPostProcessingMixin:
         )
 
 
+def code_of_back_ends() -> dict[str, str]:
+    """The image processors that lie beside this file, for an `auto_map`."""
+    classes = {
+        "torchvision": "image_processing_sat.SATImageProcessor",
+        "pil": "image_processing_pil_sat.SATImageProcessorPil",
+    }
+    folder = Path(__file__).parent
+    return {name: path for name, path in classes.items() if (folder / f"{path.partition('.')[0]}.py").is_file()}
+
+
 def _check_size(name: str, size: int | dict[str, int] | Sequence[int] | SizeDict | None):
     if size is None:
         return
@@ -490,6 +613,27 @@ def _check_size(name: str, size: int | dict[str, int] | Sequence[int] | SizeDict
         raise ValueError(
             f"`{name}` must be a side or a (height, width), each between 1 and {MAX_INPUT_SIDE} px, got {size!r}."
         )
+
+
+def _class_maps(outputs: ModelOutput) -> torch.Tensor | None:
+    """Those of a multi-label model, if they are at hand; of others, one class is found, and its place is the map's."""
+    class_maps = outputs.get("class_maps") if outputs.get("class_scores") is not None else None
+    return None if class_maps is None else class_maps.detach().cpu().float()
+
+
+def _segmentation(masks: Masks) -> torch.Tensor:
+    """The row of each pixel's mask, the first of several, or -1: int32, of shape `(height, width)`."""
+    if isinstance(masks, ClassMasks):
+        segmentation = torch.full(masks.size, -1, dtype=torch.int32)
+        for row in reversed(range(len(masks))):
+            segmentation[masks[row]] = row
+        return segmentation
+    # the segment of each component's label; those left out are -1, as the background is
+    segment_of = np.full(len(masks.components) + 1, -1, dtype=np.int32)
+    # in reverse: where classes share a place the first one, the most probable, has it
+    for row in reversed(range(len(masks))):
+        segment_of[masks.places[row] + 1] = row
+    return torch.from_numpy(segment_of[masks.components.labels])
 
 
 def _sizes(target_sizes: torch.Tensor | Sequence[tuple[int, int]], num_images: int) -> list[tuple[int, int]]:

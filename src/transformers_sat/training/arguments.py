@@ -88,7 +88,9 @@ class ModelArguments:
     )
     model_revision: str = option("main", "Branch, tag or commit of the model.")
     from_scratch: bool = option(False, "Keep the backbone's sizes, but not its weights.")
-    image_size: int | None = option(None, "Side of the model's images; the backbone's own.")
+    image_size: int | None = option(
+        None, "Side of the model's images; a SAT model's own, that of a backbone's image processor, or 224 at most."
+    )
     area_target: float | None = option(
         None, "Lambda: mean share of the image that is foreground. The model's own, or 0.25."
     )
