@@ -134,7 +134,7 @@ def start(source: Path, output: Path, num_proc: int) -> subprocess.Popen:
     command = [
         sys.executable,
         "-m",
-        "transformers_sat.commands",
+        "transformers_sat.cli",
         "prepare",
         "ilsvrc",
         "--source",

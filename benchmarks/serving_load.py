@@ -69,7 +69,7 @@ def save_random_model(folder: str):
 def start(folder: str, log: Path) -> tuple[subprocess.Popen, str]:
     """The server's process, and its address."""
     with open(log, "xb") as output:
-        command = [sys.executable, "-m", "transformers_sat.commands", "serve", folder, "--port", "0"]
+        command = [sys.executable, "-m", "transformers_sat.cli", "serve", folder, "--port", "0"]
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     while not (found := re.search(r"running on (http://127\.0\.0\.1:\d+)", log.read_text(encoding="utf-8"))):
         if process.poll() is not None:

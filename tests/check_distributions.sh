@@ -26,7 +26,7 @@ from pathlib import Path
 import PIL.Image
 import transformers_sat
 from transformers import AutoModel
-from transformers_sat.commands import main
+from transformers_sat.cli import main
 from transformers_sat.drawn import emblem_backbone_path
 
 installed = Path(sys.argv[1])

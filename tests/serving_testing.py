@@ -67,7 +67,7 @@ class Server:
 @contextlib.contextmanager
 def served(model: Path, log: Path, *flags: str, before: str = "") -> Iterator[Server]:
     """`transformers-sat serve` at a free port, until the end of the block; `before` is Python code to run first."""
-    code = f"{before}\nimport sys\nfrom transformers_sat.commands import main\nsys.exit(main())"
+    code = f"{before}\nimport sys\nfrom transformers_sat.cli import main\nsys.exit(main())"
     command = [sys.executable, "-c", code, "serve", str(model), "--port", "0", *flags]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),

@@ -49,7 +49,7 @@ ALLOWED = {
         "visualization",
     },
 }
-CALLERS = {"commands", "__init__"}
+CALLERS = {"cli", "commands", "__init__"}
 
 
 def rooms() -> set[str]:

@@ -40,7 +40,7 @@ from transformers import (
 )
 
 from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor, SATModel
-from transformers_sat.commands import main
+from transformers_sat.cli import main
 from transformers_sat.convert import (
     convert_original_state_dict,
     load_backbone,

@@ -22,7 +22,7 @@ import torch
 from sat_testing import tiny_model
 
 from transformers_sat import SATImageProcessor
-from transformers_sat.commands import main
+from transformers_sat.cli import main
 from transformers_sat.demo import (
     MEAN_MAP,
     Localizer,

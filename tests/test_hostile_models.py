@@ -29,7 +29,7 @@ from sat_testing import tiny_model
 from square_images import save_tiny_vit
 
 from transformers_sat import SATImageProcessor
-from transformers_sat.commands import main
+from transformers_sat.cli import main
 from transformers_sat.convert import load_backbone
 from transformers_sat.safe_loading import load_localizer, load_model
 

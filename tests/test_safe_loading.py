@@ -22,7 +22,7 @@ from sat_testing import tiny_model
 from square_images import save_tiny_vit
 
 from transformers_sat import SATImageProcessor
-from transformers_sat.commands import main
+from transformers_sat.cli import main
 from transformers_sat.convert import load_backbone, load_original_checkpoint
 from transformers_sat.hub.publishing import save_with_remote_code
 from transformers_sat.safe_loading import load_localizer

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-from transformers_sat.commands import main
+from transformers_sat.cli import main
 from transformers_sat.evaluation import evaluate as evaluation
 
 
@@ -103,7 +103,7 @@ def test_the_command_is_installed_under_its_name():
     scripts = dict(line.split(" = ") for line in setup["options.entry_points"]["console_scripts"].strip().splitlines())
     module, function = scripts["transformers-sat"].split(":")
     # in a process of its own: the package is another one where this module is loaded first
-    code = f"import {module}, transformers_sat.commands as commands; assert {module}.{function} is commands.main"
+    code = f"import {module}, transformers_sat.cli as commands; assert {module}.{function} is commands.main"
     assert run_fresh(code).returncode == 0
     assert module in setup["options"]["py_modules"].split()
     assert importlib.util.find_spec(module) is not None
@@ -131,7 +131,7 @@ else:
 
 def test_starts_as_a_module():
     """What `torchrun -m` and `accelerate launch -m` do."""
-    finished = run_fresh("", "-m", "transformers_sat.commands", "convert", "backbone", "no-such/model", __file__)
+    finished = run_fresh("", "-m", "transformers_sat.cli", "convert", "backbone", "no-such/model", __file__)
     assert finished.returncode == 1
     assert finished.stderr == f"transformers-sat: {__file__} is a file; give a folder to write.\n"
 

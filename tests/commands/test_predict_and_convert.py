@@ -26,7 +26,7 @@ from sat_testing import FIXTURES, tiny_model
 from square_images import save_tiny_vit
 
 from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor
-from transformers_sat.commands import main
+from transformers_sat.cli import main
 
 
 ORIGINAL = str(FIXTURES / "sat_micro_pth_tar.pth.tar")

@@ -23,7 +23,7 @@ import pytest
 import typer
 from pages import ROOT, CommandLine, command_lines
 
-from transformers_sat.commands import app
+from transformers_sat.cli import app
 
 
 LINES = command_lines()

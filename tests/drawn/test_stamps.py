@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_stamps import small_files, write_files
 
-from transformers_sat.commands import main
+from transformers_sat.cli import main
 from transformers_sat.drawn.stamps import LARGEST_UPSCALING, SPLITS, StampCollection, is_cluttered
 from transformers_sat.drawn.stamps_files import catalog_paths, read_catalog, read_stamp_files
 

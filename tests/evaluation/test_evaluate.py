@@ -36,7 +36,7 @@ from square_images import FEATURES, square_split
 from transformers import AutoImageProcessor, ViTConfig
 
 from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor
-from transformers_sat.commands import main
+from transformers_sat.cli import main
 from transformers_sat.evaluation import engine as engine_module
 from transformers_sat.evaluation import evaluate as evaluate_module
 from transformers_sat.evaluation import evaluate_localization
@@ -454,7 +454,7 @@ def test_under_accelerate_launch(saved_model, saved_data, tmp_path):
     ]
     command = [
         "-m",
-        "transformers_sat.commands",
+        "transformers_sat.cli",
         "evaluate",
         str(saved_model),
         str(saved_data),

@@ -17,7 +17,7 @@ import pytest
 from small_evaluation import small_model, small_processor, two_box_split, with_masks
 from square_images import square_split
 
-from transformers_sat.commands import main
+from transformers_sat.cli import main
 from transformers_sat.evaluation import evaluate_localization
 from transformers_sat.results import read_results
 

@@ -21,7 +21,7 @@ import PIL.Image
 import pytest
 import torch
 
-from transformers_sat.commands import main
+from transformers_sat.cli import main
 from transformers_sat.evaluation import WsolMetadata, evaluate_score_maps
 from transformers_sat.metrics import BoxAccuracy, PixelAveragePrecision
 from transformers_sat.results import read_results

@@ -26,7 +26,7 @@ import torch
 from sat_testing import tiny_model
 
 from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor
-from transformers_sat.commands import main
+from transformers_sat.cli import main
 from transformers_sat.export import export_onnx
 
 

@@ -40,7 +40,7 @@ SPLITS = {"train": list(BOXES)[:3], "val": list(BOXES)[3:]}
 
 def push_data_client(source, output):
     """From the command line, and the same once more."""
-    from transformers_sat.commands import main
+    from transformers_sat.cli import main
     from transformers_sat.prepare.running import push_prepared
 
     arguments = ["--source", source, "--output", output, "--max_shard_size", "3KB", "--push_to_hub", "owner/insects"]

@@ -76,7 +76,7 @@ def others_client(loop, flags, folder, token):
 
     from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
-    from transformers_sat.commands import main
+    from transformers_sat.cli import main
     from transformers_sat.hub.publishing import push_to_hub
 
     sys.argv = [loop, *flags]

@@ -30,7 +30,7 @@ from sat_testing import tiny_config, tiny_model
 from square_images import square_split
 
 from transformers_sat import SATImageProcessor
-from transformers_sat.commands import main
+from transformers_sat.cli import main
 from transformers_sat.hub.model_card import eval_result_entries, model_card
 from transformers_sat.hub.publishing import CODE_FILES, REQUIREMENTS, add_hub_files, save_with_remote_code
 from transformers_sat.results import FIGURES as NAMES

@@ -32,7 +32,7 @@ from transformers import (
 )
 
 from transformers_sat import SATConfig, SATForWeaklySupervisedLocalization, SATModel
-from transformers_sat.commands import main
+from transformers_sat.cli import main
 from transformers_sat.convert import load_backbone, load_original_checkpoint
 from transformers_sat.safe_loading import load_localizer, load_model
 

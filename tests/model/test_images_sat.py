@@ -54,7 +54,7 @@ from sat_testing import tiny_model
 
 import transformers_sat
 from transformers_sat import SATImageProcessor, SATImageProcessorPil
-from transformers_sat.commands import main
+from transformers_sat.cli import main
 from transformers_sat.data import decode_image
 from transformers_sat.demo import Localizer, build_demo
 from transformers_sat.model import images_sat

@@ -23,7 +23,7 @@ from sat_testing import tiny_batch, tiny_model
 from transformers import pipeline
 
 from transformers_sat import SATConfig, SATForWeaklySupervisedLocalization, SATImageProcessor
-from transformers_sat.commands import main
+from transformers_sat.cli import main
 from transformers_sat.demo import Localizer
 from transformers_sat.model.handler import EndpointHandler
 from transformers_sat.model.modeling_sat import SATForWeaklySupervisedLocalizationOutput

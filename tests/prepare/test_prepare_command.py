@@ -21,7 +21,7 @@ import huggingface_hub
 import pytest
 from prepare_fixtures import contents, image_bytes, write_files
 
-from transformers_sat.commands import main
+from transformers_sat.cli import main
 from transformers_sat.prepare import push_prepared, running
 
 
