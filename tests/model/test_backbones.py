@@ -89,8 +89,10 @@ def test_from_pretrained_refuses_what_it_would_fill_in_part(kind, model_class, t
         model_class.from_pretrained(tmp_path)
     with pytest.raises(ValueError, match=f"{kind}.*from_backbone"):
         model_class.from_pretrained(tmp_path, config=tiny_config())
-    with pytest.raises(ValueError, match="from_backbone"):
-        SATConfig.from_pretrained(tmp_path)
+    if kind == "dinov2":
+        # a DeiT's configuration has SAT's fields, one by one; this one has not
+        with pytest.raises(ValueError, match="from_backbone"):
+            SATConfig.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("fields", [{"image_size": 48}, {"num_hidden_layers": 5}])

@@ -32,7 +32,7 @@ MAX_INPUT_SIDE = 4096
 MAX_PATCHES = 2**16
 
 # Models whose configuration reads as SAT's, field by field.
-READABLE_TYPES = ("sat", "vit")
+READABLE_TYPES = ("sat", "vit", "deit")
 # What is said of other models.
 HOW_TO_START = (
     "is a model of type {model_type}, whose weights do not fill a SAT model's encoder with this configuration. To train one "

@@ -702,7 +702,7 @@ def check_is_sat(name_or_path: str | os.PathLike | None, options: dict):
     options = {name: options[name] for name in FILE_OPTIONS if options.get(name) is not None}
     fields, _ = PreTrainedConfig.get_config_dict(name_or_path, **options)
     if fields.get("model_type") not in (None, SATConfig.model_type):
-        raise ValueError(f"{name_or_path} {HOW_TO_START.format(model_type=fields['model_type'])}")
+        raise ValueError(f"{name_or_path} {HOW_TO_START.format(model_type=repr(fields['model_type']))}")
 
 
 def check_labels(labels: torch.Tensor, logits: torch.Tensor):
