@@ -25,6 +25,8 @@ import pytest
 from pages import PAGES, ROOT, blocks
 from serving_testing import noise_image, save_tiny_localizer, served
 
+from transformers_sat.results import results_record, write_results
+
 
 sys.path.append(str(ROOT / "tests" / "hub"))
 
@@ -68,6 +70,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reader")
     (folder / "outputs").mkdir()
     save_tiny_localizer(folder / "outputs" / "emblems")
+    figures = {"top1_cls": 90.0, "gt_known_loc": 80.0, "top1_loc": 75.0, "protocol": "sat", "num_images": 7}
+    record = results_record({"test": {"sat": figures}}, model="a backbone", dataset="emblems")
+    write_results(folder / "outputs" / "emblems" / "results.json", record)
     for name in ("image.jpg", "bird.jpg", "my_images/0001.jpg", "my_images/0002.jpg"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         noise_image(len(name)).save(folder / name)

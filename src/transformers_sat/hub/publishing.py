@@ -61,7 +61,7 @@ CUSTOM_PIPELINES = {
 # What the code files import; an Inference Endpoint installs it.
 REQUIREMENTS = (
     "numpy>=2.0",
-    "pillow>=10.1",
+    "pillow>=11.3",
     "safetensors>=0.8",
     "scipy>=1.13",
     "torch>=2.8",
