@@ -151,8 +151,11 @@ ELSEWHERE = {
     "src/transformers_sat/prepare/readers/stamps.py": "memory",
     "src/transformers_sat/prepare/readers/matlab_process.py": "standard output",
     "src/transformers_sat/prepare/plan.py": "a list in the work folder, which is made anew",
+    "src/transformers_sat/model/configuration_sat.py": "Transformers' own saving, into a folder of the caller's",
+    "src/transformers_sat/model/post_processing_sat.py": "Transformers' own saving, into a folder of the caller's",
     "src/transformers_sat/training/checkpoints.py": "a probe of the disk, taken away again",
     "benchmarks/data_speed.py": "data to measure with, in a temporary folder",
+    "benchmarks/localization_speed.py": "a switch of the kernel's, and no file",
     "benchmarks/prepare_speed.py": "data to measure with, in a temporary folder",
 }
 # In functions of these names only, of modules that do replace files.

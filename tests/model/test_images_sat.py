@@ -206,8 +206,9 @@ def through_prepare(path: Path):
 
 def through_masks(path: Path):
     from transformers_sat.evaluation.score_maps import _PixelCounter
+    from transformers_sat.metrics import get_protocol
 
-    counter = _PixelCounter(metadata=None, protocol="wsoleval", mask_root=path.parent)
+    counter = _PixelCounter(metadata=None, protocol=get_protocol("wsoleval"), mask_root=path.parent)
     assert counter._read(path.name).shape == (224, 224)
     return read_image(path, path.name)
 

@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..extras import require
-from .options import MeasuredThreshold, Model, Report
+from .options import PACKAGES_OF_PROTOCOL, MeasuredThreshold, Model, Report
 
 
 DATA = "Data set"
@@ -114,9 +114,7 @@ class Evaluate:
     output: Report = None
 
     def __post_init__(self):
-        require("eval", "accelerate", "datasets", "matplotlib")
-        if self.protocol != "sat":
-            require("eval", "cv2")
+        require("eval", "accelerate", "datasets", "matplotlib", *PACKAGES_OF_PROTOCOL[self.protocol])
         if self.dataset == "emblems":
             require("train", "skimage", "sklearn")
         from ..evaluation.evaluate import EvaluationOptions, evaluate_model

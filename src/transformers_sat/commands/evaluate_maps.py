@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..extras import require
-from .options import MeasuredThreshold, Report
+from .options import PACKAGES_OF_PROTOCOL, MeasuredThreshold, Report
 
 
 def evaluate_maps(
@@ -52,7 +52,7 @@ def evaluate_maps(
     output: Report = None,
 ):
     """Measure score maps that another method made."""
-    require("eval", "accelerate", "datasets", "matplotlib", *(["cv2"] if protocol == "wsoleval" else []))
+    require("eval", "accelerate", "datasets", "matplotlib", *PACKAGES_OF_PROTOCOL[protocol])
     from ..evaluation import evaluate
 
     evaluate.evaluate_maps(

@@ -20,6 +20,10 @@ import typer
 from typer.core import TyperCommand
 
 
+# What a protocol imports beyond the rest, by the name that is given for it: OpenCV finds contours.
+PACKAGES_OF_PROTOCOL = {"sat": (), "wsoleval": ("cv2",), "both": ("cv2",)}
+
+
 class ListCommand(TyperCommand):
     """A command whose options of lists take their values in one go, `--image_size 224 320`, as those of scripts do."""
 
@@ -77,4 +81,13 @@ MeasuredThreshold = Annotated[
 ]
 
 
-__all__ = ["Device", "Host", "ListCommand", "MeasuredThreshold", "Model", "Report", "threshold_choice"]
+__all__ = [
+    "PACKAGES_OF_PROTOCOL",
+    "Device",
+    "Host",
+    "ListCommand",
+    "MeasuredThreshold",
+    "Model",
+    "Report",
+    "threshold_choice",
+]

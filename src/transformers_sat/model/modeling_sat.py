@@ -569,7 +569,8 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         if model_type not in BACKBONE_CLASSES:
             raise ValueError(
                 f"{pretrained_model_name_or_path}: `model_type` must be one of {', '.join(BACKBONE_CLASSES)}, got "
-                f"{model_type!r}." + (" Go on with it by `from_pretrained`." if model_type == "sat" else "")
+                f"{model_type!r}."
+                + (" Go on with it by `from_pretrained`." if model_type == SATConfig.model_type else "")
             )
         backbone_class = BACKBONE_CLASSES[model_type]
         try:
