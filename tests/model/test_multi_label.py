@@ -216,4 +216,8 @@ def test_the_configuration_says_which_kind_a_model_is():
     assert not SATConfig(num_labels=2).has_independent_classes
     assert SATConfig(num_labels=2, problem_type="multi_label_classification").has_independent_classes
     assert SATConfig(num_labels=1).has_independent_classes
+    # as Transformers' own tests set it: the constructor refuses it
+    softmax = SATConfig(num_labels=1)
+    softmax.problem_type = "single_label_classification"
+    assert not softmax.has_independent_classes
     assert "has_independent_classes" not in SATConfig(num_labels=1).to_dict()

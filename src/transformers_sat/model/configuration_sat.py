@@ -137,9 +137,11 @@ class SATConfig(ViTConfig):
     def has_independent_classes(self) -> bool:
         """
         Whether each class has a probability of its own (a sigmoid), so that an image can show several classes or none: a
-        multi-label model (`problem_type`), or one of a single class. Else the probabilities add up to 1 (a softmax).
+        multi-label model (`problem_type`), or one of a single class unless `problem_type` says otherwise. Else the
+        probabilities add up to 1 (a softmax).
         """
-        return self.problem_type == "multi_label_classification" or self.num_labels == 1
+        is_one_class = self.num_labels == 1 and self.problem_type is None
+        return self.problem_type == "multi_label_classification" or is_one_class
 
     def __post_init__(self, **kwargs):
         # before Transformers acts on them: it takes any name in torch for a dtype, and makes a name for each label

@@ -671,11 +671,12 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
             `tuple(torch.Tensor, dict[str, torch.Tensor])`: the weighted sum, and the detached terms.
         """
         config = self.config
-        check_labels(labels, logits)
-        if config.num_labels == 1:
+        is_one_class = config.num_labels == 1 and config.has_independent_classes
+        check_labels(labels, logits, is_one_class)
+        if is_one_class:
             # there or not; Transformers would take it for a regression
             labels = labels.reshape(logits.shape)
-            config.problem_type = config.problem_type or "multi_label_classification"
+            config.problem_type = "multi_label_classification"
         area = localization_map.mean(dim=(1, 2))
         batch_area = global_batch_mean(area.mean()) if self.training else area.mean()
 
@@ -706,7 +707,7 @@ def check_is_sat(name_or_path: str | os.PathLike | None, options: dict):
         raise ValueError(f"{name_or_path} {HOW_TO_START.format(model_type=repr(fields['model_type']))}")
 
 
-def check_labels(labels: torch.Tensor, logits: torch.Tensor):
+def check_labels(labels: torch.Tensor, logits: torch.Tensor, is_one_class: bool):
     """Raises `ValueError` unless `labels` are one class in range for each row of `logits`, or floats like `logits`."""
     batch_size, num_labels = logits.shape
     if labels.is_floating_point():
@@ -716,7 +717,7 @@ def check_labels(labels: torch.Tensor, logits: torch.Tensor):
                 f"(multi-label), got {tuple(labels.shape)}. For one class per image pass integers."
             )
         return
-    if num_labels == 1:
+    if is_one_class:
         raise ValueError(
             "A model of one class (`num_labels=1`) learns whether it is there: `labels` must be floats, 1.0 for images that "
             "show it and 0.0 for others. To tell classes apart it needs two."
