@@ -12,10 +12,11 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-Every Python block of README and docs runs as it stands: one page in one process, from top to bottom, with a Hub on this
-machine that has the models that the pages name, and a folder with the images and data that they name.
+Every Python block of README and docs runs as it stands, each page from top to bottom, with a Hub on this machine that
+has the models that the pages name, and a folder with the images and data that they name.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -117,9 +118,24 @@ def run(hub: LocalHub, folder: Path, code: str):
     assert finished.returncode == 0, finished.stderr[-4000:]
 
 
-@pytest.mark.parametrize("page", [page for page in WITH_PYTHON if page != "docs/serving.md"])
-def test_blocks_run(page, hub, folder):
-    run(hub, folder, "\n".join([GIVEN.get(page, ""), *blocks(page, "python")]))
+# Runs each page on its own, and prints what went wrong by page.
+RUN_PAGES = """
+import json, traceback
+outcomes = {}
+for page, code in json.loads(%r).items():
+    try:
+        exec(compile(code, page, "exec"), {"__name__": "__main__"})
+    except BaseException:
+        outcomes[page] = traceback.format_exc()
+assert not outcomes, "\\n".join(outcomes.values())
+"""
+
+
+def test_blocks_run(hub, folder):
+    """All pages in one process: the libraries are loaded once."""
+    pages = [page for page in WITH_PYTHON if page != "docs/serving.md"]
+    code = {page: "\n".join([GIVEN.get(page, ""), *blocks(page, "python")]) for page in pages}
+    run(hub, folder, RUN_PAGES % json.dumps(code))
 
 
 def test_the_client_of_the_server(hub, folder, tmp_path):

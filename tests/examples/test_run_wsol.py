@@ -317,7 +317,7 @@ def test_what_is_logged(commanded):
 
 
 @pytest.mark.multiprocess
-@pytest.mark.parametrize("launcher", ["torchrun", "accelerate launch"])
+@pytest.mark.parametrize("launcher", ["torchrun", pytest.param("accelerate launch", marks=pytest.mark.slow)])
 def test_two_processes_give_the_results_of_one(commanded, settings, launcher, tmp_path):
     """Half the images on each, over two epochs; the odd numbers of measured images are counted once each."""
     alone, _ = commanded
@@ -444,6 +444,7 @@ def test_a_diverging_run_ends_with_one_line(run_wsol, tmp_path, capfd):
         assert all(tensor.isfinite().all() for tensor in load_file(path).values()), path
 
 
+@pytest.mark.slow
 @pytest.mark.multiprocess
 def test_processes_stop_together(settings, tmp_path):
     """The images of all processes are named, and none is left waiting for another."""
@@ -478,6 +479,7 @@ def test_a_second_run_into_the_folder_is_refused(run_wsol, script, tmp_path, mon
     assert [path.name for path in output.iterdir()] == [".run.lock"]
 
 
+@pytest.mark.slow
 @pytest.mark.multiprocess
 def test_a_second_run_on_two_processes_is_refused(settings, tmp_path):
     with only_run(tmp_path, tmp_path / ".run.lock"):

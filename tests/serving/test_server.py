@@ -254,6 +254,7 @@ async def post_all(url: str, requests: list[tuple[bytes, dict]]) -> list[httpx.R
         return await asyncio.gather(*(client.post("/", content=body, headers=headers) for body, headers in requests))
 
 
+@pytest.mark.slow
 def test_load(server, localizer):
     """200 requests at a time: each gets its own answer; wrong ones between them their errors; the memory stays flat."""
     images = [noise_image(seed, 40 + seed, 60) for seed in range(20)]

@@ -21,6 +21,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from playwright.sync_api import expect
 
 from transformers_sat import WeaklySupervisedLocalizationPipeline
 from transformers_sat.demo import Localizer, launch_demo
@@ -180,7 +181,8 @@ def test_opacity_and_clearing(watched, served, images):
     )
     page.click("#image button[aria-label='Remove Image']")
     page.wait_for_selector("#drawing img", state="detached")
-    assert page.is_disabled("#download")
+    # it waits: the page draws one output after the other
+    expect(page.locator("#download")).to_be_disabled()
     assert watched.errors == []
 
 
