@@ -33,6 +33,8 @@ from .model.modeling_sat import SATForWeaklySupervisedLocalization, SATModel
 from .model.pipeline_sat import WeaklySupervisedLocalizationPipeline
 
 
+TASK = "weakly-supervised-localization"
+
 HEAD_AUTO_CLASSES = (
     AutoModelForImageClassification,
     AutoModelForObjectDetection,
@@ -54,12 +56,14 @@ def register():
     image_processor_classes = {"torchvision": SATImageProcessor, "pil": SATImageProcessorPil}
     AutoImageProcessor.register(SATConfig, image_processor_classes=image_processor_classes, exist_ok=True)
 
-    PIPELINE_REGISTRY.register_pipeline(
-        "weakly-supervised-localization",
-        pipeline_class=WeaklySupervisedLocalizationPipeline,
-        pt_model=AutoModelForObjectDetection,
-        type="image",
-    )
+    # a second time, it would be spoken of as overwritten
+    if PIPELINE_REGISTRY.supported_tasks.get(TASK, {}).get("impl") is not WeaklySupervisedLocalizationPipeline:
+        PIPELINE_REGISTRY.register_pipeline(
+            TASK,
+            pipeline_class=WeaklySupervisedLocalizationPipeline,
+            pt_model=AutoModelForObjectDetection,
+            type="image",
+        )
     # A published configuration names the pipeline's code, for those who have only Transformers. `pipeline()` would ask for
     # `trust_remote_code` because of that, though the pipeline is registered here: so it reads as empty, and is saved as it is.
     SATConfig.custom_pipelines = property(

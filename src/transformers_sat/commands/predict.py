@@ -113,7 +113,7 @@ def predict(
         print(json.dumps({"image": path, "objects": objects}), flush=True)
         if output is not None:
             draw(image, localization_map, objects, output / drawings[path])
-    raise typer.Exit(failed)
+    raise typer.Exit(1 if failed else 0)
 
 
 def draw(image, localization_map, objects: list[dict], path: Path):
