@@ -261,9 +261,14 @@ class TestLocate:
             locate(torch.zeros(0, 4), 0.5)
 
 
+def masks_of(normalized_map: np.ndarray, indices: list[int]) -> Masks:
+    components = locate(normalized_map, 0.5, multiple=True)
+    return Masks([(components, index) for index in indices], normalized_map.shape)
+
+
 class TestMasks:
     def test_rows_of_several_classes_share_a_component(self):
-        masks = Masks(locate(draw("##.", "...", "..#"), 0.5, multiple=True), [0, 1, 0])
+        masks = masks_of(draw("##.", "...", "..#"), [0, 1, 0])
         large, small = draw("##.", "...", "...").tolist(), draw("...", "...", "..#").tolist()
         assert len(masks) == 3
         assert [mask.tolist() for mask in masks] == [large, small, large]
@@ -274,15 +279,29 @@ class TestMasks:
             masks[3]
 
     def test_pytorch_takes_them_for_a_tensor(self):
-        masks = Masks(locate(draw("##.", "...", "..#"), 0.5, multiple=True), [0, 1])
+        masks = masks_of(draw("##.", "...", "..#"), [0, 1])
         expected = torch.from_numpy(np.stack([draw("##.", "...", "..."), draw("...", "...", "..#")]))
         assert masks.shape == (2, 3, 3) and masks.dtype == torch.bool
         assert torch.equal(masks, expected) and torch.equal(masks.float(), expected.float())
         assert torch.equal(torch.where(masks, 1, 0), expected.long())
         assert masks.sum(dim=(1, 2)).tolist() == [2, 1] and np.array_equal(masks.numpy(), expected.numpy())
-        assert Masks(locate(draw("#."), 0.5), []).shape == (0, 1, 2)
+        assert masks_of(draw("#."), []).shape == (0, 1, 2)
+
+    def test_rows_by_pixel(self):
+        masks = masks_of(draw("##.", "...", "..#"), [1, 0, 1])
+        assert masks.numbered().tolist() == [[1, 1, -1], [-1, -1, -1], [-1, -1, 0]]
+        assert masks.numbered().dtype == torch.int32
+        assert masks_of(draw("#."), []).numbered().tolist() == [[-1, -1]]
+
+    def test_rows_of_several_maps(self):
+        first, second = locate(draw("##", ".."), 0.5), locate(draw(".#", ".#"), 0.5)
+        masks = Masks([(first, 0), (second, 0)], (2, 2))
+        assert torch.equal(masks[:], torch.from_numpy(np.stack([draw("##", ".."), draw(".#", ".#")])).bool())
+        assert masks.numbered().tolist() == [[0, 0], [-1, 1]]
+        # the same place is one key, and another map's another, although its index is the same
+        assert len({*masks.places, (first, 0)}) == 2
 
     def test_a_mask_is_the_callers_own(self):
-        masks = Masks(locate(draw("#.", ".."), 0.5), [0])
+        masks = masks_of(draw("#.", ".."), [0])
         masks[0].logical_not_()
         assert masks[0].tolist() == [[True, False], [False, False]]

@@ -665,3 +665,12 @@ def test_semantic_segmentation_scores():
     )[0]["localization_map"]
     expected = LOGITS.softmax(-1)[0][:, None, None] * localization_map
     torch.testing.assert_close(result.segmentation_scores, expected)
+
+
+def test_semantic_segmentation_without_scores_takes_no_memory_for_classes():
+    # scores of all classes would take four terabytes
+    logits = torch.zeros(1, 10**6)
+    logits[0, 7] = 1.0
+    outputs = outputs_of(two_objects()[None], logits)
+    (classes,) = SATImageProcessor().post_process_semantic_segmentation(outputs, target_sizes=[(1000, 1000)])
+    assert classes.unique().tolist() == [7]

@@ -101,7 +101,8 @@ def resize_map(localization_map: torch.Tensor, size: tuple[int, int]) -> torch.T
     return resized.reshape(*localization_map.shape[:-2], height, width)
 
 
-@dataclass(frozen=True)
+# each is equal to itself alone, so that one can be a key
+@dataclass(frozen=True, eq=False)
 class Components:
     """
     The connected components of a map's foreground, largest first. Of equally large ones, the one that a scan from left
@@ -122,11 +123,15 @@ class Components:
 
     def mask(self, index: int) -> np.ndarray:
         """A component's pixels: boolean, of shape `(height, width)`. It is made at each call, and kept by nobody."""
-        box, inside = self._in_box(index)
         # zeros take no memory before they are written, and there is nothing to write outside the box
         mask = np.zeros(self.labels.shape, dtype=bool)
-        mask[box] = inside
+        self.fill(index, mask, True)
         return mask
+
+    def fill(self, index: int, pixels: np.ndarray, value: int):
+        """Writes a value to a component's pixels in an array of shape `(height, width)`."""
+        box, inside = self._in_box(index)
+        pixels[box][inside] = value
 
     def peak(self, index: int, normalized_map: np.ndarray) -> np.float32:
         """The largest value of a map `(height, width)`, with values from 0, on a component's pixels."""
@@ -149,43 +154,42 @@ class Masks(Sequence):
     `(num_rows, height, width)`. Functions and methods of PyTorch act on `masks[:]`: `masks.float()`, `torch.any(masks)`.
 
     Args:
-        components ([`Components`]): those of one map.
-        places (`list[int]`): the component of each row; several classes can be at the same.
+        places (`list[tuple[Components, int]]`):
+            For each row the components of a map, and which of them it is. Rows of several classes can share a place.
+        size (`tuple[int, int]`): height and width of each mask.
     """
 
-    def __init__(self, components: Components, places: list[int]):
-        self.components = components
+    def __init__(self, places: list[tuple[Components, int]], size: tuple[int, int]):
         self.places = places
+        self.size = tuple(size)
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def source(self, row: int) -> tuple[Components, int]:
-        """The components that a row's is one of, and which one."""
-        return self.components, self.places[row]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of each mask."""
-        return self.components.labels.shape
-
     def __getitem__(self, row: int | slice) -> torch.Tensor:
         if not isinstance(row, slice):
-            components, place = self.source(row)
-            return torch.from_numpy(components.mask(place))
-        rows = range(len(self))[row]
-        masks = np.zeros((len(rows), *self.size), dtype=bool)
-        for mask, index in zip(masks, rows):
-            components, place = self.source(index)
-            mask[:] = components.mask(place)
+            components, index = self.places[row]
+            return torch.from_numpy(components.mask(index))
+        places = self.places[row]
+        masks = np.zeros((len(places), *self.size), dtype=bool)
+        for mask, (components, index) in zip(masks, places):
+            components.fill(index, mask, True)
         return torch.from_numpy(masks)
+
+    def numbered(self) -> torch.Tensor:
+        """The row of each pixel's mask, the first of several, or -1: int32, of shape `(height, width)`."""
+        rows = np.full(self.size, -1, dtype=np.int32)
+        for row in reversed(range(len(self))):
+            components, index = self.places[row]
+            components.fill(index, rows, row)
+        return torch.from_numpy(rows)
 
     @property
     def shape(self) -> torch.Size:
         return torch.Size((len(self), *self.size))
 
     def __getattr__(self, name: str):
-        if name.startswith("__") or name in ("components", "places", "sources"):
+        if name.startswith("__") or name in ("places", "size"):
             raise AttributeError(name)
         return getattr(self[:], name)
 
@@ -193,29 +197,6 @@ class Masks(Sequence):
     def __torch_function__(cls, function, types, args=(), kwargs=None):
         in_full = [value[:] if isinstance(value, Masks) else value for value in args]
         return function(*in_full, **(kwargs or {}))
-
-
-class ClassMasks(Masks):
-    """
-    As [`Masks`], of classes with maps of their own.
-
-    Args:
-        parts (`list[Masks]`): the masks of each class.
-        size (`tuple[int, int]`): height and width.
-    """
-
-    def __init__(self, parts: list[Masks], size: tuple[int, int]):
-        self.sources = [part.source(row) for part in parts for row in range(len(part))]
-        # no two rows share one
-        self.places = list(range(len(self.sources)))
-        self._size = tuple(size)
-
-    def source(self, row: int) -> tuple[Components, int]:
-        return self.sources[row]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self._size
 
 
 def locate(
@@ -362,7 +343,6 @@ def _check_grid(localization_map: torch.Tensor):
 
 
 __all__ = [
-    "ClassMasks",
     "Components",
     "Masks",
     "class_localization_map",

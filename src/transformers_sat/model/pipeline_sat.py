@@ -102,8 +102,7 @@ class WeaklySupervisedLocalizationPipeline(Pipeline):
         if "class_localization_maps" in result:
             maps = [class_map.numpy() for class_map in result["class_localization_maps"]]
         # classes can share a place
-        rows = {place: row for row, place in enumerate(places)}
-        masks = {place: mask_image(*result["masks"].source(row)) for place, row in rows.items()}
+        masks = {place: mask_image(*place) for place in set(places)}
         return [
             {
                 "label": self.model.config.id2label[label],
@@ -120,10 +119,8 @@ class WeaklySupervisedLocalizationPipeline(Pipeline):
 
 def mask_image(components: Components, index: int) -> PIL.Image.Image:
     """The mask of a component as an image: foreground 255, background 0."""
-    x0, y0, x1, y1 = components.boxes[index]
-    pixels = components.mask(index).view(np.uint8)
-    # in place and inside the box: the rest of the pixels never takes memory
-    pixels[y0:y1, x0:x1] *= 255
+    pixels = np.zeros(components.labels.shape, dtype=np.uint8)
+    components.fill(index, pixels, 255)
     return PIL.Image.fromarray(pixels)
 
 

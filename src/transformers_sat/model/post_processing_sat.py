@@ -32,7 +32,6 @@ from transformers.utils import ModelOutput, logging
 from .configuration_sat import MAX_INPUT_SIDE, copy_code
 from .images_sat import IMAGE_FORMATS, MAX_IMAGE_PIXELS, ImageTooLargeError, fetch_file, read_image
 from .localization_sat import (
-    ClassMasks,
     Components,
     Masks,
     class_localization_map,
@@ -306,7 +305,7 @@ class SATPostProcessingMixin:
             "scores": scores[classes, places],
             "labels": labels[classes],
             "boxes": torch.from_numpy(components.boxes).float()[places],
-            "masks": Masks(components, places.tolist()),
+            "masks": Masks([(components, place) for place in places.tolist()], in_pixels.shape),
             "localization_map": in_pixels,
         }
 
@@ -334,7 +333,7 @@ class SATPostProcessingMixin:
         ]
         return {
             **{name: torch.cat([part[name] for part in (whole, *parts)]) for name in ("scores", "labels", "boxes")},
-            "masks": ClassMasks([part["masks"] for part in parts], whole["localization_map"].shape),
+            "masks": Masks([place for part in parts for place in part["masks"].places], whole["masks"].size),
             "localization_map": whole["localization_map"],
             "class_localization_maps": [part["localization_map"] for part in parts for _ in part["labels"]],
         }
@@ -428,12 +427,11 @@ class SATPostProcessingMixin:
         )
         segmentations = []
         for result in results:
-            segmentation = _segmentation(result["masks"])
             segments_info = [
                 {"id": segment, "label_id": label, "was_fused": False, "score": round(score, 6)}
                 for segment, (label, score) in enumerate(zip(result["labels"].tolist(), result["scores"].tolist()))
             ]
-            segmentations.append({"segmentation": segmentation, "segments_info": segments_info})
+            segmentations.append({"segmentation": result["masks"].numbered(), "segments_info": segments_info})
         return segmentations
 
     def post_process_semantic_segmentation(
@@ -474,19 +472,17 @@ class SATPostProcessingMixin:
         probabilities, maps, images = self._check_outputs(outputs, target_sizes, default_size=grid)
         class_maps = _class_maps(outputs)
         results = []
-        for localization_map, image, scores in zip(maps, images, probabilities):
-            in_pixels, components = self._locate(localization_map, *image, localization_threshold)
-            found = [scores.argmax().item()]
-            pixel_scores, foreground = scores[:, None, None] * in_pixels, torch.from_numpy(components.labels > 0)
+        for row, (localization_map, image, scores) in enumerate(zip(maps, images, probabilities)):
+            found = {scores.argmax().item(): localization_map}
             if class_maps is not None:
-                found = [label for label in range(len(scores)) if scores[label] >= MULTI_LABEL_THRESHOLD] or found
-                foreground = torch.zeros_like(foreground)
-                for label in found:
-                    class_map = class_localization_map(localization_map, class_maps[len(results), label])
-                    in_pixels, components = self._locate(class_map, *image, localization_threshold)
-                    pixel_scores[label] = scores[label] * in_pixels
-                    foreground |= torch.from_numpy(components.labels > 0)
-            segmentation = torch.tensor(found)[pixel_scores[found].argmax(0)]
+                labels = (scores >= MULTI_LABEL_THRESHOLD).nonzero().flatten().tolist() or list(found)
+                found = {label: class_localization_map(localization_map, class_maps[row, label]) for label in labels}
+            pixel_scores = None
+            if return_segmentation_scores:
+                pixel_scores = scores[:, None, None] * self._in_pixels(localization_map, *image)[0]
+            segmentation, foreground = self._classes_of_pixels(
+                found, scores, image, localization_threshold, pixel_scores
+            )
             if background_id is not None:
                 segmentation[~foreground] = background_id
             if return_segmentation_scores:
@@ -495,6 +491,32 @@ class SATPostProcessingMixin:
                 )
             results.append(segmentation)
         return results
+
+    def _classes_of_pixels(
+        self,
+        found: dict[int, torch.Tensor],
+        scores: torch.Tensor,
+        image: tuple,
+        localization_threshold: float | None,
+        pixel_scores: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        The class of each pixel among those found, each with its map, and whether the pixel is foreground of any. The
+        scores of these classes are written to `pixel_scores`, of shape `(num_labels, height, width)`, if they are wanted:
+        that takes memory for every class of the model.
+        """
+        size = image[0]
+        segmentation = torch.full(size, next(iter(found)))
+        foreground, best = torch.zeros(size, dtype=torch.bool), torch.zeros(size)
+        for label, class_map in found.items():
+            in_pixels, components = self._locate(class_map, *image, localization_threshold)
+            in_pixels *= scores[label]
+            foreground |= torch.from_numpy(components.labels > 0)
+            if pixel_scores is not None:
+                pixel_scores[label] = in_pixels
+            segmentation[in_pixels > best] = label
+            best = torch.maximum(best, in_pixels)
+        return segmentation, foreground
 
     def model_input_size(self) -> tuple[int, int]:
         """
@@ -553,13 +575,20 @@ class SATPostProcessingMixin:
         if localization_threshold is None:
             localization_threshold = self.localization_threshold
         _check_share("localization_threshold", localization_threshold)
+        in_pixels, pixels = self._in_pixels(localization_map, size, seen)
+        return in_pixels, locate(in_pixels, localization_threshold, multiple, fallback_box=pixels)
+
+    def _in_pixels(
+        self, localization_map: torch.Tensor, size: tuple[int, int], seen: tuple[float, float, float, float]
+    ) -> tuple[torch.Tensor, tuple[int, int, int, int]]:
+        """Normalized map `(height, width)` of one image, 0 where the model did not see it, and the pixels that it saw."""
         if not localization_map.isfinite().all():
             logger.warning("A localization map has NaN or infinite values; the whole image is returned for it.")
         in_pixels, (x0, y0, x1, y1) = map_in_image(normalize_map(localization_map), size, seen)
         if in_pixels.shape != size:
             seen_map, in_pixels = in_pixels, torch.zeros(size)
             in_pixels[y0:y1, x0:x1] = seen_map
-        return in_pixels, locate(in_pixels, localization_threshold, multiple, fallback_box=(x0, y0, x1, y1))
+        return in_pixels, (x0, y0, x1, y1)
 
     def _seen_part(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
         """The part `(x0, y0, x1, y1)` of an image of `size` that reaches the model, in the image's pixels."""
@@ -619,21 +648,6 @@ def _class_maps(outputs: ModelOutput) -> torch.Tensor | None:
     """Those of a multi-label model, if they are at hand; of others, one class is found, and its place is the map's."""
     class_maps = outputs.get("class_maps") if outputs.get("class_scores") is not None else None
     return None if class_maps is None else class_maps.detach().cpu().float()
-
-
-def _segmentation(masks: Masks) -> torch.Tensor:
-    """The row of each pixel's mask, the first of several, or -1: int32, of shape `(height, width)`."""
-    if isinstance(masks, ClassMasks):
-        segmentation = torch.full(masks.size, -1, dtype=torch.int32)
-        for row in reversed(range(len(masks))):
-            segmentation[masks[row]] = row
-        return segmentation
-    # the segment of each component's label; those left out are -1, as the background is
-    segment_of = np.full(len(masks.components) + 1, -1, dtype=np.int32)
-    # in reverse: where classes share a place the first one, the most probable, has it
-    for row in reversed(range(len(masks))):
-        segment_of[masks.places[row] + 1] = row
-    return torch.from_numpy(segment_of[masks.components.labels])
 
 
 def _sizes(target_sizes: torch.Tensor | Sequence[tuple[int, int]], num_images: int) -> list[tuple[int, int]]:
