@@ -13,7 +13,10 @@
 # limitations under the License.
 """What files of the user's say, checked as it is read: an error names the file, the line, the field and the value."""
 
+import os
 import reprlib
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -111,6 +114,25 @@ def as_number(text: str, where: str, name: str, kind: type = int) -> int | float
     return found
 
 
+def read_class_names(classes: Sequence[str]) -> list[str]:
+    """
+    The names of classes as a command line has them: the names themselves, or one file with a name on each line.
+
+    Raises:
+        `ValueError`: if a file is no text in UTF-8, or holds no names.
+    """
+    if len(classes) != 1 or not os.path.isfile(classes[0]):
+        return list(classes)
+    try:
+        lines = Path(classes[0]).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"The file {classes[0]} with names of classes is no text in UTF-8.") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise ValueError(f"The file {classes[0]} holds no names of classes; write one on each line.")
+    return names
+
+
 def _as_number(value: Any, kind: type) -> int | float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
@@ -131,4 +153,4 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-__all__ = ["as_number", "checked", "checked_name", "field", "shown"]
+__all__ = ["as_number", "checked", "checked_name", "field", "read_class_names", "shown"]

@@ -90,6 +90,12 @@ def replacing_files(folder: str | os.PathLike) -> Iterator[Path]:
     sync(folder)
 
 
+def check_folder(folder: str | os.PathLike):
+    """Whether a folder to write can be one, before there is anything to write; `ValueError` if there is a file."""
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise ValueError(f"{folder} is a file; give a folder to write.")
+
+
 def write_text(path: str | os.PathLike, text: str):
     """Writes a text file in UTF-8, whole or not at all."""
     with replacing_file(path) as unfinished:
@@ -113,4 +119,4 @@ def sync(path: str | os.PathLike):
         os.close(descriptor)
 
 
-__all__ = ["UNFINISHED", "replacing_file", "replacing_files", "sync", "write_json", "write_text"]
+__all__ = ["UNFINISHED", "check_folder", "replacing_file", "replacing_files", "sync", "write_json", "write_text"]

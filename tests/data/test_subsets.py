@@ -27,12 +27,12 @@ from square_images import square_split, write_class_folders
 
 from transformers_sat.data import (
     load_localization_dataset,
-    read_class_names,
     select_classes,
     select_fraction,
     select_samples_per_class,
 )
 from transformers_sat.data.subsets import image_keys
+from transformers_sat.fields import read_class_names
 
 
 CLASS_NAMES = ["ant", "bee", "cat", "dog", "eel"]

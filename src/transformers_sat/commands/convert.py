@@ -13,12 +13,13 @@
 # limitations under the License.
 """`transformers-sat convert`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..escaping import on_console
+from ..fields import read_class_names
+from ..writing import check_folder
 from .options import ListCommand
 
 
@@ -47,7 +48,7 @@ def original(
     ] = None,
 ):
     """Convert a checkpoint file of the authors (.pth.tar)."""
-    check_output(output)
+    check_folder(output)
     from ..convert import load_original_checkpoint
     from ..registration import register
     from ..saving import save_model
@@ -84,7 +85,7 @@ def backbone(
     ] = 3,
 ):
     """Make a SAT model to train from a ViT, DeiT or DINOv2 model."""
-    check_output(output)
+    check_folder(output)
     from ..convert import backbone_processor, load_backbone
     from ..registration import register
     from ..saving import save_model
@@ -98,22 +99,6 @@ def backbone(
     save_model(network, backbone_processor(model, size), output)
     pixels = f"{size} px" if isinstance(size, int) else f"{size[0]} x {size[1]} px"
     print(f"wrote {on_console(output)}: {network.config.num_labels} classes, {pixels}; train it before use")
-
-
-def read_class_names(given: list[str]) -> list[str]:
-    """Names as they were given, or those in the file that was given in their place."""
-    if len(given) > 1 or not Path(given[0]).is_file():
-        return given
-    try:
-        lines = Path(given[0]).read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--class_names: {given[0]} is no text in UTF-8.") from error
-    return [line.strip() for line in lines if line.strip()]
-
-
-def check_output(output: str):
-    if Path(output).is_file():
-        raise ValueError(f"{output} is a file; give a folder to write.")
 
 
 __all__ = ["convert"]

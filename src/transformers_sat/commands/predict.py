@@ -93,7 +93,12 @@ def predict(
     localizer = load_localizer(model, device=device)
     if top_k is not None and not 1 <= top_k <= localizer.model.config.num_labels:
         raise ValueError(f"--top_k must be between 1 and {localizer.model.config.num_labels}, got {top_k}.")
-    options = {"localization_threshold": localization_threshold, "multiple_boxes": multiple_boxes}
+    options = {
+        "threshold": threshold,
+        "localization_threshold": localization_threshold,
+        "top_k": top_k,
+        "multiple_boxes": multiple_boxes,
+    }
     drawings = drawing_names(images)
     failed = False
     for path in images:
@@ -101,10 +106,13 @@ def predict(
             if not Path(path).is_file():
                 raise ValueError("no such file.")
             image = localizer.image_processor.fetch_images(path)
-            found = localizer(image, threshold=threshold, top_k=top_k, **options)
+            outputs = localizer.forward(localizer.preprocess(image))
+            found = localizer.postprocess(outputs, **options)
             if output is not None:
                 # of the most probable class, found or not
-                localization_map = (found or localizer(image, threshold=0.0, top_k=1))[0]["localization_map"]
+                localization_map = (found or localizer.postprocess(outputs, threshold=0.0, top_k=1))[0][
+                    "localization_map"
+                ]
         except Exception as error:  # whatever it is, the other images can be fine
             failed = True
             print(f"transformers-sat: {on_console(f'{path}: {one_line(error)}')}", file=sys.stderr)

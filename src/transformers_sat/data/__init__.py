@@ -17,7 +17,7 @@ from .classes import class_numbers_of
 from .dataset import LocalizationDataset, collate_localization, decode_image
 from .loading import EMBEDDED_DATASET, drop_undecodable, has_boxes, has_masks, load_localization_dataset
 from .streaming import StreamedLocalizationDataset, load_streaming_dataset
-from .subsets import read_class_names, select_classes, select_fraction, select_samples_per_class
+from .subsets import select_classes, select_fraction, select_samples_per_class
 from .transforms import TrainingAugmentation
 
 
@@ -34,7 +34,6 @@ __all__ = [
     "has_masks",
     "load_localization_dataset",
     "load_streaming_dataset",
-    "read_class_names",
     "select_classes",
     "select_fraction",
     "select_samples_per_class",

@@ -29,21 +29,6 @@ from pathlib import Path
 import datasets
 
 
-def read_class_names(classes: Sequence[str]) -> list[str]:
-    """
-    The names of classes as a command line has them: the names themselves, or one file with a name per line.
-
-    Raises:
-        `ValueError`: if a file holds no names.
-    """
-    if len(classes) != 1 or not os.path.isfile(classes[0]):
-        return list(classes)
-    names = [line.strip() for line in Path(classes[0]).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    if not names:
-        raise ValueError(f"The file {classes[0]} holds no names of classes; write one on each line.")
-    return names
-
-
 def check_class_names(classes: Sequence[str], known: Sequence[str]) -> list[str]:
     """
     The chosen classes in the order that the data set has them in, each once.
@@ -189,7 +174,6 @@ def _select_first(dataset: datasets.Dataset, labels: list[int], counts: dict[int
 __all__ = [
     "check_class_names",
     "image_keys",
-    "read_class_names",
     "select_classes",
     "select_fraction",
     "select_samples_per_class",

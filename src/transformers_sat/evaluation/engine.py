@@ -272,20 +272,18 @@ class Measurement:
         """
         was_training = model.training
         model.eval()
-        config = getattr(getattr(model, "module", model), "config", None)
-        self._has_independent_classes = getattr(config, "has_independent_classes", False)
         for batch in batches:
             maps, scores, loss = predict(model, batch["pixel_values"], batch.get("labels"), forward)
             if loss is not None:
                 self._losses.append((batch["rows"][0], len(maps), loss))
             if self.split.has_labels:
-                self._count(batch, maps, scores)
+                self._count(batch, maps, scores, model.config.has_independent_classes)
             if after_batch is not None:
                 after_batch(batch, maps, scores)
         model.train(was_training)
         self.counts.all_reduce_()
 
-    def _count(self, batch: dict, maps: torch.Tensor, scores: torch.Tensor):
+    def _count(self, batch: dict, maps: torch.Tensor, scores: torch.Tensor, has_independent_classes: bool):
         self.counts.update(maps, scores, batch)
         finite = self.counts.finite_maps(maps)
         self._non_finite_rows += [row for row, is_finite in zip(batch["rows"], finite, strict=True) if not is_finite]
@@ -294,7 +292,7 @@ class Measurement:
         # Maps at the grid are small. The box cannot be cut from them yet: the threshold follows from all images.
         probabilities = scores
         if not self.settings.ten_crop:
-            probabilities = scores.sigmoid() if self._has_independent_classes else scores.softmax(dim=-1)
+            probabilities = scores.sigmoid() if has_independent_classes else scores.softmax(dim=-1)
         best = probabilities.max(dim=-1)
         for index, row in enumerate(batch["rows"]):
             image = {
@@ -395,7 +393,7 @@ def predict(
     crops = pixel_values.flatten(0, 1) if is_ten_crop else pixel_values
     crops = crops.to(model.device, model.dtype)
     if forward is None:
-        outputs = model(pixel_values=crops)
+        outputs = model(pixel_values=crops, output_class_maps=False)
     else:
         outputs = forward(model, crops, None if labels is None or is_ten_crop else labels.to(model.device))
     maps, logits = outputs["localization_map"].float().cpu(), outputs["logits"].float().cpu()

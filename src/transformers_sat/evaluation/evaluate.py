@@ -33,7 +33,7 @@ from ..metrics import PROTOCOLS, get_protocol
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from ..results import RESULTS_FILE, results_record, summary, write_results
 from ..safe_loading import load_model
-from ..writing import replacing_files
+from ..writing import check_folder, replacing_files
 from .engine import EvaluationSettings, evaluate_split
 from .report import draw_all, plots_of_maps, write_reports
 from .score_maps import WsolMetadata, evaluate_score_maps
@@ -117,7 +117,8 @@ class EvaluationOptions:
             )
         if self.max_samples is not None and self.max_samples < 1:
             raise ValueError(f"`max_samples` must be at least 1, got {self.max_samples}.")
-        check_output(self.output)
+        if self.output is not None:
+            check_folder(self.output)
 
     def record(self, num_processes: int) -> dict:
         """The record for `results.json`, with no figures yet."""
@@ -258,7 +259,8 @@ def evaluate_maps(
         `dict`: what was written to `results.json`, or would have been; see
         [`~transformers_sat.results.results_record`].
     """
-    check_output(output)
+    if output is not None:
+        check_folder(output)
     if not folder.is_dir():
         raise ValueError(f"The folder of the score maps, {folder}, does not exist.")
     state = start_processes()
@@ -329,11 +331,6 @@ def with_row_numbers(dataset: datasets.Dataset, max_samples: int | None) -> data
         # the first rows of a split are often of few classes
         dataset = dataset.shuffle(seed=0).select(range(max_samples))
     return dataset
-
-
-def check_output(output: Path | None):
-    if output is not None and output.is_file():
-        raise ValueError(f"{output} is a file; give a folder to write.")
 
 
 __all__ = ["EvaluationOptions", "evaluate_maps", "evaluate_model"]

@@ -66,8 +66,8 @@ class EvaluationSplit:
                 `"sat"` or `"wsoleval"`.
 
         Raises:
-            `ValueError`: if there are no images, a box cannot be one or boxes do not fit their images, a class is not one of the model's, the protocol is not known, or the
-                model's images are not square.
+            `ValueError`: if there are no images, a box cannot be one or boxes do not fit their images, a class is not one
+                of the model's, the protocol is not known, or the model's images are not square.
         """
         protocol = get_protocol(protocol)
         if not isinstance(config.image_size, int):

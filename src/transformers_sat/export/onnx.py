@@ -32,7 +32,7 @@ from ..model.configuration_sat import SATConfig
 from ..model.images_sat import one_line
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from ..safe_loading import load_model
-from ..writing import replacing_files
+from ..writing import check_folder, replacing_files
 
 
 OUTPUT_NAMES = ("logits", "localization_map")
@@ -99,7 +99,8 @@ def export_model(
     """
     if image_size is not None and len(image_size) not in (1, 2):
         raise ValueError(f"`image_size` must be a side, or a height and a width, got {len(image_size)} numbers.")
-    _check_folder(output)
+    check_folder(output)
+    check_folder(Path(output, "onnx"))
     model, image_processor = load_model(model_name_or_path)
     size = None if image_size is None else (image_size[0], image_size[-1])
     return export_onnx(model.float(), image_processor, output, opset, size, dynamic_size, quantize)
@@ -149,7 +150,8 @@ def export_onnx(
         `RuntimeError`: if onnxruntime cannot run the exported model, or if its outputs differ from PyTorch's by more
             than 1e-4, at one of the compared sizes; nothing is written.
     """
-    _check_folder(output)
+    check_folder(output)
+    check_folder(Path(output, "onnx"))
     _check_model(model)
     if opset not in OPSETS:
         raise ValueError(f"`opset` must be between {OPSETS[0]} and {OPSETS[-1]}, got {opset}.")
@@ -186,12 +188,6 @@ def export_onnx(
         # one of an earlier export may be of another model
         quantized_path.unlink(missing_ok=True)
     return export
-
-
-def _check_folder(output: str | os.PathLike):
-    for path in (Path(output), Path(output, "onnx")):
-        if path.exists() and not path.is_dir():
-            raise ValueError(f"{path} is a file; give a folder to write.")
 
 
 def _check_model(model: SATForWeaklySupervisedLocalization):

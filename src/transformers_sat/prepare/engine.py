@@ -24,7 +24,7 @@ from pathlib import Path
 from datasets.utils.py_utils import convert_file_size_to_int
 
 from ..one_run import only_run
-from ..writing import UNFINISHED, replacing_file, write_json
+from ..writing import UNFINISHED, check_folder, replacing_file, write_json
 from .plan import ImageList, Plan, make_plan, no_images
 from .records import Reader
 from .shards import ShardChecker, ShardResult, ShardWriter, do_shards
@@ -120,7 +120,7 @@ def prepare_dataset(
     output = Path(output)
     max_shard_bytes = _shard_bytes(max_shard_size)
     _check_num_proc(num_proc)
-    _check_folder(output)
+    _check_output(output)
     state = output / STATE_FOLDER
     data_folder, results_folder = output / DATA_FOLDER, state / "shards"
     state.mkdir(parents=True, exist_ok=True)
@@ -207,9 +207,8 @@ def _check_num_proc(num_proc: int):
         raise ValueError(f"`num_proc` must be at least 1, got {num_proc}.")
 
 
-def _check_folder(output: Path):
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"{output} is a file; give a folder to write.")
+def _check_output(output: Path):
+    check_folder(output)
     if output.is_dir() and not (output / STATE_FOLDER).is_dir() and any(output.iterdir()):
         raise ValueError(f"{output} has other files in it; give a new folder, or one that an earlier call began.")
 

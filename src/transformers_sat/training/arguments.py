@@ -15,8 +15,9 @@
 
 from dataclasses import dataclass, field, fields
 
-from ..data import EMBEDDED_DATASET, read_class_names
+from ..data import EMBEDDED_DATASET
 from ..evaluation.engine import EvaluationSettings
+from ..fields import read_class_names
 from ..metrics import get_protocol
 from ..model.configuration_sat import SATConfig
 

@@ -282,7 +282,7 @@ class LocalizationTrainer(PublishingTrainer):
     def _forward(self, model, pixel_values: torch.Tensor, labels: torch.Tensor | None) -> dict:
         with self.compute_loss_context_manager():
             if labels is None:
-                return model(pixel_values=pixel_values)
+                return model(pixel_values=pixel_values, output_class_maps=False)
             inputs = {"pixel_values": pixel_values, "labels": labels}
             loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
         return {**outputs, "loss": loss}
