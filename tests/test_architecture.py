@@ -38,6 +38,8 @@ ALLOWED = {
     "saving": {"model"},
     "safe_loading": {"model", "saving"},
     "convert": {"model", "safe_loading", "saving"},
+    "loading": {"safe_loading"},
+    "handler": {"model"},
     "export": {"model", "safe_loading", "saving"},
     "serving": {"model", "safe_loading"},
     "demo": {"drawn", "model", "safe_loading", "visualization"},

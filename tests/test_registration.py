@@ -123,3 +123,13 @@ print(sorted(name.split(".")[1] for name in sys.modules if name.startswith("tran
     for name in ("metrics", "data", "training", "commands", "convert"):
         assert f"'{name}'" not in modules
     assert "ERROR" not in finished.stderr.upper()
+
+
+def test_first_names_of_modules():
+    """Scripts from before the modules had rooms import these."""
+    from transformers_sat import handler, loading, safe_loading
+    from transformers_sat.model.handler import EndpointHandler
+
+    assert handler.EndpointHandler is EndpointHandler
+    assert loading.load_localizer is safe_loading.load_localizer
+    assert loading.load_model is safe_loading.load_model
