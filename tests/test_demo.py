@@ -72,7 +72,7 @@ def test_place_is_the_pipelines(localizer, pipeline, image, options):
     expected = pipeline(image, **options)
     assert place.labels == [entry["label"] for entry in expected]
     assert place.scores == pytest.approx([entry["score"] for entry in expected], abs=1e-5)
-    assert place.predicted_boxes == [list(entry["box"].values()) for entry in expected]
+    assert place.boxes == [list(entry["box"].values()) for entry in expected]
     np.testing.assert_allclose(place.localization_map, expected[0]["localization_map"], atol=1e-5)
 
 
@@ -89,7 +89,7 @@ def test_one_forward_pass_serves_all_settings(localizer, image):
     scores = localizer.class_scores(seen)
     handle.remove()
     assert len(calls) == 1
-    assert len({str(place.predicted_boxes) for place in places}) > 3
+    assert len({str(place.boxes) for place in places}) > 3
     assert set(scores) == set(NAMES) and sum(scores.values()) == pytest.approx(1.0, abs=1e-5)
     assert max(scores, key=scores.get) == places[0].labels[0]
 
@@ -127,7 +127,7 @@ def test_json(localizer, image):
     content = json.loads(place_as_json(place, 0.8, "block 4"))
     assert (content["width"], content["height"], content["map"]) == (70, 50, "block 4")
     assert content["localization_threshold"] == 0.8
-    assert [list(entry["box"].values()) for entry in content["objects"]] == place.predicted_boxes
+    assert [list(entry["box"].values()) for entry in content["objects"]] == place.boxes
     assert list(content["objects"][0]["box"]) == ["xmin", "ymin", "xmax", "ymax"]
     assert [entry["label"] for entry in content["objects"]] == place.labels
 

@@ -77,6 +77,11 @@ class Place(Localization):
     labels: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
 
+    @property
+    def boxes(self) -> list[list[int]]:
+        """A box for each of `labels`: corners `(x0, y0, x1, y1)` in pixels, far ends exclusive."""
+        return self.predicted_boxes
+
 
 class Localizer:
     """
@@ -161,7 +166,7 @@ def place_as_json(place: Place, localization_threshold: float, map_name: str) ->
     names = ("xmin", "ymin", "xmax", "ymax")
     objects = [
         {"label": label, "score": score, "box": dict(zip(names, box, strict=True))}
-        for label, score, box in zip(place.labels, place.scores, place.predicted_boxes, strict=True)
+        for label, score, box in zip(place.labels, place.scores, place.boxes, strict=True)
     ]
     content = {
         "width": place.image.width,
@@ -314,7 +319,7 @@ def show(
     place = localizer.locate(seen, localization_threshold, multiple_boxes, map_name)
     rows = [
         [label, round(score, 3), *box]
-        for label, score, box in zip(place.labels, place.scores, place.predicted_boxes, strict=True)
+        for label, score, box in zip(place.labels, place.scores, place.boxes, strict=True)
     ]
     path = Path(seen.folder.name, "boxes.json")
     write_text(path, place_as_json(place, localization_threshold, map_name))
