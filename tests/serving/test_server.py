@@ -28,12 +28,13 @@ import huggingface_hub.constants
 import numpy as np
 import psutil
 import pytest
+import torch
 from hostile_images import png_without_pixels
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 from serving_testing import noise_image, png, save_tiny_localizer, served
 
-from transformers_sat import SATImageProcessor
+from transformers_sat import SATForWeaklySupervisedLocalization
 from transformers_sat.safe_loading import load_localizer
 
 
@@ -485,8 +486,11 @@ def test_silent_connections_are_closed(folder, tmp_path):
 @pytest.mark.slow
 def test_a_model_that_does_not_answer_does_not_start(tmp_path):
     folder = save_tiny_localizer(tmp_path / "model")
-    size = {"height": 64, "width": 64}
-    SATImageProcessor(size=size, crop_size=size).save_pretrained(folder)
+    model = SATForWeaklySupervisedLocalization.from_pretrained(folder)
+    with torch.no_grad():
+        # finite weights, whose products are not
+        model.classifier.convolution.weight.fill_(3e38)
+    model.save_pretrained(folder)
     with pytest.raises(RuntimeError, match="transformers-sat: The model does not answer: a first image") as raised:
         with served(folder, tmp_path / "log"):
             pass
