@@ -42,6 +42,7 @@ COMMANDS = [
     ("evaluate {model} {data} --batch_size 2 --output {out}/report", "eval", ["eval", "train"]),
     ("evaluate {model} {data} --batch_size 2 --protocol both", "eval", ["eval", "train"]),
     ("evaluate-maps {maps} --metadata {metadata} --output {out}/maps", "eval", ["eval", "train"]),
+    ("calibrate {model} {data} --batch_size 2 --output {out}/calibrated", "eval", ["eval", "train"]),
     ("prepare imagefolder --source {images} --output {out}/prepared", "train", ["eval", "train"]),
     ("export {model} {out}/onnx --quantize", "export", ["export"]),
     ("demo {model} --port {port}", "demo", ["demo"]),

@@ -254,6 +254,16 @@ class BoxAccuracy(CountingMetric):
         localized = shares[0, :, self._level(LOCALIZED_IOU)].tolist()
         return {"thresholds": self.thresholds.tolist(), "gt_known_loc": localized, **by_iou}
 
+    def best_threshold(self, thresholds: Sequence[float]) -> float:
+        """
+        Gives the one of some thresholds that does best on the images counted so far, as the protocol chooses.
+
+        Raises:
+            ValueError: If one of them is not one of the metric's `thresholds`.
+        """
+        counted = self.counts["box_hits"][0][:, [self._index_of(threshold) for threshold in thresholds]]
+        return thresholds[self._best(counted)]
+
     def _best_ious(self, cut: MapBoxes, true_boxes: np.ndarray) -> np.ndarray:
         """For each rule and threshold the IoU of the box that counts, of shape `(num_rules, num_thresholds)`."""
         ious = self.protocol.iou(cut.boxes[:, None], true_boxes).max(axis=1)
