@@ -42,7 +42,7 @@ class BoxAccuracy(CountingMetric):
     Args:
         protocol (`str` or [`Protocol`]):
             `"sat"`, the paper's: one box an image, and one threshold for all figures. `"wsoleval"`, that of Choe et
-            al., needs OpenCV (`pip install 'transformers-sat[eval]'`): the best threshold for each IoU. The figures of
+            al., needs OpenCV (the extra `eval`): the best threshold for each IoU. The figures of
             the two cannot be compared: the centre crop of the first makes its task easier.
         thresholds (`Sequence[float]`, *optional*):
             Cuts of the normalized map to count at, from 0 to 1. Defaults to 0.30, 0.35, 0.40 and 0.45 for `"sat"`, and

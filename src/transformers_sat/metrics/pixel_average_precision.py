@@ -45,7 +45,7 @@ class PixelAveragePrecision(CountingMetric):
 
     Raises:
         ValueError: If an argument is out of range.
-        ImportError: If OpenCV is not installed (`pip install 'transformers-sat[eval]'`).
+        ImportError: If OpenCV is not installed (the extra `eval`).
     """
 
     def __init__(self, num_thresholds: int = 1000, image_size: int = 224):
