@@ -488,7 +488,7 @@ def test_under_accelerate_launch(saved_model, saved_data, tmp_path):
     assert done.returncode == 0, done.stderr
     # one of the two reports
     assert done.stdout.count("protocol sat at 32 px") == 1
-    record = results_of(tmp_path / "two")
+    record = read_results(tmp_path / "two" / "results.json")
     assert record["num_processes"] == 2
     assert run(saved_model, saved_data, "--batch_size", str(BATCH_SIZE), "--output", tmp_path / "alone") == 0
-    assert record["results"] == results_of(tmp_path / "alone")["results"]
+    assert record["results"] == read_results(tmp_path / "alone" / "results.json")["results"]

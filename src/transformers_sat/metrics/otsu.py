@@ -42,7 +42,7 @@ class MapHistogram(CountingMetric):
     >>> histogram = MapHistogram()
     >>> histogram.update(localization_maps)
     >>> round(histogram.otsu_threshold(), 2)
-    0.45
+    0.46
     ```
     """
 
