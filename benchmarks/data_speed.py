@@ -26,9 +26,7 @@ import argparse
 import io
 import json
 import os
-import platform
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -41,15 +39,15 @@ import datasets
 import numpy as np
 import PIL.Image
 import torch
-import torchvision
-import transformers
+from records import add_options, measured, open_results, to_measure, write
 
 from transformers_sat import SATImageProcessor
 from transformers_sat.data import LocalizationDataset, TrainingAugmentation, decode_image, load_streaming_dataset
-from transformers_sat.writing import write_json
 
 
 SIZES = {"500 x 375": (500, 375), "2000 x 1500": (2000, 1500)}
+STREAM = "stream, nothing decoded"
+PACKAGES = ("torch", "torchvision", "pillow", "datasets", "transformers")
 EXTRAS = {"min_crop_area": 0.3, "color_jitter": 0.3, "max_rotation": 10.0, "erasing_probability": 0.25}
 
 
@@ -143,27 +141,24 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=25, help="rounds of eight images")
     parser.add_argument("--stream_rows", type=int, default=5000, help="rows of the stream")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "data_speed.json")
+    add_options(parser, "data_speed.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    record = {
-        "command": " ".join(["python", *sys.argv]),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one used",
-        "rounds": options.rounds,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "rows of pixels": torchvision.__version__,
-            "pillow": PIL.__version__,
-            "datasets": datasets.__version__,
-            "transformers": transformers.__version__,
-        },
-        "extra transforms": EXTRAS,
-        "results": {name: measure(size, options.rounds) for name, size in SIZES.items()},
-        "stream, nothing decoded": measure_stream(options.stream_rows),
-    }
-    write_json(options.output, record)
-    print(json.dumps(record, indent=2))
+    record = open_results(options.output, options.again)
+    rows = record["results"]
+    # older files have this row beside the others
+    there = rows | ({STREAM: record[STREAM]} if STREAM in record else {})
+    for name in to_measure([*SIZES, STREAM], there, options.again):
+        if name == STREAM:
+            record.pop(STREAM, None)
+            rows[name] = measure_stream(options.stream_rows) | {"measured": measured(PACKAGES, "one used")}
+        else:
+            settings = {"rounds": options.rounds, "extra transforms": EXTRAS}
+            rows[name] = measure(SIZES[name], options.rounds) | {
+                "measured": measured(PACKAGES, "one used", **settings)
+            }
+        write(options.output, record, rows.values())
+        print(json.dumps({name: rows[name]}, indent=2))
 
 
 if __name__ == "__main__":

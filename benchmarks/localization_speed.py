@@ -24,7 +24,6 @@ for each class. Both must give the same boxes, scores and masks.
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -41,6 +40,7 @@ import numpy as np  # noqa: E402
 import PIL.Image  # noqa: E402
 import scipy  # noqa: E402
 import torch  # noqa: E402
+from records import add_options, measured, open_results, to_measure, write  # noqa: E402
 from transformers.utils import ModelOutput  # noqa: E402
 
 from transformers_sat import (  # noqa: E402
@@ -50,7 +50,6 @@ from transformers_sat import (  # noqa: E402
     WeaklySupervisedLocalizationPipeline,
 )
 from transformers_sat.model.localization_sat import map_in_image, normalize_map  # noqa: E402
-from transformers_sat.writing import write_json  # noqa: E402
 
 
 SIDE = 2000
@@ -168,32 +167,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--case", choices=list(CASES), help="measure this one alone and print it as JSON")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "localization_speed.json")
+    add_options(parser, "localization_speed.json")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.case is not None:
         print(json.dumps(measure(args.case, args.rounds)))
         return
 
+    record = open_results(args.output, args.again)
+    names = to_measure(CASES, record["results"], args.again)
+    if not names:
+        return
     check()
-    results = {}
     print(f"{'one core':34} {'CPU s':>8} {'MB':>8} {'bytes/pixel':>12}")
-    for name in CASES:
+    for name in names:
         command = [sys.executable, __file__, "--case", name, "--rounds", str(args.rounds)]
         printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-        results[name] = found = json.loads(printed.splitlines()[-1])
+        found = json.loads(printed.splitlines()[-1])
         print(
             f"{name:34} {found['cpu_seconds']:8.2f} {found['peak_megabytes']:8.0f} {found['peak_bytes_per_pixel']:12.1f}"
         )
-    record = {
-        "command": "python benchmarks/localization_speed.py",
-        "rounds": args.rounds,
-        "versions": {module.__name__: module.__version__ for module in (np, scipy, torch)},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one used",
-        "results": results,
-    }
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    write_json(args.output, record)
+        origin = measured(("numpy", "scipy", "torch"), "one used", rounds=args.rounds)
+        record["results"][name] = found | {"measured": origin}
+        write(args.output, record, record["results"].values())
     print(f"Written to {args.output}")
 
 

@@ -23,9 +23,7 @@ turns. All versions must agree on every count. Needs OpenCV and scikit-image.
 import argparse
 import os
 import pickle
-import platform
 import time
-from pathlib import Path
 
 
 # One core, set before the libraries that start thread pools are imported.
@@ -33,17 +31,17 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
-import scipy  # noqa: E402
 import skimage  # noqa: E402
 import torch  # noqa: E402
+from records import add_options, measured, open_results, to_measure, write  # noqa: E402
 
 from transformers_sat.metrics import BoxAccuracy, PixelAveragePrecision  # noqa: E402
-from transformers_sat.writing import write_json  # noqa: E402
 
 
 SIDE = 224
 SAT_THRESHOLDS = (0.30, 0.35, 0.40, 0.45)
 WSOLEVAL_THRESHOLDS = np.arange(0, 1, 0.001)
+PACKAGES = ("opencv-python-headless", "numpy", "scipy", "scikit-image", "torch")
 IOU_THRESHOLDS = np.array([0.3, 0.5, 0.7])
 
 
@@ -140,6 +138,46 @@ def count_pixels(maps: torch.Tensor, masks: np.ndarray) -> PixelAveragePrecision
     return metric
 
 
+def literal_wsoleval_both(maps: torch.Tensor, boxes: list[np.ndarray]):
+    literal_wsoleval(maps, boxes, False)
+    literal_wsoleval(maps, boxes, True)
+
+
+# Ours, and the literal version.
+CASES = {
+    "sat, 4 thresholds": (
+        lambda maps, boxes, masks: count_boxes("sat", SAT_THRESHOLDS, maps, boxes),
+        lambda maps, boxes, masks: literal_sat(maps, boxes),
+    ),
+    "wsoleval, 1000 thresholds, MaxBoxAcc and V2": (
+        lambda maps, boxes, masks: count_boxes("wsoleval", WSOLEVAL_THRESHOLDS, maps, boxes),
+        lambda maps, boxes, masks: literal_wsoleval_both(maps, boxes),
+    ),
+    "wsoleval, the same beside MaxBoxAcc alone": (
+        lambda maps, boxes, masks: count_boxes("wsoleval", WSOLEVAL_THRESHOLDS, maps, boxes),
+        lambda maps, boxes, masks: literal_wsoleval(maps, boxes, False),
+    ),
+    "PxAP, 1000 thresholds": (
+        lambda maps, boxes, masks: count_pixels(maps, masks),
+        lambda maps, boxes, masks: literal_pixels(maps, masks),
+    ),
+}
+
+
+def check(maps: torch.Tensor, boxes: list[np.ndarray], masks: np.ndarray) -> dict[str, int]:
+    """Stops where a version counts otherwise; gives the size of each metric's state in bytes."""
+    sat = count_boxes("sat", SAT_THRESHOLDS, maps, boxes)
+    np.testing.assert_array_equal(sat.counts["box_hits"][0, 0], literal_sat(maps, boxes))
+    wsoleval = count_boxes("wsoleval", WSOLEVAL_THRESHOLDS, maps, boxes)
+    for rule, multi_contour in enumerate((False, True)):
+        expected = literal_wsoleval(maps, boxes, multi_contour)
+        np.testing.assert_array_equal(wsoleval.counts["box_hits"][rule, 0], expected)
+    pixels = count_pixels(maps, masks)
+    np.testing.assert_array_equal(pixels.counts["pixels"], literal_pixels(maps, masks))
+    state = {"sat": sat, "wsoleval": wsoleval, "PxAP": pixels}
+    return {name: len(pickle.dumps(metric)) for name, metric in state.items()}
+
+
 def milliseconds(function, num_images: int) -> float:
     start = time.process_time()
     function()
@@ -152,79 +190,42 @@ def main() -> None:
     parser.add_argument("--num_literal_images", type=int, default=8, help="for the literal versions, which are slow")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "metrics_speed.json")
+    add_options(parser, "metrics_speed.json")
     args = parser.parse_args()
-
+    record = open_results(args.output, args.again)
+    names = to_measure(CASES, record["results"], args.again)
+    if not names:
+        return
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     maps, boxes, masks = make_images(args.num_images, args.seed)
     few = slice(args.num_literal_images)
 
-    sat = count_boxes("sat", SAT_THRESHOLDS, maps[few], boxes[few])
-    np.testing.assert_array_equal(sat.counts["box_hits"][0, 0], literal_sat(maps[few], boxes[few]))
-    wsoleval = count_boxes("wsoleval", WSOLEVAL_THRESHOLDS, maps[few], boxes[few])
-    for rule, multi_contour in enumerate((False, True)):
-        expected = literal_wsoleval(maps[few], boxes[few], multi_contour)
-        np.testing.assert_array_equal(wsoleval.counts["box_hits"][rule, 0], expected)
-    pixels = count_pixels(maps[few], masks[few])
-    np.testing.assert_array_equal(pixels.counts["pixels"], literal_pixels(maps[few], masks[few]))
-
-    def literal_wsoleval_both():
-        literal_wsoleval(maps[few], boxes[few], False)
-        literal_wsoleval(maps[few], boxes[few], True)
-
-    # Ours, the literal version, and the number of images that each is run on.
-    cases = {
-        "sat, 4 thresholds": (
-            lambda: count_boxes("sat", SAT_THRESHOLDS, maps, boxes),
-            lambda: literal_sat(maps[few], boxes[few]),
-        ),
-        "wsoleval, 1000 thresholds, MaxBoxAcc and V2": (
-            lambda: count_boxes("wsoleval", WSOLEVAL_THRESHOLDS, maps, boxes),
-            literal_wsoleval_both,
-        ),
-        "wsoleval, the same beside MaxBoxAcc alone": (
-            lambda: count_boxes("wsoleval", WSOLEVAL_THRESHOLDS, maps, boxes),
-            lambda: literal_wsoleval(maps[few], boxes[few], False),
-        ),
-        "PxAP, 1000 thresholds": (
-            lambda: count_pixels(maps, masks),
-            lambda: literal_pixels(maps[few], masks[few]),
-        ),
-    }
-    results = {}
+    state_bytes = check(maps[few], boxes[few], masks[few])
+    print("State in bytes, whatever the number of images: " + ", ".join(f"{k} {v}" for k, v in state_bytes.items()))
     print(f"{'CPU milliseconds an image, one core':46} {'here':>8} {'literal':>8} {'ratio':>7}")
-    for name, (ours, literal) in cases.items():
+    for name in names:
+        ours, literal = CASES[name]
         rounds = np.array(
             [
-                (milliseconds(ours, args.num_images), milliseconds(literal, args.num_literal_images))
+                (
+                    milliseconds(lambda: ours(maps, boxes, masks), args.num_images),
+                    milliseconds(lambda: literal(maps[few], boxes[few], masks[few]), args.num_literal_images),
+                )
                 for _ in range(args.rounds)
             ]
         )
         fast, slow = np.median(rounds, axis=0)
-        results[name] = {
+        settings = {name: getattr(args, name) for name in ("num_images", "num_literal_images", "rounds")}
+        record["results"][name] = {
             "milliseconds": round(float(fast), 3),
             "literal_milliseconds": round(float(slow), 3),
             "ratio": round(float(slow / fast), 1),
             "fastest_milliseconds": round(float(rounds[:, 0].min()), 3),
+            "measured": measured(PACKAGES, "one used", **settings),
         }
         print(f"{name:46} {fast:8.2f} {slow:8.2f} {slow / fast:7.1f}")
-    state = {"sat": sat, "wsoleval": wsoleval, "PxAP": pixels}
-    state_bytes = {name: len(pickle.dumps(metric)) for name, metric in state.items()}
-    print("State in bytes, whatever the number of images: " + ", ".join(f"{k} {v}" for k, v in state_bytes.items()))
-
-    record = {
-        "command": "python benchmarks/metrics_speed.py",
-        "num_images": args.num_images,
-        "num_literal_images": args.num_literal_images,
-        "rounds": args.rounds,
-        "versions": {module.__name__: module.__version__ for module in (cv2, np, scipy, skimage, torch)},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one used",
-        "results": results,
-        "state_bytes": state_bytes,
-    }
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    write_json(args.output, record)
+        write(args.output, record | {"state_bytes": state_bytes}, record["results"].values())
     print(f"Written to {args.output}")
 
 

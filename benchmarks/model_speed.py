@@ -24,13 +24,13 @@ out. A training step is forward, backward and AdamW, with the configurations' de
 
 import argparse
 import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
+
+from records import add_options, measured, open_results, to_measure, write
 
 
 # One core, set before PyTorch is imported. It is imported in functions only: a process that is started inherits the
@@ -153,12 +153,20 @@ def compare_memory(work: str, args: argparse.Namespace, returned: bool) -> dict:
     }
 
 
+def compare(name: str, args: argparse.Namespace) -> dict:
+    """One row: time, or memory of forward passes or training steps."""
+    if "memory" not in name:
+        return compare_speed(name, args.batch_size, args.pairs, args.seed)
+    work = "forward" if name.startswith("forward") else "training step"
+    return compare_memory(work, args, returned=name.endswith("returned"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "model_speed.json")
+    add_options(parser, "model_speed.json")
     parser.add_argument("--measure_memory", choices=MODELS, help="run three times and print the peak in MiB")
     parser.add_argument("--work", choices=list(WORK), default="forward", help="with --measure_memory")
     args = parser.parse_args()
@@ -170,47 +178,26 @@ def main() -> None:
         print(peak_megabytes())
         return
 
-    results = {
-        "forward memory": compare_memory("forward", args, returned=False),
-        "forward memory, returned": compare_memory("forward", args, returned=True),
-        "training memory": compare_memory("training step", args, returned=False),
-        "training memory, returned": compare_memory("training step", args, returned=True),
-        "forward": compare_speed("forward", args.batch_size, args.pairs, args.seed),
-        "training step": compare_speed("training step", args.batch_size, args.pairs, args.seed),
-    }
-    print(f"{'batch of ' + str(args.batch_size):26} {'SAT-S':>10} {'ViT-S':>10} {'ratio':>8} {'at most':>8}")
-    for name, target in TARGETS.items():
-        result = results[name]
+    record = open_results(args.output, args.again)
+    # memory first: what is measured in this process makes it large
+    names = sorted(to_measure(TARGETS, record["results"], args.again), key=lambda name: "memory" not in name)
+    if names:
+        print(f"{'batch of ' + str(args.batch_size):26} {'SAT-S':>10} {'ViT-S':>10} {'ratio':>8} {'at most':>8}")
+    for name in names:
+        result, target = compare(name, args), TARGETS[name]
+        settings = {"model": SIZE, "dtype": "float32", "attention": "sdpa"}
+        settings |= {option: getattr(args, option) for option in ("batch_size", "pairs", "seed")}
+        origin = measured(("torch", "transformers"), "one used", **settings)
+        record["results"][name] = result | {"target": target, "measured": origin}
         print(
             f"{name:26} {result['sat']:10.3f} {result['vit']:10.3f} {result['ratio']:8.3f} {target:8.2f}"
-            f"  {result['unit']}{'' if result['ratio'] <= target else '  TARGET MISSED'}"
+            f"  {result['unit']}{'' if result['ratio'] <= target else '  TARGET MISSED'}",
+            flush=True,
         )
-
-    import torch
-    import transformers
-
-    record = {
-        "command": "python benchmarks/model_speed.py",
-        "model": SIZE,
-        "dtype": "float32",
-        "attention": "sdpa",
-        "batch_size": args.batch_size,
-        "pairs": args.pairs,
-        "seed": args.seed,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one used",
-        "results": {name: {**results[name], "target": target} for name, target in TARGETS.items()},
-    }
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    # imports PyTorch
-    from transformers_sat.writing import write_json
-
-    write_json(args.output, record)
-    print(f"Written to {args.output}")
+    if names:
+        # once, at the end: it imports PyTorch
+        write(args.output, record, record["results"].values())
+        print(f"Written to {args.output}")
 
 
 if __name__ == "__main__":

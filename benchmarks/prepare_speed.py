@@ -26,8 +26,6 @@ libraries' code. Needs Linux.
 import argparse
 import hashlib
 import io
-import os
-import platform
 import resource
 import shutil
 import signal
@@ -41,13 +39,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import PIL
 import PIL.Image
 import psutil
-import pyarrow
 import scipy.io
-
-from transformers_sat.writing import write_json
+from records import add_options, measured, open_results, to_measure, write
 
 
 NUM_CLASSES = 1000
@@ -57,6 +52,7 @@ NUM_ENCODED = 300
 IMAGE_SIZE = (64, 48)
 MAX_SHARD_SIZE = "5MB"
 
+KILLED = "killed and started again"
 SECONDS_BETWEEN_SAMPLES = 0.1
 
 
@@ -243,23 +239,31 @@ def main():
     parser.add_argument("--num_images", type=int, nargs="+", default=[10_000, 100_000], help="sizes of the source")
     parser.add_argument("--num_proc", type=int, nargs="+", default=[1, 2], help="numbers of processes")
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made")
-    parser.add_argument(
-        "--output", type=Path, default=Path(__file__).parent / "results" / "prepare_speed.json", help="file to write"
-    )
+    add_options(parser, "prepare_speed.json")
     args = parser.parse_args()
     if min(args.num_images) < NUM_CLASSES * 2:
         parser.error(f"--num_images must be at least {NUM_CLASSES * 2}: two for each class")
-    with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
-        record = measure(Path(temporary), args.num_images, args.num_proc)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    write_json(args.output, record)
-    print(f"Written to {args.output}")
+    record = open_results(args.output, args.again)
+    names = [*(row_name(size, number) for size in args.num_images for number in args.num_proc), KILLED]
+    # the runs share their sources, and the last row is compared with them
+    if to_measure(names, record["results"], args.again):
+        with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
+            rows = measure(Path(temporary), args.num_images, args.num_proc)
+        origin = measured(("numpy", "pillow", "pyarrow"), image_size=IMAGE_SIZE, max_shard_size=MAX_SHARD_SIZE)
+        record["results"] |= {name: row | {"measured": origin} for name, row in rows.items()}
+        write(args.output, record, record["results"].values())
+        print(f"Written to {args.output}")
 
 
-def measure(folder: Path, sizes: list[int], processes: list[int]) -> dict:
+def row_name(num_images: int, num_proc: int) -> str:
+    return f"{num_images} images, {num_proc} process{'es' if num_proc > 1 else ''}"
+
+
+def measure(folder: Path, sizes: list[int], processes: list[int]) -> dict[str, dict]:
+    """The rows: start-up, a run of each size by each number of processes, and one that is killed."""
     idle = start_up()
+    rows, source = {"start-up": idle}, folder / "source"
     print(f"start-up: {idle['seconds']} s, {idle['peak_memory_mb']} MB")
-    runs, source = [], folder / "source"
     for num_images in sizes:
         shutil.rmtree(source, ignore_errors=True)
         make_source(source, num_images)
@@ -267,25 +271,17 @@ def measure(folder: Path, sizes: list[int], processes: list[int]) -> dict:
         for num_proc in processes:
             output = folder / f"{num_images}-{num_proc}" / "out"
             result = run(source, output, num_images, num_proc, idle)
-            runs.append(result | {"source_mb": round(source_bytes / 1e6)})
-            print(runs[-1])
+            rows[row_name(num_images, num_proc)] = result | {"source_mb": round(source_bytes / 1e6)}
+            print(result)
     undisturbed = digests(folder / f"{sizes[-1]}-{processes[0]}" / "out")
-    same = all(digests(folder / f"{sizes[-1]}-{num_proc}" / "out") == undisturbed for num_proc in processes)
     num_shards = sum(name.endswith(".parquet") for name in undisturbed)
     killed = run_killed(source, folder / "killed" / "out", num_shards, processes[-1])
     killed["same_bytes_as_undisturbed"] = digests(folder / "killed" / "out") == undisturbed
+    killed["same_bytes_for_all_num_proc"] = all(
+        digests(folder / f"{sizes[-1]}-{num_proc}" / "out") == undisturbed for num_proc in processes
+    )
     print(killed)
-    return {
-        "command": "python benchmarks/prepare_speed.py",
-        "image_size": IMAGE_SIZE,
-        "max_shard_size": MAX_SHARD_SIZE,
-        "versions": {module.__name__: module.__version__ for module in (np, PIL, pyarrow)},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "start_up": idle,
-        "runs": runs,
-        "same_bytes_for_all_num_proc": same,
-        "killed_and_started_again": killed,
-    }
+    return rows | {KILLED: killed}
 
 
 if __name__ == "__main__":

@@ -23,9 +23,6 @@ thresholds are chosen on the validation split. Rows already in the results file 
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -33,7 +30,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-import transformers
+from records import add_options, measured, open_results, to_measure, write
 from torch import nn
 from transformers import TrainingArguments, ViTModel, set_seed
 
@@ -50,7 +47,6 @@ from transformers_sat.metrics import get_protocol
 from transformers_sat.model.modeling_sat import SATPooledConvolution
 from transformers_sat.results import BASELINES, RESULTS_FILE, format_table, read_results
 from transformers_sat.training import LocalizationMetrics, LocalizationTrainer
-from transformers_sat.writing import write_text
 
 
 ROOT = Path(__file__).parents[1]
@@ -154,37 +150,25 @@ def summarize(runs: list[dict]) -> dict:
     return figures
 
 
-def write(results: dict, path: Path):
-    """Writes the results; of the baselines, which are of no model, only what does not depend on its classes."""
-    for title in ("whole image", "best centre box"):
-        if title in results:
-            results[title] = {figure: results[title][figure] for figure in BASELINE_FIGURES}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(results, indent=1) + "\n")
+def add_baselines(record: dict, test: dict):
+    """Adds the baselines; they are of no model, so that what depends on its classes is left out."""
+    for name in ("whole_image", "center_box"):
+        record[BASELINES[name]] = {figure: test[name][figure] for figure in BASELINE_FIGURES}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", choices=["main", "ablation", "all"], default="main")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--again", action="store_true", help="run rows again that the results file has")
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/results/quickstart.json")
+    add_options(parser, "quickstart.json")
     options = parser.parse_args()
 
     rows = (MAIN_ROWS if options.rows in ("main", "all") else {}) | (
         ABLATION_ROWS if options.rows in ("ablation", "all") else {}
     )
-    results = json.loads(options.output.read_text(encoding="utf-8")) if options.output.exists() else {"rows": {}}
-    results |= {
-        "command": "python benchmarks/quickstart.py",
-        "protocol": "sat, 64 px, threshold from validation",
-        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-    }
-    for heading, flags in rows.items():
-        if heading in results["rows"] and not options.again:
-            continue
-        runs = []
+    results = open_results(options.output, options.again, "rows")
+    for heading in to_measure(rows, results["rows"], options.again):
+        flags, runs = rows[heading], []
         for seed in options.seeds:
             with tempfile.TemporaryDirectory() as folder:
                 runs.append(run_cam(seed, folder) if flags is None else run_sat(seed, flags, folder))
@@ -194,15 +178,14 @@ def main():
             "seeds": options.seeds,
             "test": summarize(runs),
             "train_seconds": [run.get("train_seconds", 0.0) for run in runs],
+            "measured": measured(("torch", "transformers"), protocol="sat, 64 px, threshold from validation"),
         }
-        for name in ("whole_image", "center_box"):
-            results[BASELINES[name]] = runs[0]["test"][name]
+        add_baselines(results, runs[0]["test"])
         # after each row, so that an interruption loses one row at most
-        write(results, options.output)
-    write(results, options.output)
+        write(options.output, results, results["rows"].values())
 
     means = {h: {n: v["mean"] for n, v in row["test"].items()} for h, row in results["rows"].items()}
-    means |= {title: results[title] for title in ("whole image", "best centre box")}
+    means |= {title: results[title] for title in ("whole image", "best centre box") if title in results}
     print(f"\n{format_table(means)}\n")
     for heading, row in results["rows"].items():
         spread = ", ".join(f"{n} {row['test'][n]['std']:.2f}" for n in ("gt_known_loc", "top1_loc", "mean_iou_levels"))

@@ -24,7 +24,6 @@ second to second. Everything stays on this machine.
 import argparse
 import asyncio
 import os
-import platform
 import re
 import signal
 import statistics
@@ -32,21 +31,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
-from importlib.metadata import version
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import psutil
 import torch
 from data_speed import photograph
+from records import add_options, measured, open_results, to_measure, write
 
 from transformers_sat import SATConfig, SATForWeaklySupervisedLocalization, SATImageProcessor
 from transformers_sat.saving import save_model
-from transformers_sat.writing import write_json
 
 
-ROOT = Path(__file__).parents[1]
 SIZE = (500, 375)
 MODEL = {
     "hidden_size": 48,
@@ -130,40 +127,52 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=3000, help="for each number of clients")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64])
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/results/serving_load.json")
+    add_options(parser, "serving_load.json")
     options = parser.parse_args()
 
+    record = open_results(options.output, options.again)
+    rows = record["results"]
+    names = to_measure(map(row_name, options.clients), rows, options.again)
+    clients = [number for number in options.clients if row_name(number) in names]
+    if not clients:
+        return
     images = [photograph(SIZE, seed) for seed in range(20)]
-    results = {
-        "command": "python benchmarks/serving_load.py",
-        "date": date.today().isoformat(),
-        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, shared by server and clients",
+    origin = measured(
+        ("torch", "transformers", "uvicorn", "starlette", "pillow"),
+        "shared by server and clients",
         # what others did on the machine meanwhile
-        "load_average_before": [round(load, 1) for load in os.getloadavg()],
-        "versions": {name: version(name) for name in ("torch", "transformers", "uvicorn", "starlette", "pillow")},
-        "model": MODEL,
-        "images": f"JPEG of {SIZE[0]} x {SIZE[1]} pixels, {sum(map(len, images)) // len(images)} bytes on average",
-        "rounds": [],
-    }
+        load_average_before=[round(load, 1) for load in os.getloadavg()],
+        model=MODEL,
+        images=f"JPEG of {SIZE[0]} x {SIZE[1]} pixels, {sum(map(len, images)) // len(images)} bytes on average",
+    )
+    for number, figures in measure(clients, options.requests, images):
+        print(figures, flush=True)
+        rows[row_name(number)] = figures | {"measured": origin}
+        write(options.output, record, rows.values())
+    if any(rows[name]["failures"] for name in names):
+        raise SystemExit("Some requests failed.")
+
+
+def row_name(clients: int) -> str:
+    return f"{clients} client{'s' if clients > 1 else ''}"
+
+
+def measure(clients: list[int], requests: int, images: list[bytes]) -> Iterator[tuple[int, dict]]:
+    """The figures for each number of clients; the server must stop well in the end."""
     with tempfile.TemporaryDirectory() as folder:
         save_random_model(folder)
         process, url = start(folder, Path(folder, "server.log"))
         try:
             watched = psutil.Process(process.pid)
             # pools and caches are filled, and not part of what is measured
-            asyncio.run(load(url, watched, max(options.clients), 10 * max(options.clients), images))
-            for clients in options.clients:
-                results["rounds"].append(asyncio.run(load(url, watched, clients, options.requests, images)))
-                print(results["rounds"][-1], flush=True)
+            asyncio.run(load(url, watched, max(clients), 10 * max(clients), images))
+            for number in clients:
+                yield number, asyncio.run(load(url, watched, number, requests, images))
             process.send_signal(signal.SIGTERM)
-            began = time.perf_counter()
-            results["exit_status"] = process.wait(timeout=60)
-            results["stop_seconds"] = round(time.perf_counter() - began, 2)
+            if process.wait(timeout=60) != 0:
+                raise SystemExit(f"The server ended with status {process.returncode}.")
         finally:
             process.kill()
-    write_json(options.output, results)
-    if any(measured["failures"] for measured in results["rounds"]):
-        raise SystemExit("Some requests failed.")
 
 
 if __name__ == "__main__":

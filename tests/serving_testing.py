@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import numpy as np
 import PIL.Image
 from sat_testing import tiny_model
@@ -53,6 +54,17 @@ def png(image: PIL.Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, format="PNG")
     return file.getvalue()
+
+
+@contextlib.asynccontextmanager
+async def client_of(app):
+    """While the application is up, a client that calls it."""
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://x") as client,
+    ):
+        yield client
 
 
 @dataclass
@@ -92,4 +104,4 @@ def served(model: Path, log: Path, *flags: str, before: str = "") -> Iterator[Se
             process.kill()
 
 
-__all__ = ["NAMES", "Server", "noise_image", "png", "save_tiny_localizer", "served"]
+__all__ = ["NAMES", "Server", "client_of", "noise_image", "png", "save_tiny_localizer", "served"]

@@ -45,7 +45,7 @@ ALLOWED = {
     "demo": {"drawn", "model", "safe_loading", "visualization"},
     "hub": {"model", "registration", "results", "saving"},
     "registration": {"model"},
-    "evaluation": {"data", "metrics", "model", "prepare", "results", "safe_loading", "visualization"},
+    "evaluation": {"data", "metrics", "model", "prepare", "results", "safe_loading", "saving", "visualization"},
     "training": {
         *("convert", "data", "drawn", "evaluation", "hub", "metrics", "model", "results", "safe_loading", "saving"),
         "visualization",

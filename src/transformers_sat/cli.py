@@ -18,6 +18,7 @@ import sys
 import typer
 from huggingface_hub.errors import StrictDataclassError
 
+from .commands.calibrate import Calibrate
 from .commands.convert import convert
 from .commands.demo import demo
 from .commands.evaluate import Evaluate
@@ -40,6 +41,7 @@ app.command(rich_help_panel="Use a model")(demo)
 app.command("serve", rich_help_panel="Use a model")(Serve)
 app.command("evaluate", cls=ListCommand, rich_help_panel="Measure")(Evaluate)
 app.command(rich_help_panel="Measure")(evaluate_maps)
+app.command("calibrate", cls=ListCommand, rich_help_panel="Measure")(Calibrate)
 app.command("prepare", rich_help_panel="Make and convert")(Prepare)
 app.add_typer(convert, rich_help_panel="Make and convert")
 app.command(cls=ListCommand, rich_help_panel="Make and convert")(export)

@@ -29,7 +29,18 @@ def require(extra: str, *packages: str):
     """
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
-        raise ImportError(f"{', '.join(missing)} not installed: pip install 'transformers-sat[{extra}]'")
+        raise ImportError(f"{', '.join(missing)} not installed: {install_hint(extra)}")
 
 
-__all__ = ["require"]
+def install_hint(extra: str) -> str:
+    """
+    How to get an extra. The package is on no index, where anybody could claim its name: it comes from a checkout, or from
+    a wheel that was built of one.
+
+    Args:
+        extra (`str`): the extra in setup.cfg.
+    """
+    return f"in a checkout of transformers-sat run pip install '.[{extra}]', or with its wheel pip install 'FILE.whl[{extra}]'"
+
+
+__all__ = ["install_hint", "require"]

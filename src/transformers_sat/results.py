@@ -63,6 +63,7 @@ FIGURES = {
     "iou70": "IoU .7",
     "mean_iou_levels": "mean .3/.5/.7",
     "pxap": "PxAP",
+    "pixel_iou": "pixel IoU",
 }
 # What wsolevaluation calls `gt_known_loc` and `mean_iou_levels`: on a console below the table, which is wide without them.
 SECOND_NAMES = ("max_box_acc", "max_box_acc_v2", "box_acc", "box_acc_v2")

@@ -21,9 +21,11 @@ import json
 import logging
 import os
 import re
+import shutil
 
 import safetensors.torch
 import torch
+from huggingface_hub import snapshot_download
 from huggingface_hub.errors import StrictDataclassError
 from transformers import DeiTConfig, Dinov2Config, PreTrainedConfig, PreTrainedModel, ViTConfig, pipeline
 from transformers.initialization import no_init_weights
@@ -71,6 +73,9 @@ IMAGE_PROCESSOR_SETTINGS = {
 MAX_MESSAGE_LENGTH = 400
 # The names of a million classes fit.
 MAX_JSON_BYTES = 64 * 2**20
+
+# By their names.
+PICKLES = ("*.bin", "*.ckpt", "*.pickle", "*.pkl", "*.pt", "*.pth", "*.pth.tar", f"{WEIGHTS_NAME}*")
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # A configuration that asks for more than the weights can fill is refused before memory is taken for it. Up to here the
@@ -177,6 +182,14 @@ class ModelFiles:
     def path(self, filename: str) -> str:
         """Where the file lies, after it was downloaded; an `OSError` if there is none."""
         return cached_file(self.name, filename, token=self.token, revision=self.revision)
+
+    def copy_to(self, folder: str | os.PathLike):
+        """Copies all files into a folder, but weights that are pickles."""
+        source = self.name
+        if not os.path.isdir(source):
+            source = snapshot_download(source, token=self.token, revision=self.revision, ignore_patterns=PICKLES)
+        # what a cache has as links becomes files
+        shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*PICKLES))
 
     def read_json(self, filename: str) -> dict:
         """The object that a file holds."""

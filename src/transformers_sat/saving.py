@@ -13,6 +13,7 @@
 # limitations under the License.
 """A model with its image processor in a folder, replaced whole or not at all, and never with weights that are not finite."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,12 +21,15 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
+from transformers.utils import CONFIG_NAME, IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
 
-from .writing import replacing_files
+from .writing import replacing_files, write_json
 
 
 # What `save_pretrained` may call weights. Those of an earlier model would win over the new ones, or lie beside them for ever.
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
+# Where a localization threshold may stand, in the order in which Transformers looks for an image processor.
+SETTINGS_FILES = (PROCESSOR_NAME, IMAGE_PROCESSOR_NAME, CONFIG_NAME)
 
 
 class NonFiniteWeightsError(ValueError):
@@ -92,4 +96,51 @@ def save_model(
                 path.unlink()
 
 
-__all__ = ["NonFiniteWeightsError", "check_finite_weights", "save_model"]
+def save_threshold(folder: str | os.PathLike, localization_threshold: float) -> list[str]:
+    """
+    Sets the localization threshold of a saved model: in the image processor's file and wherever else it stands. Each
+    other setting and each other file stays as it is.
+
+    Args:
+        folder (`str` or `os.PathLike`): the model's folder.
+        localization_threshold (`float`): cut of the normalized map, in [0, 1].
+
+    Returns:
+        `list[str]`: names of the files that have it now.
+
+    Raises:
+        `ValueError`: if the threshold is out of range, or a file does not hold an object in JSON.
+        `OSError`: if no file holds the settings of an image processor, or one cannot be written; nothing has changed then.
+    """
+    if not 0 <= localization_threshold <= 1:
+        raise ValueError(f"`localization_threshold` must be from 0 to 1, got {localization_threshold}.")
+    contents = {name: read_object(Path(folder, name)) for name in SETTINGS_FILES if Path(folder, name).is_file()}
+    # of the two files that an image processor's settings may stand in, Transformers reads the first
+    places = {
+        name: content["image_processor"] if name == PROCESSOR_NAME else content
+        for name, content in contents.items()
+        if name != PROCESSOR_NAME or isinstance(content.get("image_processor"), dict)
+    }
+    processor = next((name for name in (PROCESSOR_NAME, IMAGE_PROCESSOR_NAME) if name in places), None)
+    if processor is None:
+        raise FileNotFoundError(f"{folder} has no {IMAGE_PROCESSOR_NAME}; save the model's image processor there.")
+    written = [name for name, place in places.items() if name == processor or "localization_threshold" in place]
+    with replacing_files(folder) as unfinished:
+        for name in written:
+            places[name]["localization_threshold"] = localization_threshold
+            write_json(unfinished / name, contents[name])
+    return written
+
+
+def read_object(path: Path) -> dict:
+    """The object that a file in JSON holds; `ValueError` with the file's name if it holds something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # also text that is not UTF-8
+        raise ValueError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold an object, holds {type(content).__name__}.")
+    return content
+
+
+__all__ = ["NonFiniteWeightsError", "check_finite_weights", "save_model", "save_threshold"]

@@ -35,6 +35,7 @@ COMMANDS = [
     "serve",
     "evaluate",
     "evaluate-maps",
+    "calibrate",
     "prepare",
     "export",
     "convert",
@@ -150,7 +151,7 @@ def evaluated(monkeypatch):
         (["--localization_threshold", "oracle"], "oracle"),
         (["--localization_threshold", "0.4"], 0.4),
         (["--threshold", "0.4"], 0.4),
-        ([], "validation"),
+        ([], None),
     ],
 )
 def test_evaluate_takes_words_and_numbers(evaluated, words, value):

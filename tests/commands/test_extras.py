@@ -29,6 +29,7 @@ from sat_testing import FIXTURES, tiny_model
 from square_images import save_tiny_vit, square_split
 
 from transformers_sat import SATImageProcessor
+from transformers_sat.extras import install_hint
 
 
 EXTRAS = ["", "demo", "eval", "export", "serve", "train"]
@@ -42,6 +43,7 @@ COMMANDS = [
     ("evaluate {model} {data} --batch_size 2 --output {out}/report", "eval", ["eval", "train"]),
     ("evaluate {model} {data} --batch_size 2 --protocol both", "eval", ["eval", "train"]),
     ("evaluate-maps {maps} --metadata {metadata} --output {out}/maps", "eval", ["eval", "train"]),
+    ("calibrate {model} {data} --batch_size 2 --output {out}/calibrated", "eval", ["eval", "train"]),
     ("prepare imagefolder --source {images} --output {out}/prepared", "train", ["eval", "train"]),
     ("export {model} {out}/onnx --quantize", "export", ["export"]),
     ("demo {model} --port {port}", "demo", ["demo"]),
@@ -121,7 +123,7 @@ def test_what_is_missing_is_named(extra, inputs, tmp_path):
     for (words, needed), ending in zip(refused, endings, strict=True):
         assert ending["status"] == 1, words
         assert ending["error"].startswith("transformers-sat: ") and len(ending["error"].splitlines()) == 1
-        assert ending["error"].endswith(f"pip install 'transformers-sat[{needed}]'\n"), words
+        assert ending["error"].endswith(f" not installed: {install_hint(needed)}\n"), words
         # at once, which is what loading nothing is for
         assert not ending["torch"] and ending["seconds"] < 1, words
 
@@ -139,9 +141,7 @@ def test_one_extra_alone(extra, inputs, tmp_path):
 def test_the_embedded_data_needs_its_photographs(inputs, tmp_path):
     (ending,) = run_all("eval", ["evaluate {model} emblems"], inputs, tmp_path)
     assert ending["status"] == 1 and not ending["torch"]
-    assert (
-        ending["error"] == "transformers-sat: skimage, sklearn not installed: pip install 'transformers-sat[train]'\n"
-    )
+    assert ending["error"] == f"transformers-sat: skimage, sklearn not installed: {install_hint('train')}\n"
 
 
 def requirements_of(path: Path) -> list[str]:

@@ -220,7 +220,7 @@ def test_invalid_arguments(arguments, message):
 def test_missing_package_says_what_to_install(monkeypatch):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "skimage" else find_spec(name))
-    with pytest.raises(ImportError, match=r"scikit-image.*pip install transformers-sat\[train\]"):
+    with pytest.raises(ImportError, match=r"scikit-image.*pip install '\.\[train\]'"):
         load_emblems()
 
 

@@ -20,7 +20,6 @@ import shutil
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import datasets
 import numpy as np
@@ -35,15 +34,17 @@ from small_evaluation import MODEL_CLASSES, NUM_TEST_IMAGES, small_processor, tw
 from square_images import FEATURES, square_split
 from transformers import AutoImageProcessor, ViTConfig
 
-from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor
+from transformers_sat import SATForWeaklySupervisedLocalization, saving
 from transformers_sat.cli import main
+from transformers_sat.commands.evaluate import EvaluationOptions
 from transformers_sat.evaluation import engine as engine_module
 from transformers_sat.evaluation import evaluate as evaluate_module
 from transformers_sat.evaluation import evaluate_localization
 from transformers_sat.evaluation import report as report_module
-from transformers_sat.evaluation.evaluate import EvaluationOptions, evaluate_model
+from transformers_sat.evaluation.evaluate import evaluate_model
 from transformers_sat.metrics import box_iou
 from transformers_sat.results import read_results
+from transformers_sat.saving import save_threshold
 
 
 PROTOCOLS = ("sat", "wsoleval")
@@ -200,6 +201,27 @@ def test_stored_threshold(saved_model, saved_data, tmp_path):
     threshold = results_of(output)["sat"]["threshold"]
     assert threshold in (0.55, 0.65)
     assert AutoImageProcessor.from_pretrained(tmp_path / "model").localization_threshold == threshold
+    # in the file's own form: nothing else of it, or of the folder, is written anew
+    for path in saved_model.iterdir():
+        stored = (tmp_path / "model" / path.name).read_bytes()
+        assert stored.replace(f": {threshold}".encode(), b": 0.4") == path.read_bytes()
+
+
+def test_only_a_validation_split(saved_model, saved_data, tmp_path, capsys):
+    """It is measured, said to be the one, and cut where the model cuts: nothing is chosen on what is measured."""
+    shutil.copytree(saved_model, tmp_path / "model")
+    save_threshold(tmp_path / "model", 0.55)
+    rows = datasets.load_from_disk(str(saved_data))
+    datasets.DatasetDict(validation=rows["validation"]).save_to_disk(tmp_path / "data")
+    assert run(tmp_path / "model", tmp_path / "data", "--output", tmp_path / "report") == 0
+    captured = capsys.readouterr()
+    assert "has no `test` split: `validation` is measured" in captured.err
+    assert "threshold 0.55, given; 7 images in validation" in captured.out
+    # the same as with other splits beside it
+    assert run(tmp_path / "model", saved_data, "--split", "validation", "--output", tmp_path / "second") == 0
+    assert results_of(tmp_path / "report", "validation") == results_of(tmp_path / "second", "validation")
+    assert run(tmp_path / "model", tmp_path / "data", "--save_threshold") == 1
+    assert "transformers-sat calibrate" in capsys.readouterr().err
 
 
 # What it refuses.
@@ -211,7 +233,8 @@ def test_stored_threshold(saved_model, saved_data, tmp_path):
         (("--localization_threshold", "best"), "'oracle', 'validation'"),
         (("--localization_threshold", "2"), "from 0 to 1, got 2.0"),
         (("--split", "testing"), "no split `testing`.*'test'"),
-        (("--split", "validation"), "cannot be calibrated on the split"),
+        (("--split", "validation", "--localization_threshold", "validation"), "cannot be calibrated on the split"),
+        (("--split", "validation", "--save_threshold"), "`save_threshold`.*transformers-sat calibrate"),
         (("--max_samples", "0"), "`max_samples`"),
         (("--save_threshold", "--localization_threshold", "oracle"), "`save_threshold`.*Got oracle"),
         (("--save_threshold", "--protocol", "wsoleval"), "`save_threshold`.*wsoleval"),
@@ -305,8 +328,8 @@ def test_a_threshold_is_stored_when_it_is_chosen(saved_model, saved_data, tmp_pa
     other_files = {path.name: path.read_bytes() for path in saved_model.iterdir() if "processor" not in path.name}
     run_measurement = engine_module.Measurement.run
 
-    def validation_only(self, *arguments):
-        return run_measurement(self, *arguments) if self.split.name == "validation" else fail()
+    def validation_only(self, *arguments, **options):
+        return run_measurement(self, *arguments, **options) if self.split.name == "validation" else fail()
 
     monkeypatch.setattr(engine_module.Measurement, "run", validation_only)
     with pytest.raises(DrawingError):
@@ -319,15 +342,12 @@ def test_a_threshold_is_stored_when_it_is_chosen(saved_model, saved_data, tmp_pa
 def test_a_crash_while_the_threshold_is_stored_leaves_the_processor(saved_model, saved_data, tmp_path, monkeypatch):
     shutil.copytree(saved_model, tmp_path / "model")
     before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
-    save = SATImageProcessor.save_pretrained
 
-    def half(self, folder, **options):
-        save(self, folder, **options)
-        path = Path(folder, "preprocessor_config.json")
-        path.write_bytes(path.read_bytes()[:50])
+    def half(path, value):
+        path.write_bytes(json.dumps(value).encode()[:50])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(SATImageProcessor, "save_pretrained", half)
+    monkeypatch.setattr(saving, "write_json", half)
     assert run(tmp_path / "model", saved_data, "--localization_thresholds", 0.55, 0.65, "--save_threshold") == 1
     assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
 
@@ -468,7 +488,7 @@ def test_under_accelerate_launch(saved_model, saved_data, tmp_path):
     assert done.returncode == 0, done.stderr
     # one of the two reports
     assert done.stdout.count("protocol sat at 32 px") == 1
-    record = json.loads((tmp_path / "two" / "results.json").read_text(encoding="utf-8"))
+    record = read_results(tmp_path / "two" / "results.json")
     assert record["num_processes"] == 2
     assert run(saved_model, saved_data, "--batch_size", str(BATCH_SIZE), "--output", tmp_path / "alone") == 0
-    assert results_of(tmp_path / "two") == results_of(tmp_path / "alone")
+    assert record["results"] == read_results(tmp_path / "alone" / "results.json")["results"]

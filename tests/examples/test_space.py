@@ -11,14 +11,13 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The demo's Space: its card, its requirements and its entry."""
+"""The demo's Space: its card and its entry."""
 
 import importlib.util
 from pathlib import Path
 
 import pytest
 from huggingface_hub import SpaceCard
-from packaging.requirements import Requirement
 
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -52,12 +51,6 @@ def test_card():
     assert {card.colorFrom, card.colorTo} <= colours
     assert len(card.short_description) <= 60
     assert card.sdk_version.split(".")[0] == "6"
-
-
-def test_requirements():
-    lines = (EXAMPLES / "space" / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    assert ("transformers-sat", {"demo"}) in [(entry.name, entry.extras) for entry in requirements]
 
 
 def test_entry_needs_a_model(app, launches):

@@ -98,10 +98,30 @@ CONTENT_TYPES = (
     ),
     *("application/x-www-form-urlencoded", 'application/json; charset="', "application/problem+json"),
 )
+FORM_PIECES = (
+    *(
+        b"--xyz",
+        b"\r\n--xyz",
+        b"--xyz--",
+        b"\r\n--xyz--\r\n",
+        b"\r\n",
+        b"\r",
+        b"--",
+        b"\r\n\r\n",
+        b";",
+        b'"',
+        b"\0",
+        b"\xff",
+    ),
+    *(b"Content-Disposition: form-data; ", b'name="inputs"', b'filename=""', b"Content-Transfer-Encoding: base64\r\n"),
+    *(b"--xyz\r\n" * 100, b"X: y\r\n" * 20, b"\r\n-" * 200, b"filename*=utf-8''%ff", b"a" * 5000),
+)
 PATHS = (
     *("/",) * 8,
     *(f"/{task}" for task in TASKS),
+    *("/map",) * 3,
     *("/models/sat", "/pipeline/x", "/models//pipeline/", "/%ff", "/?a=%zz"),
+    *("/?threshold=.1&top_k=2", "/?multiple_boxes=yes", "/map?format=npy", "/?task=%00", "/?" + "a=b&" * 50),
 )
 
 
@@ -109,7 +129,7 @@ def files() -> list[bytes]:
     """Small images of several formats and modes."""
     pixels = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
     found = []
-    for form, modes in {
+    for file_format, modes in {
         "PNG": ("RGB", "RGBA", "L", "LA", "P", "1", "I;16"),
         "JPEG": ("RGB", "L", "CMYK"),
         "TIFF": ("RGB", "F", "I", "LAB", "YCbCr", "CMYK"),
@@ -119,7 +139,7 @@ def files() -> list[bytes]:
     }.items():
         for mode in modes:
             file = io.BytesIO()
-            (pixels.convert("L") if mode == "I;16" else pixels).convert(mode).save(file, form)
+            (pixels.convert("L") if mode == "I;16" else pixels).convert(mode).save(file, file_format)
             found.append(file.getvalue())
     for size in ((1, 1), (1, 3000), (3000, 1)):
         file = io.BytesIO()
@@ -171,6 +191,30 @@ def body(dice: random.Random, images: list[bytes]) -> bytes:
     return damaged(text, dice, ODD_BYTES) if dice.random() < 0.4 else text
 
 
+def form(dice: random.Random, images: list[bytes]) -> bytes:
+    """A form with files and fields that was right, and then damaged."""
+    parts = []
+    for _ in range(dice.choice((1, 1, 2, 5, 70))):
+        name = dice.choice(("inputs", "file", "threshold", "top_k", "task", "multiple_boxes", "format", ""))
+        is_file = dice.random() < 0.5
+        value = (
+            dice.choice(images) if is_file else str(dice.choice(ODD_VALUES)).encode("utf-8", "surrogatepass")[:9000]
+        )
+        head = f'Content-Disposition: form-data; name="{name}"' + ('; filename="a.png"' if is_file else "")
+        parts.append(b"--xyz\r\n" + head.encode() + b"\r\n\r\n" + value + b"\r\n")
+    content = b"".join(parts) + b"--xyz--\r\n"
+    return damaged(content, dice, FORM_PIECES) if dice.random() < 0.6 else content
+
+
+def request(dice: random.Random, images: list[bytes]) -> tuple[bytes, str]:
+    """A body and the type that it says it has."""
+    if dice.random() < 0.3:
+        return form(dice, images), "multipart/form-data; boundary=" + dice.choice(
+            ("xyz",) * 9 + ("yz", '"xyz"', "", "\xff")
+        )
+    return body(dice, images), dice.choice(CONTENT_TYPES)
+
+
 @pytest.mark.slow
 def test_requests(report_counts):
     """200 or a status of the 400s with one short line, without the names of objects, and in good time."""
@@ -191,8 +235,8 @@ def test_requests(report_counts):
             number = 0
             while number < LEAST or time.monotonic() < end:
                 number += 1
-                content, path = body(dice, images), dice.choice(PATHS)
-                headers = {"content-type": dice.choice(CONTENT_TYPES).encode("latin-1")}
+                (content, content_type), path = request(dice, images), dice.choice(PATHS)
+                headers = {"content-type": content_type.encode("latin-1")}
                 start = time.monotonic()
                 response = await client.post(path, content=content, headers=headers)
                 told = f"request {number}: {path} {headers} {content[:300]!r} -> {response.status_code} {response.text[:500]}"

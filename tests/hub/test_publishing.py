@@ -174,6 +174,10 @@ def mixed_client(repo, folder):
     ]
     localizer = transformers_sat.WeaklySupervisedLocalizationPipeline(model=model, image_processor=processor)
     save_with_remote_code(model, processor, folder)
+
+    from transformers_sat.cli import main
+
+    assert main(["calibrate", repo, "--localization_threshold", "0.15", "--output", f"{folder}-copy"]) == 0
     saved = transformers_sat.SATForWeaklySupervisedLocalization.from_pretrained(folder)
     with torch.no_grad():
         same = torch.equal(saved(pixel_values).localization_map, outputs.localization_map)
@@ -360,14 +364,34 @@ def test_with_the_package_nothing_need_be_trusted(local_hub, pushed, pulled, tmp
     assert not list(home.rglob("modeling_sat.py"))
 
 
-def test_classes_of_the_repository_work_with_the_package(local_hub, pushed, tmp_path):
-    arguments = (REPO, str(tmp_path / "saved"))
-    result, _ = run_client(local_hub.endpoint, tmp_path / "home", mixed_client, *arguments, with_package=True)
+@pytest.fixture(scope="module")
+def mixed(local_hub, pushed, tmp_path_factory):
+    """What the client found, and the folder that it saved the model in."""
+    folder = tmp_path_factory.mktemp("mixed")
+    arguments = (REPO, str(folder / "saved"))
+    return run_client(local_hub.endpoint, folder / "home", mixed_client, *arguments, with_package=True)[0], folder
+
+
+def test_classes_of_the_repository_work_with_the_package(mixed):
+    result, folder = mixed
     assert result["boxes"][0] == result["boxes"][1]
     assert result["pipeline"] == "WeaklySupervisedLocalizationPipeline"
     assert result["same"]
-    saved = json.loads((tmp_path / "saved" / "config.json").read_text(encoding="utf-8"))
+    saved = json.loads((folder / "saved" / "config.json").read_text(encoding="utf-8"))
     assert saved["auto_map"]["AutoModel"] == "modeling_sat.SATModel"
+
+
+def test_a_calibrated_copy_is_the_whole_repository(local_hub, mixed):
+    """Each file as it is on the Hub, but the threshold."""
+    calibrated = mixed[1] / "saved-copy"
+    files = local_hub.repository(REPO).files
+    copied = {
+        path.relative_to(calibrated).as_posix(): path.read_bytes() for path in calibrated.rglob("*") if path.is_file()
+    }
+    settings = json.loads(copied.pop("preprocessor_config.json"))
+    assert settings == json.loads(files["preprocessor_config.json"]) | {"localization_threshold": 0.15}
+    assert copied == {name: content for name, content in files.items() if name in copied}
+    assert {"config.json", "model.safetensors", "handler.py", "pipeline_sat.py", "README.md"} <= set(copied)
 
 
 def test_wrong_token_and_missing_repository(local_hub, pushed, tmp_path):

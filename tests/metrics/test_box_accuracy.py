@@ -217,7 +217,7 @@ class TestWsolevalProtocol:
         assert figures["top1_cls"] == pytest.approx(100 * right.mean())
 
     def test_needs_opencv_when_it_is_made(self, missing_opencv):
-        with pytest.raises(ImportError, match=r"pip install 'transformers-sat\[eval\]'"):
+        with pytest.raises(ImportError, match=r"pip install '\.\[eval\]'"):
             BoxAccuracy("wsoleval")
 
 

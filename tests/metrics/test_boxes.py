@@ -195,7 +195,7 @@ class TestWsolevalProtocol:
         assert boxes.tolist() == [[0, 1, 1, 1]]
 
     def test_without_opencv_the_error_says_what_to_install(self, missing_opencv):
-        with pytest.raises(ImportError, match=r"pip install 'transformers-sat\[eval\]'"):
+        with pytest.raises(ImportError, match=r"pip install '\.\[eval\]'"):
             wsoleval_box(drawn("#.", ".."))
 
 

@@ -218,5 +218,5 @@ def test_errors():
 
 
 def test_needs_opencv(missing_opencv):
-    with pytest.raises(ImportError, match=r"pip install 'transformers-sat\[eval\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[eval\]'"):
         PixelAveragePrecision()

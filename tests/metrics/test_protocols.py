@@ -281,7 +281,7 @@ def test_true_boxes_are_drawn_with_their_last_pixel():
 
 def test_only_wsoleval_needs_opencv(missing_opencv):
     get_protocol("sat").check_requirements()
-    with pytest.raises(ImportError, match=r"pip install 'transformers-sat\[eval\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[eval\]'"):
         get_protocol("wsoleval").check_requirements()
 
 

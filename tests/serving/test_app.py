@@ -15,13 +15,12 @@
 
 import asyncio
 import base64
-import contextlib
 import time
 
 import httpx
 import pytest
 from sat_testing import tiny_model
-from serving_testing import noise_image, png, save_tiny_localizer
+from serving_testing import client_of, noise_image, png, save_tiny_localizer
 
 from transformers_sat import SATImageProcessor, WeaklySupervisedLocalizationPipeline
 from transformers_sat.serving import Limits, create_app, serve
@@ -53,17 +52,6 @@ def localizer():
     localizer = SlowLocalizer(model=tiny_model(), image_processor=SATImageProcessor(size=size), device="cpu")
     localizer.batch_sizes = []
     return localizer
-
-
-@contextlib.asynccontextmanager
-async def client_of(app):
-    """While the application is up, a client that calls it."""
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://x") as client,
-    ):
-        yield client
 
 
 def post(app, number: int) -> list[httpx.Response]:

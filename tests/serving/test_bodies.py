@@ -107,17 +107,42 @@ COSTLY = {
 }
 
 
-@pytest.mark.parametrize("name", COSTLY)
-def test_work_is_proportional_to_the_bytes(name):
+PART = b'--xyz\r\nContent-Disposition: form-data; name="a"; filename="b"\r\n'
+# The same of forms.
+COSTLY_FORMS = {
+    "parts": lambda size: (PART + b"\r\n\r\n") * (size // len(PART)),
+    "boundaries": lambda size: b"--xyz\r\n" * (size // 7),
+    "boundaries inside": lambda size: PART + b"\r\n" + b"\r\n--xyz" * (size // 7),
+    "nearly boundaries": lambda size: PART + b"\r\n" + b"\r\n--xy" * (size // 6),
+    "carriage returns": lambda size: PART + b"\r\n" + b"\r" * size,
+    "new lines before": lambda size: b"\r\n" * (size // 2),
+    "hyphens before": lambda size: b"\r\n-" * (size // 3),
+    "a long header": lambda size: PART + b"X: " + b"y" * size,
+    "a long name": lambda size: PART + b"X" * size,
+    "headers": lambda size: PART + b"X: y\r\n" * (size // 6),
+    "spaces": lambda size: PART + b"X:" + b" " * size,
+    "a long field": lambda size: (
+        b'--xyz\r\nContent-Disposition: form-data; name="top_k"\r\n\r\n' + b"1" * size + b"\r\n--xyz--\r\n"
+    ),
+    "base64": lambda size: PART + b"Content-Transfer-Encoding: base64\r\n\r\n" + b"=" * size + b"\r\n--xyz--\r\n",
+    "quoted": lambda size: PART + b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + b"=3D" * (size // 3),
+    "behind the end": lambda size: PART + b"\r\n\r\n--xyz--" + b"x" * size,
+}
+CASES = [("application/json", name, make) for name, make in COSTLY.items()]
+CASES += [("multipart/form-data; boundary=xyz", name, make) for name, make in COSTLY_FORMS.items()]
+
+
+@pytest.mark.parametrize("content_type, name, make", CASES, ids=[name for _, name, _ in CASES])
+def test_work_is_proportional_to_the_bytes(content_type, name, make):
     """Eight times the bytes take no more than eight times the time, and a few bytes of memory each."""
 
     def seconds(size: int) -> float:
-        body = COSTLY[name](size)
+        body = make(size)
         times = []
         for _ in range(3):
             start = time.thread_time()
             try:
-                parse_body(body, "application/json")
+                parse_body(body, content_type)
             except RequestError as error:
                 assert len(str(error)) < 500
             times.append(time.thread_time() - start)
@@ -126,10 +151,10 @@ def test_work_is_proportional_to_the_bytes(name):
     # quadratic work would be 64 times as much; noise of small figures is left out
     assert seconds(400_000) < 24 * seconds(50_000) + 0.02
 
-    body = COSTLY[name](400_000)
+    body = make(400_000)
     tracemalloc.start()
     try:
-        parse_body(body, "application/json")
+        parse_body(body, content_type)
     except RequestError:
         pass
     finally:

@@ -19,23 +19,29 @@ from typing import Annotated, Literal
 import typer
 
 from ..extras import require
-from .options import PACKAGES_OF_PROTOCOL, MeasuredThreshold, Model, Report
+from .options import (
+    PACKAGES_OF_PROTOCOL,
+    BatchSize,
+    DatasetConfig,
+    ImageColumn,
+    LabelColumn,
+    MaxSamples,
+    MeasuredThreshold,
+    Model,
+    NumWorkers,
+    ObjectsColumn,
+    Report,
+    ValidationFraction,
+)
 
 
 DATA = "Data set"
 MEASURING = "Measuring"
-WORK = "Work"
 
 
 @dataclass
-class Evaluate:
-    """
-    Measure a model on a data set.
-
-    Prints the figures and, with `--output`, writes them with plots and drawings.
-
-    Started by `torchrun` or `accelerate launch`, all processes share the work.
-    """
+class EvaluationOptions:
+    """What `transformers-sat evaluate` measures, and how."""
 
     model: Model
     dataset: Annotated[
@@ -45,47 +51,26 @@ class Evaluate:
             show_default=False,
         ),
     ]
-    dataset_config_name: Annotated[
+    dataset_config_name: DatasetConfig = None
+    split: Annotated[
         str | None,
         typer.Option(
-            "--dataset_config_name",
-            help="Configuration of a data set on the Hub.",
+            "--split",
+            help="Split to measure; test by default, or validation where there is no other.",
             show_default=False,
             rich_help_panel=DATA,
         ),
     ] = None
-    split: Annotated[str, typer.Option("--split", help="Split to measure.", rich_help_panel=DATA)] = "test"
-    image_column_name: Annotated[
-        str, typer.Option("--image_column_name", help="Column of the images.", rich_help_panel=DATA)
-    ] = "image"
-    label_column_name: Annotated[
-        str, typer.Option("--label_column_name", help="Column of the classes.", rich_help_panel=DATA)
-    ] = "label"
-    objects_column_name: Annotated[
-        str, typer.Option("--objects_column_name", help="Column of the boxes.", rich_help_panel=DATA)
-    ] = "objects"
-    validation_fraction: Annotated[
-        float,
-        typer.Option(
-            "--validation_fraction",
-            help="Share of `train` set apart where there is no `validation`.",
-            rich_help_panel=DATA,
-        ),
-    ] = 0.1
-    max_samples: Annotated[
-        int | None,
-        typer.Option(
-            "--max_samples",
-            help="Only that many images of a split, drawn at random.",
-            show_default=False,
-            rich_help_panel=DATA,
-        ),
-    ] = None
+    image_column_name: ImageColumn = "image"
+    label_column_name: LabelColumn = "label"
+    objects_column_name: ObjectsColumn = "objects"
+    validation_fraction: ValidationFraction = 0.1
+    max_samples: MaxSamples = None
     protocol: Annotated[
         Literal["sat", "wsoleval", "both"],
         typer.Option("--protocol", help="How boxes are counted.", rich_help_panel=MEASURING),
     ] = "sat"
-    localization_threshold: MeasuredThreshold = "validation"
+    localization_threshold: MeasuredThreshold = None
     localization_thresholds: Annotated[
         list[float] | None,
         typer.Option(
@@ -105,23 +90,30 @@ class Evaluate:
             "--save_threshold", help="Store the calibrated threshold in the model folder.", rich_help_panel=MEASURING
         ),
     ] = False
-    batch_size: Annotated[
-        int, typer.Option("--batch_size", help="Images at a time, on each process.", rich_help_panel=WORK)
-    ] = 32
-    num_workers: Annotated[
-        int, typer.Option("--num_workers", help="Processes that load images.", rich_help_panel=WORK)
-    ] = 0
+    batch_size: BatchSize = 32
+    num_workers: NumWorkers = 0
     output: Report = None
+
+
+@dataclass
+class Evaluate(EvaluationOptions):
+    """
+    Measure a model on a data set.
+
+    Prints the figures and, with `--output`, writes them with plots and drawings.
+
+    Started by `torchrun` or `accelerate launch`, all processes share the work.
+    """
 
     def __post_init__(self):
         require("eval", "accelerate", "datasets", "matplotlib", *PACKAGES_OF_PROTOCOL[self.protocol])
         if self.dataset == "emblems":
             require("train", "skimage", "sklearn")
-        from ..evaluation.evaluate import EvaluationOptions, evaluate_model
+        from ..evaluation.evaluate import evaluate_model
         from ..registration import register
 
         register()
-        evaluate_model(EvaluationOptions(**vars(self)))
+        evaluate_model(self)
 
 
-__all__ = ["Evaluate"]
+__all__ = ["Evaluate", "EvaluationOptions"]

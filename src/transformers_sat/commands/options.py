@@ -68,7 +68,7 @@ Report = Annotated[
 
 # There is no score to compare here, so that `--threshold` is understood too.
 MeasuredThreshold = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--localization_threshold",
         "--threshold",
@@ -81,13 +81,70 @@ MeasuredThreshold = Annotated[
 ]
 
 
+# Of the data set, and of the work, wherever images are measured.
+DatasetConfig = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset_config_name",
+        help="Configuration of a data set on the Hub.",
+        show_default=False,
+        rich_help_panel="Data set",
+    ),
+]
+
+ImageColumn = Annotated[
+    str, typer.Option("--image_column_name", help="Column of the images.", rich_help_panel="Data set")
+]
+
+LabelColumn = Annotated[
+    str, typer.Option("--label_column_name", help="Column of the classes.", rich_help_panel="Data set")
+]
+
+ObjectsColumn = Annotated[
+    str, typer.Option("--objects_column_name", help="Column of the boxes.", rich_help_panel="Data set")
+]
+
+ValidationFraction = Annotated[
+    float,
+    typer.Option(
+        "--validation_fraction",
+        help="Share of `train` set apart where there is no `validation`.",
+        rich_help_panel="Data set",
+    ),
+]
+
+MaxSamples = Annotated[
+    int | None,
+    typer.Option(
+        "--max_samples",
+        help="Only that many images of a split, drawn at random.",
+        show_default=False,
+        rich_help_panel="Data set",
+    ),
+]
+
+BatchSize = Annotated[
+    int, typer.Option("--batch_size", help="Images at a time, on each process.", rich_help_panel="Work")
+]
+
+NumWorkers = Annotated[int, typer.Option("--num_workers", help="Processes that load images.", rich_help_panel="Work")]
+
+
 __all__ = [
     "PACKAGES_OF_PROTOCOL",
+    "BatchSize",
+    "DatasetConfig",
     "Device",
     "Host",
+    "ImageColumn",
+    "LabelColumn",
     "ListCommand",
+    "MaxSamples",
     "MeasuredThreshold",
     "Model",
+    "NumWorkers",
+    "ObjectsColumn",
     "Report",
+    "ValidationFraction",
     "threshold_choice",
 ]

@@ -35,6 +35,17 @@ class Serve:
     port: Annotated[
         int, typer.Option("--port", help="Port to listen at, 0 for any free one.", rich_help_panel="Address")
     ] = 8000
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cors_origin",
+            metavar="ORIGIN",
+            help="Whose pages may read the answers, such as https://example.org, or * for all; can be given again. None by "
+            "default.",
+            show_default=False,
+            rich_help_panel="Address",
+        ),
+    ] = None
     device: Device = None
     max_batch_size: Annotated[
         int,
@@ -63,7 +74,7 @@ class Serve:
     ] = 30
 
     def __post_init__(self):
-        require("serve", "starlette", "uvicorn")
+        require("serve", "starlette", "uvicorn", "python_multipart")
         from ..registration import register
         from ..serving import serve
 

@@ -83,13 +83,8 @@ def load_localization_dataset(
             unknown ones, or there are too few images to set some apart for validation.
     """
     columns = schema_of_columns(columns)
-    if name == EMBEDDED_DATASET:
-        splits = load_emblems(seed=seed)
-    elif os.path.isfile(os.path.join(name, "dataset_dict.json")):
-        splits = datasets.load_from_disk(name)
-    else:
-        splits = datasets.load_dataset(name, config_name, token=token)
-    if not isinstance(splits, datasets.DatasetDict) or ("train" not in splits and model_classes is None):
+    splits = open_splits(name, config_name, seed, token)
+    if "train" not in splits and model_classes is None:
         raise ValueError(f"The data set {name} has no `train` split, but {list(splits)}.")
 
     splits = {
@@ -108,6 +103,20 @@ def load_localization_dataset(
                 f"validation: {error} Change `validation_fraction`, or give the data set a validation split."
             ) from error
         splits["train"], splits["validation"] = divided["train"], divided["test"]
+    return splits
+
+
+def open_splits(
+    name: str, config_name: str | None = None, seed: int = 0, token: str | bool | None = None
+) -> datasets.DatasetDict:
+    """The splits of a data set as they are; see [`load_localization_dataset`]."""
+    if name == EMBEDDED_DATASET:
+        return load_emblems(seed=seed)
+    if os.path.isfile(os.path.join(name, "dataset_dict.json")):
+        return datasets.load_from_disk(name)
+    splits = datasets.load_dataset(name, config_name, token=token)
+    if not isinstance(splits, datasets.DatasetDict):
+        raise ValueError(f"The data set {name} has no splits, but {list(splits)}.")
     return splits
 
 

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from ..extras import install_hint
 from ..model.images_sat import opened_image
 
 
@@ -643,8 +644,7 @@ def _require_packages(*packages: str) -> None:
     missing = [PACKAGE_DISTRIBUTIONS[package] for package in packages if importlib.util.find_spec(package) is None]
     if missing:
         raise ImportError(
-            f"The emblem data set needs {' and '.join(missing)}, which is not installed here. Install it with "
-            "`pip install transformers-sat[train]`."
+            f"The emblem data set needs {' and '.join(missing)}, which is not installed here: {install_hint('train')}"
         )
 
 

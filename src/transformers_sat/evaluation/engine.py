@@ -187,14 +187,16 @@ def evaluate_split(
     if split.has_boxes:
         check_threshold(settings.localization_threshold, validation)
         if settings.localization_threshold == "validation":
-            best = _measure(model, image_processor, validation.check_boxes(), replace(settings, keep_images=False))
+            best = measure_split(
+                model, image_processor, validation.check_boxes(), replace(settings, keep_images=False)
+            )
             figures = best.counts.compute()
             given = {"threshold": figures["threshold"], "threshold_choice": "validation"}
             kept = ("threshold", "num_images", "gt_known_loc", "top1_loc")
             calibration = {"calibration": {name: figures[name] for name in kept}}
             if on_calibration is not None:
                 on_calibration(figures["threshold"])
-    evaluation = _measure(model, image_processor, split, settings).evaluation(**given)
+    evaluation = measure_split(model, image_processor, split, settings).evaluation(**given)
     evaluation.result |= {"ten_crop": settings.ten_crop, **calibration}
     return evaluation
 
@@ -354,18 +356,32 @@ class Measurement:
         return [record for record, _ in records], np.stack([localization_map for _, localization_map in records])
 
 
-def _measure(
+def measure_split(
     model: SATForWeaklySupervisedLocalization,
     image_processor: BaseImageProcessor,
     split: EvaluationSplit,
     settings: EvaluationSettings,
+    after_batch: Callable[[dict, torch.Tensor, torch.Tensor], None] | None = None,
 ) -> Measurement:
+    """
+    Shows a split to a model. All processes must call this.
+
+    Args:
+        model, image_processor: see [`evaluate_localization`].
+        split ([`EvaluationSplit`]): what to measure.
+        settings ([`EvaluationSettings`]): how.
+        after_batch (`Callable`, *optional*): see [`Measurement.run`].
+
+    Returns:
+        [`Measurement`], with the counts of all processes.
+    """
     images = EvaluationImages(split, image_processor, settings.ten_crop)
     loader = share_loader(images, settings.batch_size, settings.num_workers)
     is_hidden = not settings.show_progress or process_count()[0] > 0
     title = f"{split.name}, {split.protocol.name}"
     measurement = Measurement(images, settings)
-    measurement.run(model, tqdm(loader, desc=title, unit="batch", file=sys.stderr, disable=is_hidden))
+    batches = tqdm(loader, desc=title, unit="batch", file=sys.stderr, disable=is_hidden)
+    measurement.run(model, batches, after_batch=after_batch)
     return measurement
 
 
@@ -428,5 +444,6 @@ __all__ = [
     "evaluate_localization",
     "evaluate_split",
     "evaluate_splits",
+    "measure_split",
     "predict",
 ]

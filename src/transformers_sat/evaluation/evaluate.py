@@ -15,10 +15,9 @@
 
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import torch
@@ -26,14 +25,15 @@ import transformers
 from accelerate import PartialState
 from transformers import BaseImageProcessor, PreTrainedConfig
 
-from ..data import EMBEDDED_DATASET, load_localization_dataset
+from ..data import load_localization_dataset
 from ..data.classes import class_names_of
 from ..escaping import on_console
 from ..metrics import PROTOCOLS, get_protocol
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from ..results import RESULTS_FILE, results_record, summary, write_results
 from ..safe_loading import load_model
-from ..writing import check_folder, replacing_files
+from ..saving import save_threshold
+from ..writing import check_folder
 from .engine import EvaluationSettings, evaluate_split
 from .report import draw_all, plots_of_maps, write_reports
 from .score_maps import WsolMetadata, evaluate_score_maps
@@ -42,109 +42,17 @@ from .split import EvaluationSplit
 
 # Of images whose maps are not finite.
 MAX_IDS_PRINTED = 5
+DEFAULT_SPLIT = "test"
 
 
-@dataclass
-class EvaluationOptions:
-    """
-    What `transformers-sat evaluate` measures; each field is an option.
-
-    Args:
-        model (`str`): SAT model, repository on the Hub or folder.
-        dataset (`str`, *optional*, defaults to `"emblems"`):
-            What [`load_localization_dataset`] loads; it also has `dataset_config_name`, the names of the columns and
-            `validation_fraction`.
-        split (`str`, *optional*, defaults to `"test"`): split to measure.
-        protocol (`str`, *optional*, defaults to `"sat"`): `"sat"`, `"wsoleval"` or `"both"`.
-        localization_threshold, localization_thresholds, ten_crop, batch_size, num_workers:
-            See [`EvaluationSettings`]. With two protocols, `ten_crop` is of `"sat"`.
-        save_threshold (`bool`, *optional*, defaults to `False`):
-            Whether to store the threshold of `"sat"`, calibrated on the validation split, in the model's folder.
-        max_samples (`int`, *optional*): measure only that many images of each split, drawn at random.
-        output (`Path`, *optional*): folder to write.
-    """
-
-    model: str
-    dataset: str = EMBEDDED_DATASET
-    dataset_config_name: str | None = None
-    split: str = "test"
-    image_column_name: str = "image"
-    label_column_name: str = "label"
-    objects_column_name: str = "objects"
-    validation_fraction: float = 0.1
-    protocol: str = "sat"
-    localization_threshold: str | float = "validation"
-    localization_thresholds: Sequence[float] | None = None
-    ten_crop: bool = False
-    save_threshold: bool = False
-    max_samples: int | None = None
-    batch_size: int = 32
-    num_workers: int = 0
-    output: Path | None = None
-
-    @property
-    def protocols(self) -> list[str]:
-        return list(PROTOCOLS) if self.protocol == "both" else [get_protocol(self.protocol).name]
-
-    @property
-    def calibrates(self) -> bool:
-        return self.localization_threshold == "validation"
-
-    def stores_threshold(self, protocol: str) -> bool:
-        return self.save_threshold and PROTOCOLS[protocol].fits_post_processing
-
-    def settings(self, protocol: str) -> EvaluationSettings:
-        """How one of the protocols measures."""
-        return EvaluationSettings(
-            protocol=protocol,
-            localization_threshold=self.localization_threshold,
-            localization_thresholds=self.localization_thresholds,
-            ten_crop=self.ten_crop and (PROTOCOLS[protocol].has_ten_crop or len(self.protocols) == 1),
-            batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            keep_images=self.output is not None,
-            show_progress=True,
-        )
-
-    def check(self):
-        can_be_stored = self.calibrates and os.path.isdir(self.model)
-        if self.save_threshold and not (can_be_stored and any(map(self.stores_threshold, self.protocols))):
-            raise ValueError(
-                "`save_threshold` stores the threshold that is calibrated on the validation split under the `sat` "
-                "protocol, which post-processing follows, in a model folder: it needs `localization_threshold` to be "
-                f"`validation`, `protocol` to be `sat` or `both`, and `model` a folder. Got "
-                f"{self.localization_threshold}, {self.protocol} and {self.model}."
-            )
-        if self.max_samples is not None and self.max_samples < 1:
-            raise ValueError(f"`max_samples` must be at least 1, got {self.max_samples}.")
-        if self.output is not None:
-            check_folder(self.output)
-
-    def record(self, num_processes: int) -> dict:
-        """The record for `results.json`, with no figures yet."""
-        arguments = asdict(self)
-        # those are fields of the record, or say nothing of the figures
-        for name in ("model", "dataset", "dataset_config_name", "batch_size", "num_workers", "output"):
-            del arguments[name]
-        return results_record(
-            {self.split: {}},
-            command="transformers-sat evaluate",
-            model=self.model,
-            dataset=self.dataset,
-            config_name=self.dataset_config_name,
-            num_processes=num_processes,
-            arguments=arguments,
-        )
-
-
-def evaluate_model(options: EvaluationOptions) -> dict:
+def evaluate_model(options) -> dict:
     """
     Measures a saved model on a data set, prints the figures and, with `output`, writes them with plots and drawings.
 
     Started by `torchrun` or `accelerate launch`, all processes share the work, and the first one reports.
 
     Args:
-        options ([`EvaluationOptions`]): what to measure, and how.
+        options: what to measure, and how: the fields of [`~transformers_sat.commands.evaluate.EvaluationOptions`].
 
     Returns:
         `dict`: what was written to `results.json`, or would have been; see
@@ -153,19 +61,21 @@ def evaluate_model(options: EvaluationOptions) -> dict:
     Raises:
         `ValueError`: if settings do not fit each other, the model or the data set.
     """
-    options.check()
+    check_options(options)
     state = start_processes()
     model, image_processor = load_model(options.model)
     model.to(state.device)
     # the main process writes the cache, the others read it
     with state.main_process_first():
         rows = load_rows(options, model)
+    options = with_defaults(options, rows, image_processor)
     split, validation = splits_to_measure(rows, options, model.config)
-    record, evaluations = options.record(state.num_processes), []
-    for name in options.protocols:
-        store = partial(store_threshold, options.model, image_processor) if options.stores_threshold(name) else None
+    record, evaluations = record_of(options, state.num_processes), []
+    for name in protocols_of(options):
+        store = partial(store_threshold, options.model) if stores_threshold(options, name) else None
         other = None if validation is None else validation.under(name)
-        evaluation = evaluate_split(model, image_processor, split.under(name), options.settings(name), other, store)
+        settings = settings_of(options, name)
+        evaluation = evaluate_split(model, image_processor, split.under(name), settings, other, store)
         evaluations.append(evaluation)
         record["results"][options.split][name] = evaluation.result
         if state.is_main_process and options.output is not None:
@@ -178,8 +88,81 @@ def evaluate_model(options: EvaluationOptions) -> dict:
     return record
 
 
-def load_rows(options: EvaluationOptions, model: SATForWeaklySupervisedLocalization) -> dict[str, datasets.Dataset]:
-    """The rows to measure and, if there are some, those of the validation split."""
+def protocols_of(options) -> list[str]:
+    return list(PROTOCOLS) if options.protocol == "both" else [get_protocol(options.protocol).name]
+
+
+def stores_threshold(options, protocol: str) -> bool:
+    return options.save_threshold and PROTOCOLS[protocol].fits_post_processing
+
+
+def settings_of(options, protocol: str) -> EvaluationSettings:
+    """How one of the protocols measures. With two of them, ten crops are of the one that has them."""
+    return EvaluationSettings(
+        protocol=protocol,
+        localization_threshold=options.localization_threshold,
+        localization_thresholds=options.localization_thresholds,
+        ten_crop=options.ten_crop and (PROTOCOLS[protocol].has_ten_crop or options.protocol != "both"),
+        batch_size=options.batch_size,
+        num_workers=options.num_workers,
+        keep_images=options.output is not None,
+        show_progress=True,
+    )
+
+
+def check_options(options):
+    """What can be said before anything is loaded."""
+    calibrates = options.localization_threshold in (None, "validation") and options.split != "validation"
+    stores = any(stores_threshold(options, name) for name in protocols_of(options))
+    if options.save_threshold and not (calibrates and stores and os.path.isdir(options.model)):
+        raise ValueError(
+            "`save_threshold` stores the threshold that is calibrated on the validation split under the `sat` "
+            "protocol, which post-processing follows, in a model folder: it needs `localization_threshold` to be "
+            "`validation`, `split` another one, `protocol` to be `sat` or `both`, and `model` a folder. Got "
+            f"{options.localization_threshold}, {options.split}, {options.protocol} and {options.model}. "
+            "`transformers-sat calibrate` stores a threshold without measuring another split."
+        )
+    if options.max_samples is not None and options.max_samples < 1:
+        raise ValueError(f"`max_samples` must be at least 1, got {options.max_samples}.")
+    if options.output is not None:
+        check_folder(options.output)
+
+
+def with_defaults(options, rows: dict[str, datasets.Dataset], image_processor: BaseImageProcessor):
+    """
+    The options with what the data and the model decide: the split, and where the maps are cut. On the validation split,
+    which is there to choose on, the model's own threshold is measured.
+    """
+    split, threshold = options.split or next(iter(rows)), options.localization_threshold
+    if options.split is None and split != DEFAULT_SPLIT:
+        print(f"{options.dataset} has no `{DEFAULT_SPLIT}` split: `{split}` is measured.", file=sys.stderr)
+    if threshold is None:
+        threshold = image_processor.localization_threshold if split == "validation" else "validation"
+        if options.save_threshold and split == "validation":
+            raise ValueError(
+                "`save_threshold` needs another split to measure than `validation`; `transformers-sat calibrate` chooses "
+                "and stores the threshold on that one alone."
+            )
+    return SimpleNamespace(**vars(options) | {"split": split, "localization_threshold": threshold})
+
+
+def record_of(options, num_processes: int) -> dict:
+    """The record for `results.json`, with no figures yet."""
+    # those are fields of the record, or say nothing of the figures
+    others = ("model", "dataset", "dataset_config_name", "batch_size", "num_workers", "output")
+    return results_record(
+        {options.split: {}},
+        command="transformers-sat evaluate",
+        model=options.model,
+        dataset=options.dataset,
+        config_name=options.dataset_config_name,
+        num_processes=num_processes,
+        arguments={name: value for name, value in vars(options).items() if name not in others},
+    )
+
+
+def load_rows(options, model: SATForWeaklySupervisedLocalization) -> dict[str, datasets.Dataset]:
+    """The rows to measure and, behind them, those of the validation split, if there are some."""
     rows = load_localization_dataset(
         options.dataset,
         options.dataset_config_name,
@@ -191,14 +174,19 @@ def load_rows(options: EvaluationOptions, model: SATForWeaklySupervisedLocalizat
         options.validation_fraction,
         model_classes=class_names_of(model.config),
     )
-    if options.split not in rows:
-        raise ValueError(f"The data set {options.dataset} has no split `{options.split}`, but {list(rows)}.")
-    measured = {options.split, "validation"} & set(rows)
+    split = options.split
+    if split is None:
+        split = "validation" if list(rows) == ["validation"] else DEFAULT_SPLIT
+    if split not in rows:
+        raise ValueError(
+            f"The data set {options.dataset} has no split `{split}`, but {list(rows)}: give `--split` one."
+        )
+    measured = dict.fromkeys(name for name in (split, "validation") if name in rows)
     return {name: with_row_numbers(rows[name], options.max_samples) for name in measured}
 
 
 def splits_to_measure(
-    rows: dict[str, datasets.Dataset], options: EvaluationOptions, config: PreTrainedConfig
+    rows: dict[str, datasets.Dataset], options, config: PreTrainedConfig
 ) -> tuple[EvaluationSplit, EvaluationSplit | None]:
     """
     The split to measure and, if the threshold is chosen on it, the validation split; `ValueError` if they cannot be.
@@ -208,7 +196,7 @@ def splits_to_measure(
     if split.has_masks and not split.has_boxes:
         return split, None
     split.check_boxes()
-    if not options.calibrates:
+    if options.localization_threshold != "validation":
         return split, None
     if "validation" not in rows:
         raise ValueError(
@@ -226,14 +214,11 @@ def splits_to_measure(
         raise ValueError(f"{error} Without such, give `--localization_threshold` a number, or `oracle`.") from error
 
 
-def store_threshold(folder: str, image_processor: BaseImageProcessor, threshold: float):
+def store_threshold(folder: str, threshold: float):
     """Called when it is chosen: what is measured with it takes longer, and may fail."""
-    if not PartialState().is_main_process:
-        return
-    image_processor.localization_threshold = threshold
-    with replacing_files(folder) as unfinished:
-        image_processor.save_pretrained(unfinished)
-    print(f"stored the localization threshold {threshold:g} in {on_console(folder)}")
+    if PartialState().is_main_process:
+        save_threshold(folder, threshold)
+        print(f"stored the localization threshold {threshold:g} in {on_console(folder)}")
 
 
 def evaluate_maps(
@@ -333,4 +318,4 @@ def with_row_numbers(dataset: datasets.Dataset, max_samples: int | None) -> data
     return dataset
 
 
-__all__ = ["EvaluationOptions", "evaluate_maps", "evaluate_model"]
+__all__ = ["evaluate_maps", "evaluate_model"]

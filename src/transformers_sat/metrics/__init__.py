@@ -16,6 +16,7 @@
 from .box_accuracy import BoxAccuracy
 from .boxes import boxes_from_map, ground_truth_boxes, resized_side
 from .classification import ten_crop_probabilities
+from .otsu import MapHistogram
 from .pixel_average_precision import PixelAveragePrecision
 from .protocols import PROTOCOLS, Protocol, box_iou, get_protocol
 
@@ -23,6 +24,7 @@ from .protocols import PROTOCOLS, Protocol, box_iou, get_protocol
 __all__ = [
     "PROTOCOLS",
     "BoxAccuracy",
+    "MapHistogram",
     "PixelAveragePrecision",
     "Protocol",
     "box_iou",

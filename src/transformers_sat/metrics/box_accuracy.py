@@ -42,7 +42,7 @@ class BoxAccuracy(CountingMetric):
     Args:
         protocol (`str` or [`Protocol`]):
             `"sat"`, the paper's: one box an image, and one threshold for all figures. `"wsoleval"`, that of Choe et
-            al., needs OpenCV (`pip install 'transformers-sat[eval]'`): the best threshold for each IoU. The figures of
+            al., needs OpenCV (the extra `eval`): the best threshold for each IoU. The figures of
             the two cannot be compared: the centre crop of the first makes its task easier.
         thresholds (`Sequence[float]`, *optional*):
             Cuts of the normalized map to count at, from 0 to 1. Defaults to 0.30, 0.35, 0.40 and 0.45 for `"sat"`, and
@@ -253,6 +253,16 @@ class BoxAccuracy(CountingMetric):
         by_iou = {_name(iou): shares[-1, :, self._level(iou)].tolist() for iou in self.iou_thresholds}
         localized = shares[0, :, self._level(LOCALIZED_IOU)].tolist()
         return {"thresholds": self.thresholds.tolist(), "gt_known_loc": localized, **by_iou}
+
+    def best_threshold(self, thresholds: Sequence[float]) -> float:
+        """
+        Gives the one of some thresholds that does best on the images counted so far, as the protocol chooses.
+
+        Raises:
+            ValueError: If one of them is not one of the metric's `thresholds`.
+        """
+        counted = self.counts["box_hits"][0][:, [self._index_of(threshold) for threshold in thresholds]]
+        return thresholds[self._best(counted)]
 
     def _best_ious(self, cut: MapBoxes, true_boxes: np.ndarray) -> np.ndarray:
         """For each rule and threshold the IoU of the box that counts, of shape `(num_rules, num_thresholds)`."""

@@ -16,6 +16,7 @@
 import numpy as np
 import torch
 
+from ..extras import install_hint
 from .map_boxes import MapBoxes
 
 
@@ -25,8 +26,8 @@ def load_opencv():
         import cv2
     except ImportError as error:
         raise ImportError(
-            'The "wsoleval" protocol resizes maps and finds contours with OpenCV, which is not installed. '
-            "Install it with: pip install 'transformers-sat[eval]'"
+            'The "wsoleval" protocol resizes maps and finds contours with OpenCV, which is not installed: '
+            f"{install_hint('eval')}"
         ) from error
     return cv2
 

@@ -45,7 +45,7 @@ class PixelAveragePrecision(CountingMetric):
 
     Raises:
         ValueError: If an argument is out of range.
-        ImportError: If OpenCV is not installed (`pip install 'transformers-sat[eval]'`).
+        ImportError: If OpenCV is not installed (the extra `eval`).
     """
 
     def __init__(self, num_thresholds: int = 1000, image_size: int = 224):
@@ -181,6 +181,25 @@ class PixelAveragePrecision(CountingMetric):
         return precision, true_positives / true_positives[-1]
 
 
+def pixel_ious(curve: dict[str, list[float]], thresholds: Sequence[float]) -> dict[float, float]:
+    """
+    Gives the IoU of all foreground pixels together with all those of the masks, in percent, where maps are cut.
+
+    Args:
+        curve (`dict`): of [`PixelAveragePrecision.curve`].
+        thresholds (`Sequence[float]`): cuts of the normalized map, from 0 to 1; each stands for the nearest of the curve.
+
+    Returns:
+        `dict[float, float]`: the IoU at each threshold.
+    """
+    ious = {}
+    for threshold in thresholds:
+        at = int(np.abs(np.subtract(curve["thresholds"], threshold)).argmin())
+        precision, recall = curve["precision"][at], curve["recall"][at]
+        ious[threshold] = 100 / (1 / precision + 1 / recall - 1) if precision > 0 and recall > 0 else 0.0
+    return ious
+
+
 def _center_map(image_size: int) -> np.ndarray:
     """Scores that fall from 1 at the centre to 0 in the corners. Only their order matters to the average precision."""
     offset = np.arange(image_size) - (image_size - 1) / 2
@@ -188,4 +207,4 @@ def _center_map(image_size: int) -> np.ndarray:
     return 1 - distance / distance.max()
 
 
-__all__ = ["PixelAveragePrecision"]
+__all__ = ["PixelAveragePrecision", "pixel_ious"]

@@ -219,10 +219,14 @@ class EndpointHandler:
             for row, size in enumerate(outputs["target_size"])
         ]
 
-    def answer(self, output: dict, parameters: dict) -> list[dict]:
-        """What one request is told of one image."""
+    def check_finite(self, output: dict):
+        """`RuntimeError` if the model's values for an image are NaN or infinite."""
         if not all(output[name].isfinite().all() for name in ("logits", "localization_map")):
             raise RuntimeError("The model's values for an image are not finite (NaN or infinite).")
+
+    def answer(self, output: dict, parameters: dict) -> list[dict]:
+        """What one request is told of one image."""
+        self.check_finite(output)
         id2label = self.localizer.model.config.id2label
         top_k, threshold = parameters["top_k"], parameters["threshold"]
         if top_k is not None:

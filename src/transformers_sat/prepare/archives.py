@@ -37,6 +37,7 @@ from pathlib import Path
 import numpy as np
 from transformers.utils import logging
 
+from ..extras import install_hint
 from ..fields import shown
 
 
@@ -588,7 +589,7 @@ class _Gzip:
             import indexed_gzip
         except ImportError as error:
             raise ImportError(
-                f"{stream.name} needs indexed_gzip to be read without unpacking it: pip install 'transformers-sat[train]'"
+                f"{stream.name} needs indexed_gzip to be read without unpacking it: {install_hint('train')}"
             ) from error
         self.name = stream.name
         self.compressed_size = stream.size

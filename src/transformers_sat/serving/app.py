@@ -16,13 +16,14 @@
 import asyncio
 import contextlib
 import os
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from transformers.utils import logging
 
@@ -31,6 +32,9 @@ from ..model.images_sat import ImageTooLargeError
 from ..model.pipeline_sat import WeaklySupervisedLocalizationPipeline
 from .batching import Batcher
 from .bodies import BodyMemory, BodyTooLargeError, NoMemoryError, body_of, parse_body
+from .forms import parse_query, with_parameters
+from .maps import map_response, read_map_request
+from .origins import OpenToOrigins
 from .threads import Threads
 
 
@@ -77,23 +81,28 @@ class Limits:
 
 
 def create_app(
-    localizer: WeaklySupervisedLocalizationPipeline, name: str = "", limits: Limits | None = None
+    localizer: WeaklySupervisedLocalizationPipeline,
+    name: str = "",
+    limits: Limits | None = None,
+    origins: Sequence[str] = (),
 ) -> Starlette:
     """
     An ASGI application that answers as the Hub's inference API does for `object-detection`, `image-segmentation` and
-    `image-classification`.
+    `image-classification`, and with localization maps.
 
     Args:
         localizer ([`WeaklySupervisedLocalizationPipeline`]): the model, such as [`load_localizer`] gives.
         name (`str`, *optional*): the model's name in `/models/{name}`.
         limits ([`Limits`], *optional*): what the server takes on.
+        origins (`Sequence[str]`, *optional*):
+            Whose pages browsers let read the answers, such as `https://example.org`, or `*` for all; none by default.
 
     Returns:
-        `Starlette`: with the [`Service`] as `state.service` and the routes `/`, `/{task}`, `/pipeline/{task}`, `/models/{name}` and
-        `/models/{name}/pipeline/{task}` (POST), and `/health` (GET).
+        `Starlette`: with the [`Service`] as `state.service` and the routes `/`, `/{task}`, `/pipeline/{task}`, `/models/{name}`,
+        `/models/{name}/pipeline/{task}` and `/map` (POST), and `/health` (GET).
 
     Raises:
-        `ValueError`: if the model does not answer (see [`EndpointHandler`]).
+        `ValueError`: if the model does not answer (see [`EndpointHandler`]), or an origin is none.
     """
     limits = limits or Limits()
     service = Service(EndpointHandler(localizer=localizer, max_pixels=limits.max_pixels), limits)
@@ -109,7 +118,10 @@ def create_app(
             return failure(404, f"There is no task {task[:100]!r} here; there are {', '.join(TASKS)}.")
         if asked_for != name:
             return failure(404, f"There is no model {asked_for[:100]!r} here, but {name!r}.")
-        return await service.respond(request, task)
+        return await service.respond(request, partial(service.predict, task=task))
+
+    async def localization_map(request: Request) -> Response:
+        return await service.respond(request, service.map)
 
     async def health(request: Request) -> JSONResponse:
         reason = await service.trouble()
@@ -119,9 +131,11 @@ def create_app(
         )
 
     posted = partial(Route, endpoint=predict, methods=["POST"])
-    app = Starlette(
+    app = OpenToOrigins(
+        origins,
         routes=[
             Route("/health", health, methods=["GET"]),
+            Route("/map", localization_map, methods=["POST"]),
             posted("/"),
             posted("/models/{name:path}/pipeline/{task}"),
             posted("/models/{name:path}"),
@@ -171,8 +185,8 @@ class Service:
             work.cancel()
             await asyncio.wait([work])
 
-    async def respond(self, request: Request, task: str | None) -> JSONResponse:
-        """The answer to one request, or what is wrong with it."""
+    async def respond(self, request: Request, answer: Callable[[Request, bytes], Awaitable[Response]]) -> Response:
+        """The answer to one request, or what is wrong with it; `answer` is given the body, too."""
         if self.is_full():
             return too_many_requests()
         self.requests += 1
@@ -181,7 +195,7 @@ class Service:
                 asyncio.timeout(self.limits.timeout_s),
                 body_of(request, self.max_bytes, self.bodies) as body,
             ):
-                return await self._answer(body, request.headers.get("content-type", ""), task)
+                return await answer(request, body)
         except RequestError as error:
             too_large = isinstance(error, BodyTooLargeError) or isinstance(error.__cause__, ImageTooLargeError)
             return failure(413 if too_large else 400, str(error))
@@ -251,17 +265,27 @@ class Service:
         except Exception as error:
             logger.error("The model fails: %s", error)
 
-    async def _answer(self, body: bytes, content_type: str, task: str | None) -> JSONResponse:
-        data, images, parameters = await self.threads(self._read, body, content_type, task)
+    async def predict(self, request: Request, body: bytes, task: str | None) -> JSONResponse:
+        """What is in images and where, in the form of a task."""
+        data, images, parameters = await self.threads(self._read, request, body, task)
         outputs = await gather(self._localize(image) for image in images)
         answers = await gather(self.threads(self.handler.answer, output, parameters) for output in outputs)
         # JSON is made in a thread too: masks can be megabytes
         return await self.threads(JSONResponse, answers if isinstance(data["inputs"], list) else answers[0])
 
-    def _read(self, body: bytes, content_type: str, task: str | None) -> tuple[dict, list, dict]:
-        data = parse_body(body, content_type)
-        images, parameters = self.handler.read(with_task(data, task))
+    async def map(self, request: Request, body: bytes) -> Response:
+        """The localization map of one image."""
+        image, wanted = await self.threads(self._read_for_map, request, body)
+        output = await self._localize(image)
+        return await self.threads(map_response, self.handler, output, wanted)
+
+    def _read(self, request: Request, body: bytes, task: str | None) -> tuple[dict, list, dict]:
+        data = with_task(request_data(request, body), task)
+        images, parameters = self.handler.read(data)
         return data, images, parameters
+
+    def _read_for_map(self, request: Request, body: bytes) -> tuple[object, str]:
+        return read_map_request(request_data(request, body), self.handler)
 
     async def _localize(self, image) -> dict:
         async with self.room:
@@ -270,6 +294,13 @@ class Service:
 
 def longest(seconds: list[float]) -> float:
     return round(max(seconds, default=0.0), 1)
+
+
+def request_data(request: Request, body: bytes) -> dict:
+    """What was sent, with the parameters of the address."""
+    data = parse_body(body, request.headers.get("content-type", ""))
+    # not `request.url`, which is parsed with whatever host the client names
+    return with_parameters(data, parse_query(request.scope["query_string"]), "The address")
 
 
 def with_task(data: dict, task: str | None) -> dict:

@@ -22,6 +22,7 @@ import numpy as np
 from starlette.requests import Request
 
 from ..model.handler import RequestError
+from .forms import parse_form
 
 
 MAX_JSON_DEPTH = 16
@@ -93,25 +94,33 @@ async def body_of(request: Request, max_bytes: int, memory: BodyMemory) -> Async
 
 def parse_body(body: bytes, content_type: str) -> dict:
     """
-    A request as [`EndpointHandler`] takes it: JSON with `inputs` and `parameters`, or nothing but an image's bytes.
+    A request as [`EndpointHandler`] takes it: JSON with `inputs` and `parameters`, a form with a file, or nothing but an
+    image's bytes.
 
     The work is proportional to the bytes, whatever they are, and so little that other threads wait for none of it: what
     a parser would make many objects of, or recurse into, is refused before.
 
     Args:
         body (`bytes`): what was sent.
-        content_type (`str`): the header; what is not `application/json` is an image.
+        content_type (`str`): the header; what is neither `application/json` nor `multipart/form-data` is an image.
 
     Raises:
         `RequestError`: if the body is empty, not JSON in UTF-8, nested more than `MAX_JSON_DEPTH` deep, has more than
-            `MAX_JSON_SIGNS` values, a name twice, or a number that JSON does not have.
+            `MAX_JSON_SIGNS` values, a name twice, or a number that JSON does not have; of a form, see [`parse_form`].
     """
     if not body:
         raise RequestError(
-            "The request has no body: send an image's bytes, or JSON with `inputs` as `Content-Type: application/json`."
+            "The request has no body: send an image's bytes, a form with a file, or JSON with `inputs` as "
+            "`Content-Type: application/json`."
         )
-    if content_type.partition(";")[0].strip().lower() != "application/json":
-        return {"inputs": body}
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        return parse_form(body, content_type)
+    return parse_json(body) if kind == "application/json" else {"inputs": body}
+
+
+def parse_json(body: bytes) -> dict:
+    """See [`parse_body`]."""
     # decoded here: json.loads would take UTF-16 too, whose bytes can hide brackets from the count
     try:
         text = body.decode("utf-8")

@@ -18,6 +18,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from functools import partial
 
 import uvicorn
@@ -25,13 +26,21 @@ import uvicorn
 from ..safe_loading import load_localizer
 from .app import Limits, create_app
 from .connections import BoundedConnection, SparingFilter, connection_limits
+from .origins import check_origins
 
 
 # For the requests in work when the server is told to stop; container runtimes kill after 10 seconds.
 GRACE_S = 8
 
 
-def serve(model: str, host: str = "127.0.0.1", port: int = 8000, device: str | None = None, **limits):
+def serve(
+    model: str,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    device: str | None = None,
+    cors_origin: Sequence[str] | None = None,
+    **limits,
+):
     """
     Serves a model over HTTP until it is interrupted or terminated; what is in work then is finished first, if that takes
     less than `GRACE_S` seconds.
@@ -41,15 +50,16 @@ def serve(model: str, host: str = "127.0.0.1", port: int = 8000, device: str | N
         host (`str`, *optional*, defaults to `"127.0.0.1"`): address to listen at; this machine alone by default.
         port (`int`, *optional*, defaults to 8000): port to listen at; 0 for any free one.
         device (`str`, *optional*): where to run, such as `cuda:0`; Transformers chooses by default.
+        cors_origin (`Sequence[str]`, *optional*): see `origins` of [`create_app`].
         limits: fields of [`Limits`].
 
     Raises:
-        `ValueError`: if a limit is not positive, if `model` is no SAT model in safetensors or does not answer, or if there
+        `ValueError`: if a limit is not positive, an origin is none, if `model` is no SAT model in safetensors or does not answer, or if there
             are too few file descriptors.
     """
-    limits = Limits(**limits)
+    limits, origins = Limits(**limits), check_origins(cors_origin or ())
     localizer = load_localizer(model, device=device)
-    app = create_app(localizer, model_name(model), limits)
+    app = create_app(localizer, model_name(model), limits, origins)
     if not is_loopback(host):
         print(
             f"transformers-sat: listening at {host}: whoever reaches this machine can send images. There is no access "
@@ -73,6 +83,8 @@ def serve(model: str, host: str = "127.0.0.1", port: int = 8000, device: str | N
     )
     for name in ("uvicorn.error", "asyncio"):
         logging.getLogger(name).addFilter(SparingFilter())
+    # it warns of each damaged form, which is the client's to know
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     # uvicorn raises the signal that stopped it once more when it is done, for whoever handled it before; here that is
     # uvicorn itself, so that a requested stop is a success
     for number in (signal.SIGINT, signal.SIGTERM):
