@@ -15,6 +15,7 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 
 import datasets
 import numpy as np
@@ -158,6 +159,7 @@ class LocalizationTrainer(PublishingTrainer):
             processing_class=processing_class,
             **kwargs,
         )
+        self._smooth_in_the_model()
         # columns are the data sets' business, not of the model's arguments
         self.args.remove_unused_columns = False
         if is_rows(train_dataset):
@@ -176,6 +178,21 @@ class LocalizationTrainer(PublishingTrainer):
         )
         self._loss_terms = {}
         self._num_loss_terms = 0
+
+    def _smooth_in_the_model(self):
+        """Hands label smoothing to the model's own loss: Trainer's takes the logits alone and drops all other terms."""
+        factor = self.args.label_smoothing_factor
+        if factor == 0:
+            return
+        config = self.model.config
+        if config.has_independent_classes:
+            raise ValueError(
+                f"`label_smoothing_factor` is of one class per image, and the model is multi-label: got {factor}, must be 0."
+            )
+        if not 0 < factor < 1:
+            raise ValueError(f"`label_smoothing_factor` must be at least 0 and below 1, got {factor}.")
+        config.label_smoothing = factor
+        self.label_smoother = None
 
     # Rows.
 
@@ -321,7 +338,11 @@ class LocalizationTrainer(PublishingTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         known = {name: value for name, value in inputs.items() if name not in NOT_FOR_THE_MODEL}
-        loss, outputs = super().compute_loss(model, known, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        # Trainer calls the model without labels for a `compute_loss_func`, which would have no terms to weigh
+        forward = model if self.compute_loss_func is None else partial(model, labels=known.get("labels"))
+        loss, outputs = super().compute_loss(
+            forward, known, return_outputs=True, num_items_in_batch=num_items_in_batch
+        )
         if model.training:
             self._divergence.see(loss, inputs)
             # summed where they are: reading them at each step would make an accelerator wait
