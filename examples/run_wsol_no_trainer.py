@@ -59,7 +59,7 @@ from transformers_sat.training import (
 from transformers_sat.training.arguments import option
 from transformers_sat.training.checkpoints import remove_old_checkpoints, writing_checkpoint
 from transformers_sat.training.runs import checkpoint_to_resume, plain_last_words, run_folder
-from transformers_sat.training.trainer import NEW_PARAMETERS, NO_WEIGHT_DECAY
+from transformers_sat.training.trainer import NO_WEIGHT_DECAY, is_new_parameter
 from transformers_sat.writing import replacing_files, write_json
 
 
@@ -109,7 +109,7 @@ def parameter_groups(
         if parameter.requires_grad:
             settings = (
                 options.weight_decay if name in decayed else 0.0,
-                (new_rate or options.learning_rate) if name.startswith(NEW_PARAMETERS) else options.learning_rate,
+                (new_rate or options.learning_rate) if is_new_parameter(name) else options.learning_rate,
             )
             groups.setdefault(settings, []).append(parameter)
     return [{"params": params, "weight_decay": decay, "lr": rate} for (decay, rate), params in groups.items()]

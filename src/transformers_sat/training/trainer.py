@@ -14,6 +14,7 @@
 """Transformers' Trainer with what SAT's recipe adds to it."""
 
 import logging
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -49,6 +50,14 @@ NO_WEIGHT_DECAY = [r"bias", r"norm", r"lambda1", r"cls_token", r"spatial_token",
 
 # What no ViT checkpoint fills: the spatial token with its position, and the classifier.
 NEW_PARAMETERS = ("vit.embeddings.spatial_token", "vit.embeddings.spatial_position_embedding", "classifier.")
+# What wrappers for data parallelism, compilation and adapters (PEFT) put before and into a parameter's name.
+WRAPPER_PREFIX = re.compile(r"^(?:(?:module|_orig_mod|base_model\.model)\.)*")
+ADAPTER_PARTS = re.compile(r"\.(?:modules_to_save\.[^.]+|base_layer)(?=\.)")
+
+
+def is_new_parameter(name: str) -> bool:
+    """Whether no ViT checkpoint fills a parameter; by its name in the model, or in one that wraps it."""
+    return ADAPTER_PARTS.sub("", WRAPPER_PREFIX.sub("", name)).startswith(NEW_PARAMETERS)
 
 
 class EpochCallback(TrainerCallback):
@@ -326,9 +335,12 @@ class LocalizationTrainer(PublishingTrainer):
         optimizer = super().create_optimizer(model)
         if is_made_here and self.new_parameters_learning_rate is not None:
             named = (self.model if model is None else model).named_parameters()
-            new = {
-                id(parameter) for name, parameter in named if name.removeprefix("module.").startswith(NEW_PARAMETERS)
-            }
+            new = {id(each) for name, each in named if each.requires_grad and is_new_parameter(name)}
+            if not new:
+                raise ValueError(
+                    "`new_parameters_learning_rate` has nothing to act on: neither the spatial token nor the classifier "
+                    'is trained. Of an adapter name them, `modules_to_save=["vit.embeddings", "classifier"]`.'
+                )
             for group in list(optimizer.param_groups):
                 moved = [parameter for parameter in group["params"] if id(parameter) in new]
                 if moved:
