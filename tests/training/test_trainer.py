@@ -252,6 +252,70 @@ def test_a_loss_of_ones_own_has_all_terms(tmp_path, squares):
     assert logged(trainer)[0]["area_loss"] > 0
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"use_liger_kernel": True}, "there are no Liger kernels for SAT"),
+        ({"train_sampling_strategy": "group_by_length"}, "must be `random` or `sequential`, got `group_by_length`"),
+    ],
+)
+def test_arguments_that_images_have_no_use_for(tmp_path, squares, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        trainer_for(model_to_train(), tmp_path, training_data(squares), **arguments)
+
+
+def test_a_batch_size_that_is_found(tmp_path, squares):
+    """What is logged and looked at has nothing of the batches that did not fit."""
+
+    class SmallMemory(LocalizationTrainer):
+        def compute_loss(self, model, inputs, *args, **kwargs):
+            found = super().compute_loss(model, inputs, *args, **kwargs)
+            if len(inputs["pixel_values"]) > 3:
+                raise RuntimeError("CUDA out of memory.")
+            return found
+
+    trainer = trainer_for(
+        model_to_train(), tmp_path, training_data(squares), SmallMemory, auto_find_batch_size=True, max_steps=1
+    )
+    trainer.train()
+    (entry,) = logged(trainer)
+    terms = [entry[f"{name}_loss"] for name in ("classification", "area", "normalization")]
+    assert entry["loss"] == pytest.approx(sum(terms), abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"activation_checkpointing": True},
+        {"include_for_metrics": ["inputs", "loss"]},
+        {"bf16": True},
+        {"torch_empty_cache_steps": 1},
+        {"dataloader_drop_last": True},
+        {"accelerator_config": {"dispatch_batches": True}},
+        {"include_num_input_tokens_seen": "all"},
+    ],
+    ids=lambda arguments: "-".join(arguments),
+)
+def test_arguments_that_change_nothing(tmp_path, squares, arguments):
+    """They save memory or time, or concern evaluation: the losses are those of a run without them."""
+    losses = []
+    for name, given in {"without": {}, "with": arguments}.items():
+        trainer = trainer_for(model_to_train(), tmp_path / name, training_data(squares), **given)
+        trainer.train()
+        losses.append([entry["loss"] for entry in logged(trainer)])
+    assert losses[1] == pytest.approx(losses[0], abs=2e-3 if "bf16" in arguments else 1e-6)
+
+
+def test_noise_on_the_embeddings(tmp_path, squares):
+    """NEFTune acts on the patches' embeddings while training, and leaves the model as it was."""
+    model = model_to_train()
+    trainer = trainer_for(model, tmp_path, training_data(squares), neftune_noise_alpha=5.0, max_steps=1)
+    without = trainer_for(model_to_train(), tmp_path, training_data(squares), max_steps=1)
+    trainer.train(), without.train()
+    assert logged(trainer)[0]["loss"] != logged(without)[0]["loss"]
+    assert not model.get_input_embeddings()._forward_hooks
+
+
 def test_gradient_accumulation(tmp_path, squares):
     """The loss that is logged, and the step that is made, are the mean over the accumulated batches."""
     model = model_to_train()

@@ -82,6 +82,17 @@ def is_rows(dataset) -> bool:
     )
 
 
+def check_arguments(args: TrainingArguments):
+    """Raises `ValueError` for what Trainer offers and images or SAT have no use for."""
+    if args.use_liger_kernel:
+        raise ValueError("`use_liger_kernel` must be left out: there are no Liger kernels for SAT.")
+    if args.train_sampling_strategy not in ("random", "sequential"):
+        raise ValueError(
+            f"`train_sampling_strategy` must be `random` or `sequential`, got `{args.train_sampling_strategy}`: images of "
+            "one size cannot be grouped by their length."
+        )
+
+
 class LocalizationTrainer(PublishingTrainer):
     """
     [`~transformers.Trainer`] for rows in the schema of the data sets (`image`, `label` and, to measure localization,
@@ -155,11 +166,14 @@ class LocalizationTrainer(PublishingTrainer):
         if kwargs.get("data_collator") is None:
             kwargs["data_collator"] = collate_localization
         eval_datasets = eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]
-        if kwargs.get("compute_metrics") is not None and any(map(is_rows, eval_datasets)):
-            raise ValueError(
-                "`compute_metrics` is for an `eval_dataset` that gives the model's inputs, such as a "
-                "LocalizationDataset; rows are measured as `evaluation_settings` says."
-            )
+        for name in ("compute_metrics", "preprocess_logits_for_metrics"):
+            if kwargs.get(name) is not None and any(map(is_rows, eval_datasets)):
+                raise ValueError(
+                    f"`{name}` is for an `eval_dataset` that gives the model's inputs, such as a "
+                    "LocalizationDataset; rows are measured as `evaluation_settings` says."
+                )
+        if args is not None:
+            check_arguments(args)
         super().__init__(
             model,
             args,
@@ -320,6 +334,12 @@ class LocalizationTrainer(PublishingTrainer):
         return (np.stack(logits), np.stack(maps)), np.array(labels) if has_labels else None
 
     # Training.
+
+    def _init_training_state(self, *args, **kwargs):
+        # `auto_find_batch_size` begins again after batches that did not fit
+        self._divergence.forget()
+        self._loss_terms, self._num_loss_terms = {}, 0
+        return super()._init_training_state(*args, **kwargs)
 
     def _get_train_sampler(self, train_dataset=None):
         train_dataset = self.train_dataset if train_dataset is None else train_dataset
