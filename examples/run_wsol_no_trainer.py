@@ -22,6 +22,8 @@ options are called as there.
         --dataset_name data/cub --model_name_or_path facebook/deit-small-patch16-224 --image_size 224 \\
         --output_dir outputs/cub
 
+Accelerate's settings hold: `accelerate launch --gradient_accumulation_steps 4` makes a step of four batches.
+
 The area loss sees the whole batch of a step over all processes, so any number of them gives the same result.
 Streaming, reports and pushing to the Hub are in `run_wsol.py`.
 """
@@ -29,6 +31,7 @@ Streaming, reports and pushing to the Hub are in `run_wsol.py`.
 import json
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +66,10 @@ from transformers_sat.training.trainer import NO_WEIGHT_DECAY, is_new_parameter
 from transformers_sat.writing import replacing_files, write_json
 
 
+# In a checkpoint, how far the training had come.
+PROGRESS_FILE = "progress.json"
+
+
 @dataclass
 class LoopArguments:
     """What `run_wsol.py` has of Trainer's arguments, by the same names."""
@@ -77,8 +84,9 @@ class LoopArguments:
     lr_scheduler_type: str = option("cosine", "Schedule of the learning rate.")
     warmup_steps: int = option(30, "Steps until the learning rate is largest.")
     dataloader_num_workers: int = option(0, "Processes that load images, for each process.")
+    save_steps: int = option(500, "Steps between checkpoints; each epoch ends with one, too.")
     resume_from_checkpoint: str | None = option(
-        None, "`True` to go on after the last whole epoch, if there is one, or the folder of a checkpoint."
+        None, "`True` to go on from the newest complete checkpoint, if there is one, or the folder of one."
     )
     use_cpu: bool = option(False, "Do not use an accelerator.")
     seed: int = option(0, "Seed of everything that is random.")
@@ -86,6 +94,8 @@ class LoopArguments:
     def __post_init__(self):
         if self.output_dir is None:
             raise ValueError("`--output_dir` is missing: the folder for the model and its figures.")
+        if self.save_steps < 1:
+            raise ValueError(f"`--save_steps` must be at least 1, got {self.save_steps}.")
 
 
 def parse_arguments() -> tuple[DataArguments, ModelArguments, EvaluationArguments, LoopArguments]:
@@ -131,15 +141,16 @@ def train(
     )
     optimizer = torch.optim.AdamW(groups)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-    num_steps = options.max_steps if options.max_steps > 0 else options.num_train_epochs * len(loader)
+    steps_per_epoch = math.ceil(len(loader) / accelerator.gradient_accumulation_steps)
+    num_steps = options.max_steps if options.max_steps > 0 else options.num_train_epochs * steps_per_epoch
     # counted in steps of all processes: prepared, it would advance once for each of them
     scheduler = get_scheduler(options.lr_scheduler_type, optimizer, options.warmup_steps, num_steps)
     accelerator.register_for_checkpointing(scheduler)
-    step = first_epoch = 0
+    step = first_epoch = num_done = 0
     if resumed is not None:
         accelerator.load_state(resumed)
-        progress = json.loads(Path(resumed, "progress.json").read_text(encoding="utf-8"))
-        step, first_epoch = progress["steps"], progress["epochs"]
+        progress = json.loads(Path(resumed, PROGRESS_FILE).read_text(encoding="utf-8"))
+        step, first_epoch, num_done = progress["steps"], progress["epochs"], progress["batches"]
 
     def save(folder: str | Path):
         save_model(accelerator.unwrap_model(model), image_processor, folder, accelerator.is_main_process)
@@ -149,35 +160,69 @@ def train(
 
     model.train()
     with tqdm(total=num_steps, initial=step, unit="step", disable=not accelerator.is_main_process) as bar:
-        for epoch in range(first_epoch, math.ceil(num_steps / len(loader))):
-            # what is random in an image follows from seed, epoch and image; the order they come in from seed and epoch
-            # (the loader counts epochs from where it was made, and tells the data set only in a single process)
-            loader.set_epoch(epoch)
-            dataset.set_epoch(epoch)
-            order.manual_seed(1000 * options.seed + epoch)
-            for batch in loader:
+        for epoch in range(first_epoch, math.ceil(num_steps / steps_per_epoch)):
+            for number, batch in batches_of_epoch(accelerator, loader, order, options.seed, epoch, num_done):
                 if step == num_steps:
                     break
-                outputs = model(pixel_values=batch["pixel_values"], labels=batch["labels"])
-                accelerator.backward(outputs.loss)
-                watch.see(outputs.loss, batch)
-                watch.check(step + 1, accelerator.clip_grad_norm_(model.parameters(), 1.0))
-                optimizer.step()
-                scheduler.step()
-                optimizer.zero_grad()
+                with accelerator.accumulate(model):
+                    outputs = model(pixel_values=batch["pixel_values"], labels=batch["labels"])
+                    accelerator.backward(outputs.loss * weight_of_batch(accelerator, number, len(loader)))
+                    watch.see(outputs.loss, batch)
+                    if not accelerator.sync_gradients:
+                        continue
+                    watch.check(step + 1, accelerator.clip_grad_norm_(model.parameters(), 1.0))
+                    optimizer.step()
+                    scheduler.step()
+                    optimizer.zero_grad()
                 step += 1
                 bar.update()
-            terms = {name: f"{term.item():.3f}" for name, term in outputs.loss_dict.items()}
-            accelerator.print(f"epoch {epoch + 1}: {terms}")
-            check_finite_weights(model.state_dict())
-            with writing_checkpoint(output_dir, step, accelerator.is_main_process) as folder:
-                accelerator.save_state(folder)
-                if accelerator.is_main_process:
-                    write_json(folder / "progress.json", {"steps": step, "epochs": epoch + 1})
-            if accelerator.is_main_process:
-                remove_old_checkpoints(output_dir / folder.name, limit=1)
+                is_whole = number == len(loader)
+                if is_whole:
+                    terms = {name: f"{term.item():.3f}" for name, term in outputs.loss_dict.items()}
+                    accelerator.print(f"epoch {epoch + 1}: {terms}")
+                if is_whole or step == num_steps or step % options.save_steps == 0:
+                    check_finite_weights(model.state_dict())
+                    where = {"epochs": epoch + is_whole, "batches": 0 if is_whole else number}
+                    save_checkpoint(accelerator, output_dir, {"steps": step} | where)
+            num_done = 0
     # before any measuring, so that a failure there loses nothing
     save(output_dir)
+
+
+def batches_of_epoch(
+    accelerator: Accelerator, loader, order: torch.Generator, seed: int, epoch: int, num_done: int
+) -> Iterator[tuple[int, dict]]:
+    """
+    The batches of an epoch after the first `num_done`, each with its number from 1. What is random in an image follows
+    from seed, epoch and image; the order they come in from seed and epoch.
+    """
+    batches = accelerator.skip_first_batches(loader, num_done) if num_done > 0 else loader
+    # the loader counts epochs from where it was made, and tells the data set only in a single process
+    batches.set_epoch(epoch)
+    loader.dataset.set_epoch(epoch)
+    order.manual_seed(1000 * seed + epoch)
+    return enumerate(batches, start=num_done + 1)
+
+
+def weight_of_batch(accelerator: Accelerator, number: int, num_batches: int) -> float:
+    """
+    What makes the mean over the batches of a step of Accelerate's, which divides by the number of batches that a step
+    has. The last step of an epoch may have fewer.
+    """
+    usual = accelerator.gradient_accumulation_steps
+    return usual / min(usual, num_batches - (number - 1) // usual * usual)
+
+
+def save_checkpoint(accelerator: Accelerator, output_dir: Path, progress: dict[str, int]):
+    """
+    The state of the training, with the steps made, the whole epochs, and the batches of the next; the last one stays.
+    """
+    with writing_checkpoint(output_dir, progress["steps"], accelerator.is_main_process) as folder:
+        accelerator.save_state(folder)
+        if accelerator.is_main_process:
+            write_json(folder / PROGRESS_FILE, progress)
+    if accelerator.is_main_process:
+        remove_old_checkpoints(output_dir / folder.name, limit=1)
 
 
 def measure(accelerator: Accelerator, model, image_processor, splits: dict[str, EvaluationSplit], settings) -> dict:
@@ -206,7 +251,9 @@ def record_of(accelerator: Accelerator, data_args: DataArguments, model_args: Mo
         "training": {
             **{name: getattr(options, name) for name in (*settings, length)},
             "optim": "AdamW",
-            "batch_size": options.per_device_train_batch_size * accelerator.num_processes,
+            "batch_size": options.per_device_train_batch_size
+            * accelerator.num_processes
+            * accelerator.gradient_accumulation_steps,
         },
     }
 
