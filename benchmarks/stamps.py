@@ -79,6 +79,7 @@ def main():
                     str(seed),
                     "--output_dir",
                     output,
+                    "--overwrite_output_dir",
                     *flags,
                 )
                 runs[str(seed)] = figures(ROOT / output)

@@ -32,10 +32,11 @@ import transformers
 import yaml
 from transformers import HfArgumentParser, TrainingArguments, set_seed
 
-from transformers_sat.data import decode_image
+from transformers_sat.data import check_training_classes, decode_image
 from transformers_sat.evaluation import EvaluationSettings, EvaluationSplit, LocalizationEvaluation, evaluate_splits
 from transformers_sat.evaluation.report import draw_sample, write_reports
 from transformers_sat.results import RESULTS_FILE, public_name, results_record, summary, training_record, write_results
+from transformers_sat.saving import save_image_processor
 from transformers_sat.training import (
     DataArguments,
     EvaluationArguments,
@@ -47,7 +48,7 @@ from transformers_sat.training import (
     set_up_training_data,
     start_name,
 )
-from transformers_sat.training.runs import checkpoint_to_resume, plain_last_words, run_folder
+from transformers_sat.training.runs import begin_run, note_run, plain_last_words, run_folder, run_settings
 from transformers_sat.writing import replacing_file
 
 
@@ -101,9 +102,8 @@ def main():
     set_up_logging(training_args)
     # one run at a time in a folder; a second one is refused before anything is loaded
     with run_folder(training_args.output_dir):
-        resumed = checkpoint_to_resume(
-            training_args.output_dir, training_args.resume_from_checkpoint, "--resume_from_checkpoint True"
-        )
+        run, overwrite = run_settings(data_args, model_args, training_args), model_args.overwrite_output_dir
+        resumed = begin_run(training_args.output_dir, run, training_args.resume_from_checkpoint, overwrite)
 
         # data and model
         name = start_name(data_args, model_args)
@@ -115,6 +115,8 @@ def main():
             raise ValueError(
                 "The number of training images in the stream is not known: say with `--max_steps` how long to train."
             )
+        if training_args.do_train and not data_args.streaming:
+            check_training_classes(rows["train"], "The training split")
         class_names = rows["train"].features["label"].names
         model, image_processor = set_up_model(
             name, class_names, model_args, evaluation_args.protocol, training_args.do_train
@@ -139,18 +141,18 @@ def main():
             new_parameters_learning_rate=model_args.new_parameters_learning_rate,
         )
         record = record_of(data_args, model_args, training_args)
+        note_run(training_args.output_dir, run, overwrite)
         if training_args.do_train:
             train_result = trainer.train(resume_from_checkpoint=resumed)
             trainer.log_metrics("train", train_result.metrics)
             trainer.save_metrics("train", train_result.metrics)
             record["train_seconds"] = train_result.metrics["train_runtime"]
-            # before any measuring, so that a failure there loses nothing
-            trainer.save_model()
             trainer.save_state()
+        # before any measuring, so that a failure there loses nothing
+        trainer.save_model()
 
         # figures, drawings, the Hub
         split, evaluation = measure(trainer, splits, evaluation_args, record)
-        trainer.save_model()
         if trainer.is_world_process_zero():
             report(trainer, split, evaluation, rows[split], record, report_args)
         if training_args.push_to_hub:
@@ -160,12 +162,16 @@ def main():
 
 
 def splits_to_measure(rows: dict, model, image_processor, protocol: str) -> dict[str, EvaluationSplit]:
-    """The validation and the test split, with a warning for each that lacks boxes."""
+    """The validation and, if it has classes, the test split, with a warning for each that lacks boxes."""
     splits = {}
     for name in ("validation", "test"):
         if name not in rows:
             continue
-        split = splits[name] = EvaluationSplit.of(name, rows[name], model.config, protocol)
+        split = EvaluationSplit.of(name, rows[name], model.config, protocol)
+        if name == "test" and not split.has_labels:
+            logger.warning("The test split is not measured: its images have no classes.")
+            continue
+        splits[name] = split.check_labels()
         if not split.has_boxes:
             logger.warning(
                 f"The {name} split has no boxes for all of its images: localization cannot be measured on it, only "
@@ -209,7 +215,8 @@ def measure(
 ) -> tuple[str, LocalizationEvaluation]:
     """
     Measures all splits, and adds their figures to the record; the validation split chooses the threshold, which the
-    image processor keeps. Returns the last split, the test split if there is one, with all that was found on it.
+    image processor keeps. What is found is written at once. Returns the last split, the test split if there is one,
+    with all that was found on it.
     """
     args = trainer.args
     settings = EvaluationSettings(
@@ -227,6 +234,9 @@ def measure(
         figures = {f"{split}_{name}": value for name, value in figures.items()}
         trainer.log(dict(figures))
         trainer.save_metrics(split, figures)
+        if trainer.is_world_process_zero():
+            save_image_processor(trainer.processing_class, args.output_dir)
+            write_results(Path(args.output_dir, RESULTS_FILE), record)
     return split, evaluation
 
 
@@ -238,15 +248,13 @@ def report(
     record: dict,
     report_args: ReportArguments,
 ):
-    """Writes and prints the figures, draws what was measured, and says how to load the model."""
+    """Prints the figures, draws what was measured, and says how to load the model."""
     output_dir, class_names = trainer.args.output_dir, trainer.model.config.id2label
-    results = Path(output_dir, RESULTS_FILE)
-    write_results(results, record)
     if trainer.args.push_to_hub:
         # for the widget of the model's page
         with replacing_file(Path(output_dir, "example.png")) as unfinished:
             decode_image(rows[0]["image"]).save(unfinished)
-    print(f"\n{summary(record['results'])}\nresults: {results}")
+    print(f"\n{summary(record['results'])}\nresults: {Path(output_dir, RESULTS_FILE)}")
     folder = Path(output_dir, "report")
     write_reports([evaluation], rows, class_names, folder)
     print(f"plots, worst and best cases, one row per image: {folder}")

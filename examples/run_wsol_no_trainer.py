@@ -44,10 +44,10 @@ from transformers import HfArgumentParser, get_scheduler
 from transformers.trainer_pt_utils import get_parameter_names
 
 from transformers_sat import SATForWeaklySupervisedLocalization
-from transformers_sat.data import collate_localization
+from transformers_sat.data import check_training_classes, collate_localization
 from transformers_sat.evaluation import EvaluationSettings, EvaluationSplit, evaluate_splits
 from transformers_sat.results import RESULTS_FILE, hardware, public_name, results_record, summary, write_results
-from transformers_sat.saving import check_finite_weights, save_model
+from transformers_sat.saving import check_finite_weights, save_image_processor, save_model
 from transformers_sat.training import (
     DataArguments,
     DivergenceWatch,
@@ -61,9 +61,9 @@ from transformers_sat.training import (
 )
 from transformers_sat.training.arguments import option
 from transformers_sat.training.checkpoints import remove_old_checkpoints, writing_checkpoint
-from transformers_sat.training.runs import checkpoint_to_resume, plain_last_words, run_folder
+from transformers_sat.training.runs import begin_run, note_run, plain_last_words, run_folder, run_settings
 from transformers_sat.training.trainer import NO_WEIGHT_DECAY, is_new_parameter
-from transformers_sat.writing import replacing_files, write_json
+from transformers_sat.writing import write_json
 
 
 # In a checkpoint, how far the training had come.
@@ -225,13 +225,21 @@ def save_checkpoint(accelerator: Accelerator, output_dir: Path, progress: dict[s
         remove_old_checkpoints(output_dir / folder.name, limit=1)
 
 
-def measure(accelerator: Accelerator, model, image_processor, splits: dict[str, EvaluationSplit], settings) -> dict:
-    """The figures of each split; validation chooses the threshold, which the image processor keeps."""
+def measure(
+    accelerator: Accelerator, model, image_processor, splits: dict[str, EvaluationSplit], settings, folder: Path, about
+) -> dict:
+    """
+    The figures of each split; validation chooses the threshold, which the image processor keeps. What is found is written
+    into the folder at once, with what it is `about`.
+    """
     results = {}
     for split, evaluation in evaluate_splits(model, image_processor, splits, settings):
         results[split] = {evaluation.result["protocol"]: evaluation.result}
         if not splits[split].has_boxes:
             accelerator.print(f"{split}: no boxes for all of its images, localization is not measured")
+        if accelerator.is_main_process:
+            save_image_processor(image_processor, folder)
+            write_results(folder / RESULTS_FILE, results_record(results, **about))
     return results
 
 
@@ -264,13 +272,13 @@ def main():
     accelerator = Accelerator(cpu=options.use_cpu)
     # one run at a time in a folder
     with run_folder(options.output_dir):
-        resumed = checkpoint_to_resume(
-            options.output_dir, options.resume_from_checkpoint, "--resume_from_checkpoint True"
-        )
+        run, overwrite = run_settings(data_args, model_args, options), model_args.overwrite_output_dir
+        resumed = begin_run(options.output_dir, run, options.resume_from_checkpoint, overwrite)
         set_seed(options.seed)
         # the main process writes the cache, the others read it
         with accelerator.main_process_first():
             rows, num_rows = set_up_splits(data_args, options.seed, model_args.token)
+        check_training_classes(rows["train"], "The training split")
         class_names = rows["train"].features["label"].names
         model, image_processor = set_up_model(name, class_names, model_args, evaluation_args.protocol, is_trained=True)
         total, trainable = count_parameters(model)
@@ -279,11 +287,12 @@ def main():
         )
         dataset = set_up_training_data(rows["train"], num_rows, model, image_processor, data_args, options.seed)
         splits = {
-            split: EvaluationSplit.of(split, rows[split], model.config, evaluation_args.protocol)
+            split: EvaluationSplit.of(split, rows[split], model.config, evaluation_args.protocol).check_labels()
             for split in ("validation", "test")
             if split in rows
         }
 
+        note_run(options.output_dir, run, overwrite)
         began = time.perf_counter()
         groups = parameter_groups(model, options, model_args.new_parameters_learning_rate)
         train(accelerator, model, image_processor, dataset, groups, options, resumed)
@@ -297,14 +306,10 @@ def main():
             keep_images=False,
             show_progress=True,
         )
-        results = measure(accelerator, model.to(accelerator.device), image_processor, splits, settings)
+        about = record_of(accelerator, data_args, model_args, options) | {"train_seconds": seconds}
+        model.to(accelerator.device)
+        results = measure(accelerator, model, image_processor, splits, settings, Path(options.output_dir), about)
         accelerator.print(f"\n{summary(results)}")
-        if accelerator.is_main_process:
-            with replacing_files(options.output_dir) as folder:
-                image_processor.save_pretrained(folder)
-            about = record_of(accelerator, data_args, model_args, options)
-            record = results_record(results, **about, train_seconds=seconds)
-            write_results(Path(options.output_dir, RESULTS_FILE), record)
     accelerator.end_training()
 
 

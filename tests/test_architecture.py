@@ -24,7 +24,7 @@ import transformers_sat
 PACKAGE = Path(transformers_sat.__file__).parent
 
 # What serves all and imports nothing of the package but one another.
-SERVANTS = {"box_values", "escaping", "extras", "fields", "one_run", "writing", "__version__"}
+SERVANTS = {"box_values", "escaping", "extras", "fields", "one_run", "places", "writing", "__version__"}
 
 # Room: rooms that it may import, beside itself and the servants.
 ALLOWED = {
@@ -45,7 +45,7 @@ ALLOWED = {
     "demo": {"drawn", "model", "safe_loading", "visualization"},
     "hub": {"model", "registration", "results", "saving"},
     "registration": {"model"},
-    "evaluation": {"data", "metrics", "model", "prepare", "results", "safe_loading", "visualization"},
+    "evaluation": {"data", "metrics", "model", "prepare", "results", "safe_loading", "saving", "visualization"},
     "training": {
         *("convert", "data", "drawn", "evaluation", "hub", "metrics", "model", "results", "safe_loading", "saving"),
         "visualization",

@@ -45,6 +45,7 @@ from .model.image_processing_sat import SATImageProcessor
 from .model.images_sat import one_line
 from .model.modeling_sat import SATForWeaklySupervisedLocalization
 from .model.pipeline_sat import WeaklySupervisedLocalizationPipeline
+from .places import check_place
 
 
 CONFIG_CLASSES = {"sat": SATConfig, "vit": ViTConfig, "deit": DeiTConfig, "dinov2": Dinov2Config}
@@ -164,6 +165,7 @@ class ModelFiles:
 
     def __init__(self, name: str | os.PathLike, token: str | bool | None = None, revision: str = "main"):
         self.name = os.fspath(name)
+        check_place(self.name, "model")
         self.token = token
         self.revision = revision
 

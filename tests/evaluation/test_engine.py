@@ -401,12 +401,12 @@ def test_what_a_split_can_be_measured_by(split):
 @pytest.mark.parametrize(
     "column, value, message",
     [
-        ("label", -1, "classes for some of its images only"),
-        ("label", None, "classes for some of its images only"),
+        ("label", -1, "classes for some of its images only.*row 3"),
+        ("label", None, "classes for some of its images only.*row 3"),
     ],
 )
 def test_splits_that_cannot_be_measured(split, column, value, message):
-    values = [value, *split[column][1:]]
+    values = [*split[column][:3], value, *split[column][4:]]
     broken = split.remove_columns(column).add_column(column, values)
     with pytest.raises(ValueError, match=f"test split .*{message}"):
         EvaluationSplit.of("test", broken, small_model().config)

@@ -257,7 +257,7 @@ def test_a_full_disk_ends_with_one_line(script, whole, tmp_path, name, capfd):
     assert (
         f"No space left on the disk of {tmp_path}: checkpoint-4 could not be written; checkpoint-2 is complete" in last
     )
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".run.lock", "checkpoint-2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".run.json", ".run.lock", "checkpoint-2"]
     run_script(script, tmp_path, *arguments, "--resume_from_checkpoint", "True")
     assert same_bytes(folder, tmp_path)
 

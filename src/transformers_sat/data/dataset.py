@@ -88,6 +88,9 @@ class LocalizationDataset(torch.utils.data.Dataset):
             `fast_decoding` without it: evaluation's pixels are exact.
     """
 
+    # for the message about an image that cannot be decoded
+    how_to_skip = "`--skip_undecodable`, in Python with `drop_undecodable`"
+
     def __init__(
         self,
         dataset: datasets.Dataset,
@@ -147,7 +150,10 @@ class LocalizationDataset(torch.utils.data.Dataset):
         return example
 
     def _training_example(self, row: dict, epoch: int, position: int) -> dict[str, torch.Tensor]:
-        image = decode_image(row["image"], self.augmentation.needed_side if self.fast_decoding else None)
+        try:
+            image = decode_image(row["image"], self.augmentation.needed_side if self.fast_decoding else None)
+        except ValueError as error:
+            raise ValueError(f"{error} Such images are left out with {self.how_to_skip}.") from error
         try:
             image = self._in_rgb(image)
         except ValueError as error:
@@ -155,6 +161,11 @@ class LocalizationDataset(torch.utils.data.Dataset):
         # rows of pixels, as PIL has them: torchvision resizes that layout fastest, to the same pixels
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         pixels = self.augmentation(pixels, seed=(self.seed, epoch, position))
+        if row.get("label") in (None, -1):
+            raise ValueError(
+                f"{self.name_of(position)}: `label` is {'empty' if row.get('label') is None else -1}; leave the image out, "
+                "or give it a class."
+            )
         example = {**self._labels_of(row), "pixel_values": self._normalized(pixels)}
         example["rows"] = torch.tensor(position)
         return example

@@ -33,7 +33,8 @@ from ..metrics import PROTOCOLS, get_protocol
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from ..results import RESULTS_FILE, results_record, summary, write_results
 from ..safe_loading import load_model
-from ..writing import check_folder, replacing_files
+from ..saving import save_image_processor
+from ..writing import check_folder
 from .engine import EvaluationSettings, evaluate_split
 from .report import draw_all, plots_of_maps, write_reports
 from .score_maps import WsolMetadata, evaluate_score_maps
@@ -231,8 +232,7 @@ def store_threshold(folder: str, image_processor: BaseImageProcessor, threshold:
     if not PartialState().is_main_process:
         return
     image_processor.localization_threshold = threshold
-    with replacing_files(folder) as unfinished:
-        image_processor.save_pretrained(unfinished)
+    save_image_processor(image_processor, folder)
     print(f"stored the localization threshold {threshold:g} in {on_console(folder)}")
 
 

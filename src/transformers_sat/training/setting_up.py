@@ -24,6 +24,7 @@ from ..data import (
     LocalizationDataset,
     StreamedLocalizationDataset,
     TrainingAugmentation,
+    check_headers,
     class_numbers_of,
     drop_undecodable,
     load_localization_dataset,
@@ -37,6 +38,7 @@ from ..metrics import get_protocol
 from ..model.configuration_sat import SATConfig
 from ..model.image_processing_sat import SATImageProcessor
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
+from ..places import reading_from
 from .arguments import DataArguments, ModelArguments
 from .trainer import freeze_encoder
 
@@ -89,10 +91,14 @@ def start_model(
         start model is used to and, from a SAT model, its threshold.
 
     Raises:
+        [`~transformers_sat.places.NoSuchPlaceError`]: if there is no such model.
         `OSError`, `ValueError`: see [`~transformers_sat.convert.load_backbone`]; also if `image_size` is not one
-        number.
+        number, or there is one class alone to train on.
     """
-    names = _classes_of_model(name, class_names, is_trained, token, revision)
+    if is_trained and len(class_names) < 2:
+        raise ValueError(f"Training needs two classes or more, got {class_names}.")
+    with reading_from(name, "model"):
+        names = _classes_of_model(name, class_names, is_trained, token, revision)
     labels = {"id2label": dict(enumerate(names)), "label2id": {each: number for number, each in enumerate(names)}}
     model = load_backbone(name, token=token, revision=revision, **config_fields, **labels)
     image_size = model.config.image_size
@@ -229,7 +235,11 @@ def _limited(splits: dict[str, datasets.Dataset], data_args: DataArguments, seed
         if limit is not None and limit < len(dataset):
             # the first rows of a split are often of few classes
             dataset = dataset.shuffle(seed=seed).select(range(limit))
-        limited[split] = drop_undecodable(dataset) if data_args.skip_undecodable else dataset
+        if data_args.skip_undecodable:
+            dataset = drop_undecodable(dataset)
+        else:
+            check_headers(dataset, f"the split `{split}`")
+        limited[split] = dataset
     return limited
 
 

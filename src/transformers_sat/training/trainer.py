@@ -30,6 +30,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from ..data.classes import class_numbers_of
 from ..data.dataset import LocalizationDataset, collate_localization
+from ..data.loading import check_headers, check_training_classes
 from ..data.streaming import StreamedLocalizationDataset
 from ..data.transforms import TrainingAugmentation
 from ..evaluation.counts import logged_figures
@@ -130,7 +131,8 @@ class LocalizationTrainer(PublishingTrainer):
             All that the last evaluation of rows found, with protocol and baselines.
 
     Raises:
-        `ValueError`: if rows lack a column, hold classes that the model has not, or come without an image processor.
+        `ValueError`: if rows lack a column, classes or images that can be opened, hold classes that the model has not, or
+            come without an image processor; and for arguments that images have no use for.
 
     Example:
 
@@ -189,7 +191,7 @@ class LocalizationTrainer(PublishingTrainer):
             self.train_dataset = self._training_data(train_dataset, augmentation)
         for dataset in eval_datasets:
             if is_rows(dataset):
-                self._split_of(dataset).check_labels()
+                check_headers(self._split_of(dataset).check_labels().dataset, "`eval_dataset`")
         self.add_callback(EpochCallback())
         # it would log a loss that is not finite as the mean of those before, and wait for the device at every batch
         self.args.logging_nan_inf_filter = False
@@ -227,13 +229,17 @@ class LocalizationTrainer(PublishingTrainer):
                 f"`train_dataset` has no column `{missing[0]}`; rename yours. Its columns are {rows.column_names}."
             )
         self._check_image_processor()
+        rows = with_undecoded_images(rows)
+        if isinstance(rows, datasets.Dataset):
+            check_training_classes(rows, "`train_dataset`")
+            check_headers(rows, "`train_dataset`")
         settings = {
             "augmentation": augmentation or TrainingAugmentation(config.image_size),
             "seed": self.args.seed,
             "class_numbers": class_numbers_of(rows, config),
         }
         kind = StreamedLocalizationDataset if isinstance(rows, datasets.IterableDataset) else LocalizationDataset
-        return kind(with_undecoded_images(rows), self.processing_class, **settings)
+        return kind(rows, self.processing_class, **settings)
 
     def _check_image_processor(self):
         if not isinstance(self.processing_class, SATImageProcessor | SATImageProcessorPil):
