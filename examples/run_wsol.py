@@ -46,6 +46,7 @@ from transformers_sat.training import (
     set_up_model,
     set_up_splits,
     set_up_training_data,
+    splits_to_measure,
     start_name,
 )
 from transformers_sat.training.runs import begin_run, note_run, plain_last_words, run_folder, run_settings
@@ -102,7 +103,13 @@ def main():
     set_up_logging(training_args)
     # one run at a time in a folder; a second one is refused before anything is loaded
     with run_folder(training_args.output_dir):
-        run, overwrite = run_settings(data_args, model_args, training_args), model_args.overwrite_output_dir
+        batch_size = (
+            training_args.train_batch_size * training_args.world_size * training_args.gradient_accumulation_steps
+        )
+        run, overwrite = (
+            run_settings(data_args, model_args, training_args, batch_size),
+            model_args.overwrite_output_dir,
+        )
         resumed = begin_run(training_args.output_dir, run, training_args.resume_from_checkpoint, overwrite)
 
         # data and model
@@ -123,7 +130,7 @@ def main():
         )
         total, trainable = count_parameters(model)
         logger.info(f"{total / 1e6:.2f} M parameters, {trainable / 1e6:.2f} M to train; {len(class_names)} classes")
-        splits = splits_to_measure(rows, model, image_processor, evaluation_args.protocol)
+        splits = splits_to_measure(rows, model.config, image_processor, evaluation_args.protocol)
 
         # training
         settings = EvaluationSettings(
@@ -147,9 +154,10 @@ def main():
             trainer.log_metrics("train", train_result.metrics)
             trainer.save_metrics("train", train_result.metrics)
             record["train_seconds"] = train_result.metrics["train_runtime"]
-            trainer.save_state()
         # before any measuring, so that a failure there loses nothing
         trainer.save_model()
+        if training_args.do_train:
+            trainer.save_state()
 
         # figures, drawings, the Hub
         split, evaluation = measure(trainer, splits, evaluation_args, record)
@@ -159,30 +167,6 @@ def main():
             # the card of this model, with the figures just written, in place of the automatic one
             trainer.push_to_hub()
         trainer.end()
-
-
-def splits_to_measure(rows: dict, model, image_processor, protocol: str) -> dict[str, EvaluationSplit]:
-    """The validation and, if it has classes, the test split, with a warning for each that lacks boxes."""
-    splits = {}
-    for name in ("validation", "test"):
-        if name not in rows:
-            continue
-        split = EvaluationSplit.of(name, rows[name], model.config, protocol)
-        if name == "test" and not split.has_labels:
-            logger.warning("The test split is not measured: its images have no classes.")
-            continue
-        splits[name] = split.check_labels()
-        if not split.has_boxes:
-            logger.warning(
-                f"The {name} split has no boxes for all of its images: localization cannot be measured on it, only "
-                f"{'pixels and the' if split.has_masks else 'the'} classification."
-            )
-    if not splits["validation"].has_boxes:
-        logger.warning(
-            "Without boxes in the validation split the threshold cannot be chosen: it stays at "
-            f"{image_processor.localization_threshold:g}."
-        )
-    return splits
 
 
 def record_of(data_args: DataArguments, model_args: ModelArguments, training_args: TrainingArguments) -> dict:

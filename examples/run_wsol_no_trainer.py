@@ -57,6 +57,7 @@ from transformers_sat.training import (
     set_up_model,
     set_up_splits,
     set_up_training_data,
+    splits_to_measure,
     start_name,
 )
 from transformers_sat.training.arguments import option
@@ -235,12 +236,15 @@ def measure(
     results = {}
     for split, evaluation in evaluate_splits(model, image_processor, splits, settings):
         results[split] = {evaluation.result["protocol"]: evaluation.result}
-        if not splits[split].has_boxes:
-            accelerator.print(f"{split}: no boxes for all of its images, localization is not measured")
         if accelerator.is_main_process:
             save_image_processor(image_processor, folder)
             write_results(folder / RESULTS_FILE, results_record(results, **about))
     return results
+
+
+def total_batch_size(accelerator: Accelerator, options: LoopArguments) -> int:
+    """Images of a step, over all processes and accumulated batches."""
+    return options.per_device_train_batch_size * accelerator.num_processes * accelerator.gradient_accumulation_steps
 
 
 def record_of(accelerator: Accelerator, data_args: DataArguments, model_args: ModelArguments, options: LoopArguments):
@@ -259,9 +263,7 @@ def record_of(accelerator: Accelerator, data_args: DataArguments, model_args: Mo
         "training": {
             **{name: getattr(options, name) for name in (*settings, length)},
             "optim": "AdamW",
-            "batch_size": options.per_device_train_batch_size
-            * accelerator.num_processes
-            * accelerator.gradient_accumulation_steps,
+            "batch_size": total_batch_size(accelerator, options),
         },
     }
 
@@ -272,7 +274,8 @@ def main():
     accelerator = Accelerator(cpu=options.use_cpu)
     # one run at a time in a folder
     with run_folder(options.output_dir):
-        run, overwrite = run_settings(data_args, model_args, options), model_args.overwrite_output_dir
+        batch_size = total_batch_size(accelerator, options)
+        run, overwrite = run_settings(data_args, model_args, options, batch_size), model_args.overwrite_output_dir
         resumed = begin_run(options.output_dir, run, options.resume_from_checkpoint, overwrite)
         set_seed(options.seed)
         # the main process writes the cache, the others read it
@@ -286,11 +289,7 @@ def main():
             f"{total / 1e6:.2f} M parameters, {trainable / 1e6:.2f} M to train; {len(class_names)} classes"
         )
         dataset = set_up_training_data(rows["train"], num_rows, model, image_processor, data_args, options.seed)
-        splits = {
-            split: EvaluationSplit.of(split, rows[split], model.config, evaluation_args.protocol).check_labels()
-            for split in ("validation", "test")
-            if split in rows
-        }
+        splits = splits_to_measure(rows, model.config, image_processor, evaluation_args.protocol)
 
         note_run(options.output_dir, run, overwrite)
         began = time.perf_counter()

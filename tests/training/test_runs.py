@@ -97,15 +97,16 @@ def test_what_a_run_is(tmp_path, monkeypatch):
     (tmp_path / "images").mkdir()
     monkeypatch.chdir(tmp_path)
     options = SimpleNamespace(learning_rate=0.1, seed=3, max_steps=7, per_device_eval_batch_size=4)
-    one = run_settings(DataArguments("images"), ModelArguments(token="secret"), options)
+    one = run_settings(DataArguments("images"), ModelArguments(token="secret"), options, 8)
     options = SimpleNamespace(learning_rate=0.1, seed=3, max_steps=9, per_device_eval_batch_size=5)
     other = run_settings(
-        DataArguments(str(tmp_path / "images"), max_eval_samples=2), ModelArguments(hub_license="mit"), options
+        DataArguments(str(tmp_path / "images"), max_eval_samples=2), ModelArguments(hub_license="mit"), options, 8
     )
     assert one == other == json.loads(json.dumps(one)) and "secret" not in json.dumps(one)
     for changed in (
-        run_settings(DataArguments("images", horizontal_flip=False), ModelArguments(), options),
-        run_settings(DataArguments("images"), ModelArguments("facebook/deit"), options),
-        run_settings(DataArguments("images"), ModelArguments(), SimpleNamespace(learning_rate=0.1, seed=4)),
+        run_settings(DataArguments("images", horizontal_flip=False), ModelArguments(), options, 8),
+        run_settings(DataArguments("images"), ModelArguments("facebook/deit"), options, 8),
+        run_settings(DataArguments("images"), ModelArguments(), SimpleNamespace(learning_rate=0.1, seed=4), 8),
+        run_settings(DataArguments("images"), ModelArguments(), options, 16),
     ):
         assert changed != one

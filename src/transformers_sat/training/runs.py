@@ -81,18 +81,21 @@ def run_folder(folder: str | os.PathLike) -> Iterator[None]:
         yield
 
 
-def run_settings(data_args: DataArguments, model_args: ModelArguments, options) -> dict:
+def run_settings(data_args: DataArguments, model_args: ModelArguments, options, batch_size: int) -> dict:
     """
     What makes a run the same one when it goes on.
 
     Args:
         data_args ([`DataArguments`]), model_args ([`ModelArguments`]): which data, and what to start from.
         options: Trainer's arguments, or the bare loop's.
+        batch_size (`int`): images of a step, over all processes and accumulated batches.
     """
     settings = {
         name: value for name, value in (asdict(data_args) | asdict(model_args)).items() if name not in NOT_OF_THE_RUN
     }
-    settings |= {name: getattr(options, name) for name in RECIPE if hasattr(options, name)}
+    settings |= {name: getattr(options, name) for name in RECIPE if hasattr(options, name)} | {
+        "batch_size": batch_size
+    }
     for name in ("dataset_name", "model_name_or_path"):
         if settings[name] is not None and os.path.exists(settings[name]):
             settings[name] = os.path.abspath(settings[name])

@@ -16,6 +16,7 @@
 import logging
 
 import datasets
+from accelerate import PartialState
 from transformers import AutoConfig, AutoImageProcessor
 
 from ..convert import load_backbone
@@ -34,6 +35,7 @@ from ..data import (
 )
 from ..data.classes import class_names_of
 from ..drawn import emblem_backbone_path
+from ..evaluation.split import EvaluationSplit
 from ..metrics import get_protocol
 from ..model.configuration_sat import SATConfig
 from ..model.image_processing_sat import SATImageProcessor
@@ -169,6 +171,43 @@ def set_up_splits(
     return splits, len(splits["train"])
 
 
+def splits_to_measure(
+    rows: dict[str, datasets.Dataset], config: SATConfig, image_processor: SATImageProcessor, protocol: str
+) -> dict[str, EvaluationSplit]:
+    """
+    The validation and, if it has classes, the test split, with a warning for each that lacks boxes.
+
+    Args:
+        rows (`dict[str, datasets.Dataset]`): the splits by name.
+        config ([`SATConfig`]): configuration of the model that is to be measured.
+        image_processor ([`SATImageProcessor`]): the model's, whose threshold stays where none can be chosen.
+        protocol (`str`): evaluation protocol.
+
+    Raises:
+        `ValueError`: as [`EvaluationSplit.of`], and if the validation split has no classes.
+    """
+    splits = {}
+    for name in ("validation", "test"):
+        if name not in rows:
+            continue
+        split = EvaluationSplit.of(name, rows[name], config, protocol)
+        if name == "test" and not split.has_labels:
+            logger.warning("The test split is not measured: its images have no classes.")
+            continue
+        splits[name] = split.check_labels()
+        if not split.has_boxes:
+            logger.warning(
+                f"The {name} split has no boxes for all of its images: localization cannot be measured on it, only "
+                f"{'pixels and the' if split.has_masks else 'the'} classification."
+            )
+    if not splits["validation"].has_boxes:
+        logger.warning(
+            "Without boxes in the validation split the threshold cannot be chosen: it stays at "
+            f"{image_processor.localization_threshold:g}."
+        )
+    return splits
+
+
 def set_up_training_data(
     rows: datasets.Dataset | datasets.IterableDataset,
     num_rows: int | None,
@@ -237,10 +276,10 @@ def _limited(splits: dict[str, datasets.Dataset], data_args: DataArguments, seed
             dataset = dataset.shuffle(seed=seed).select(range(limit))
         if data_args.skip_undecodable:
             dataset = drop_undecodable(dataset)
-        else:
+        elif PartialState().is_main_process:
             check_headers(dataset, f"the split `{split}`")
         limited[split] = dataset
     return limited
 
 
-__all__ = ["set_up_model", "set_up_splits", "set_up_training_data", "start_model", "start_name"]
+__all__ = ["set_up_model", "set_up_splits", "set_up_training_data", "splits_to_measure", "start_model", "start_name"]
