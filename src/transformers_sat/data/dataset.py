@@ -161,20 +161,20 @@ class LocalizationDataset(torch.utils.data.Dataset):
         # rows of pixels, as PIL has them: torchvision resizes that layout fastest, to the same pixels
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         pixels = self.augmentation(pixels, seed=(self.seed, epoch, position))
-        if row.get("label") in (None, -1):
+        labels = self._labels_of(row)
+        if not labels:
             raise ValueError(
-                f"{self.name_of(position)}: `label` is {'empty' if row.get('label') is None else -1}; leave the image out, "
-                "or give it a class."
+                f"{self.name_of(position)}: `label` is empty, or -1; leave the image out, or give it a class."
             )
-        example = {**self._labels_of(row), "pixel_values": self._normalized(pixels)}
+        example = {**labels, "pixel_values": self._normalized(pixels)}
         example["rows"] = torch.tensor(position)
         return example
 
     def _labels_of(self, row: dict) -> dict[str, torch.Tensor]:
         """The class by the model's number, or nothing where the data set does not tell it."""
-        if "label" not in row:
+        label = row.get("label")
+        if label in (None, -1):
             return {}
-        label = row["label"]
         return {"labels": torch.tensor(label if self.class_numbers is None else self.class_numbers[label])}
 
     def _in_rgb(self, image: PIL.Image.Image) -> PIL.Image.Image:
@@ -207,7 +207,14 @@ def collate_localization(examples: list[dict[str, torch.Tensor]]) -> dict[str, t
     Returns:
         `dict` with `pixel_values` `(batch_size, num_channels, height, width)`, `labels` `(batch_size,)` and, where the
         examples have them, `rows` `(batch_size,)` and `boxes` `(batch_size, most boxes, 4)`, filled up with rows of -100.
+
+    Raises:
+        `ValueError`: if some of the images have a class, and others have none.
     """
+    if len({"labels" in example for example in examples}) > 1:
+        raise ValueError(
+            "Some images have a class and others have none (`label` is empty, or -1): leave out the latter."
+        )
     names = [name for name in ("pixel_values", "labels", "rows") if name in examples[0]]
     batch = {name: torch.stack([example[name] for example in examples]) for name in names}
     if "boxes" in examples[0]:
