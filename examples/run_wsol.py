@@ -35,7 +35,15 @@ from transformers import HfArgumentParser, TrainingArguments, set_seed
 from transformers_sat.data import check_training_classes, decode_image
 from transformers_sat.evaluation import EvaluationSettings, EvaluationSplit, LocalizationEvaluation, evaluate_splits
 from transformers_sat.evaluation.report import draw_sample, write_reports
-from transformers_sat.results import RESULTS_FILE, public_name, results_record, summary, training_record, write_results
+from transformers_sat.results import (
+    RESULTS_FILE,
+    public_name,
+    results_record,
+    summary,
+    total_batch_size,
+    training_record,
+    write_results,
+)
 from transformers_sat.saving import save_image_processor
 from transformers_sat.training import (
     DataArguments,
@@ -103,27 +111,14 @@ def main():
     set_up_logging(training_args)
     # one run at a time in a folder; a second one is refused before anything is loaded
     with run_folder(training_args.output_dir):
-        batch_size = (
-            training_args.train_batch_size * training_args.world_size * training_args.gradient_accumulation_steps
-        )
-        run, overwrite = (
-            run_settings(data_args, model_args, training_args, batch_size),
-            model_args.overwrite_output_dir,
-        )
+        run = run_settings(data_args, model_args, training_args, total_batch_size(training_args))
+        overwrite = model_args.overwrite_output_dir
         resumed = begin_run(training_args.output_dir, run, training_args.resume_from_checkpoint, overwrite)
 
         # data and model
         name = start_name(data_args, model_args)
         set_seed(training_args.seed)
-        # the main process writes the cache, the others read it
-        with training_args.main_process_first(desc="loading the data set"):
-            rows, num_rows = set_up_splits(data_args, training_args.seed, model_args.token)
-        if num_rows is None and training_args.do_train and training_args.max_steps <= 0:
-            raise ValueError(
-                "The number of training images in the stream is not known: say with `--max_steps` how long to train."
-            )
-        if training_args.do_train and not data_args.streaming:
-            check_training_classes(rows["train"], "The training split")
+        rows, num_rows = load_rows(data_args, model_args, training_args)
         class_names = rows["train"].features["label"].names
         model, image_processor = set_up_model(
             name, class_names, model_args, evaluation_args.protocol, training_args.do_train
@@ -150,14 +145,9 @@ def main():
         record = record_of(data_args, model_args, training_args)
         note_run(training_args.output_dir, run, overwrite)
         if training_args.do_train:
-            train_result = trainer.train(resume_from_checkpoint=resumed)
-            trainer.log_metrics("train", train_result.metrics)
-            trainer.save_metrics("train", train_result.metrics)
-            record["train_seconds"] = train_result.metrics["train_runtime"]
-        # before any measuring, so that a failure there loses nothing
-        trainer.save_model()
-        if training_args.do_train:
-            trainer.save_state()
+            record["train_seconds"] = train(trainer, resumed)
+        else:
+            trainer.save_model()
 
         # figures, drawings, the Hub
         split, evaluation = measure(trainer, splits, evaluation_args, record)
@@ -167,6 +157,31 @@ def main():
             # the card of this model, with the figures just written, in place of the automatic one
             trainer.push_to_hub()
         trainer.end()
+
+
+def load_rows(data_args: DataArguments, model_args: ModelArguments, training_args: TrainingArguments) -> tuple:
+    """The rows of each split, and the number of training images, which is not always known of a stream."""
+    # the main process writes the cache, the others read it
+    with training_args.main_process_first(desc="loading the data set"):
+        rows, num_rows = set_up_splits(data_args, training_args.seed, model_args.token)
+    if training_args.do_train and num_rows is None and training_args.max_steps <= 0:
+        raise ValueError(
+            "The number of training images in the stream is not known: say with `--max_steps` how long to train."
+        )
+    if training_args.do_train and not data_args.streaming:
+        check_training_classes(rows["train"], "The training split")
+    return rows, num_rows
+
+
+def train(trainer: LocalizationTrainer, resumed: str | None) -> float:
+    """Trains, writes what was logged, and gives the seconds that it took."""
+    metrics = trainer.train(resume_from_checkpoint=resumed).metrics
+    # before anything else, so that a failure there loses nothing
+    trainer.save_model()
+    trainer.log_metrics("train", metrics)
+    trainer.save_metrics("train", metrics)
+    trainer.save_state()
+    return metrics["train_runtime"]
 
 
 def record_of(data_args: DataArguments, model_args: ModelArguments, training_args: TrainingArguments) -> dict:
