@@ -25,7 +25,7 @@ PYTEST := $(call PYTEST_IN,$(VENV))
 .PHONY: quickstart test test-slow test-lowest test-hf test-web style quality build bench clean
 
 quickstart: $(STAMP)
-	$(BIN)/python examples/run_wsol.py examples/recipes/emblems.yaml
+	$(BIN)/python examples/run_wsol.py examples/recipes/emblems.yaml --overwrite_output_dir
 
 test: $(STAMP)
 	$(PYTEST) -m "not slow"

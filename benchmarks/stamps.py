@@ -64,7 +64,7 @@ def main():
     for heading, seed in (wanted[name] for name in names):
         output = f"{options.folder}/{heading.split(', ')[1].replace(' ', '-')}-{seed}"
         recipe = ("examples/run_wsol.py", "examples/recipes/stamps.yaml")
-        run(*recipe, "--seed", seed, "--output_dir", output, *ROWS[heading])
+        run(*recipe, "--seed", seed, "--output_dir", output, "--overwrite_output_dir", *ROWS[heading])
         found = figures(ROOT / output) | {"measured": measured(("torch", "transformers"))}
         record["runs"].setdefault(heading, {})[seed] = found
         write(options.output, record, [row for by_seed in record["runs"].values() for row in by_seed.values()])

@@ -32,10 +32,19 @@ import transformers
 import yaml
 from transformers import HfArgumentParser, TrainingArguments, set_seed
 
-from transformers_sat.data import decode_image
+from transformers_sat.data import check_training_classes, decode_image
 from transformers_sat.evaluation import EvaluationSettings, EvaluationSplit, LocalizationEvaluation, evaluate_splits
 from transformers_sat.evaluation.report import draw_sample, write_reports
-from transformers_sat.results import RESULTS_FILE, public_name, results_record, summary, training_record, write_results
+from transformers_sat.results import (
+    RESULTS_FILE,
+    public_name,
+    results_record,
+    summary,
+    total_batch_size,
+    training_record,
+    write_results,
+)
+from transformers_sat.saving import save_image_processor
 from transformers_sat.training import (
     DataArguments,
     EvaluationArguments,
@@ -45,9 +54,10 @@ from transformers_sat.training import (
     set_up_model,
     set_up_splits,
     set_up_training_data,
+    splits_to_measure,
     start_name,
 )
-from transformers_sat.training.runs import checkpoint_to_resume, plain_last_words, run_folder
+from transformers_sat.training.runs import begin_run, note_run, plain_last_words, run_folder, run_settings
 from transformers_sat.writing import replacing_file
 
 
@@ -101,27 +111,21 @@ def main():
     set_up_logging(training_args)
     # one run at a time in a folder; a second one is refused before anything is loaded
     with run_folder(training_args.output_dir):
-        resumed = checkpoint_to_resume(
-            training_args.output_dir, training_args.resume_from_checkpoint, "--resume_from_checkpoint True"
-        )
+        run = run_settings(data_args, model_args, training_args, total_batch_size(training_args))
+        overwrite = model_args.overwrite_output_dir
+        resumed = begin_run(training_args.output_dir, run, training_args.resume_from_checkpoint, overwrite)
 
         # data and model
         name = start_name(data_args, model_args)
         set_seed(training_args.seed)
-        # the main process writes the cache, the others read it
-        with training_args.main_process_first(desc="loading the data set"):
-            rows, num_rows = set_up_splits(data_args, training_args.seed, model_args.token)
-        if num_rows is None and training_args.do_train and training_args.max_steps <= 0:
-            raise ValueError(
-                "The number of training images in the stream is not known: say with `--max_steps` how long to train."
-            )
+        rows, num_rows = load_rows(data_args, model_args, training_args)
         class_names = rows["train"].features["label"].names
         model, image_processor = set_up_model(
             name, class_names, model_args, evaluation_args.protocol, training_args.do_train
         )
         total, trainable = count_parameters(model)
         logger.info(f"{total / 1e6:.2f} M parameters, {trainable / 1e6:.2f} M to train; {len(class_names)} classes")
-        splits = splits_to_measure(rows, model, image_processor, evaluation_args.protocol)
+        splits = splits_to_measure(rows, model.config, image_processor, evaluation_args.protocol)
 
         # training
         settings = EvaluationSettings(
@@ -139,18 +143,14 @@ def main():
             new_parameters_learning_rate=model_args.new_parameters_learning_rate,
         )
         record = record_of(data_args, model_args, training_args)
+        note_run(training_args.output_dir, run, overwrite)
         if training_args.do_train:
-            train_result = trainer.train(resume_from_checkpoint=resumed)
-            trainer.log_metrics("train", train_result.metrics)
-            trainer.save_metrics("train", train_result.metrics)
-            record["train_seconds"] = train_result.metrics["train_runtime"]
-            # before any measuring, so that a failure there loses nothing
+            record["train_seconds"] = train(trainer, resumed)
+        else:
             trainer.save_model()
-            trainer.save_state()
 
         # figures, drawings, the Hub
         split, evaluation = measure(trainer, splits, evaluation_args, record)
-        trainer.save_model()
         if trainer.is_world_process_zero():
             report(trainer, split, evaluation, rows[split], record, report_args)
         if training_args.push_to_hub:
@@ -159,24 +159,29 @@ def main():
         trainer.end()
 
 
-def splits_to_measure(rows: dict, model, image_processor, protocol: str) -> dict[str, EvaluationSplit]:
-    """The validation and the test split, with a warning for each that lacks boxes."""
-    splits = {}
-    for name in ("validation", "test"):
-        if name not in rows:
-            continue
-        split = splits[name] = EvaluationSplit.of(name, rows[name], model.config, protocol)
-        if not split.has_boxes:
-            logger.warning(
-                f"The {name} split has no boxes for all of its images: localization cannot be measured on it, only "
-                f"{'pixels and the' if split.has_masks else 'the'} classification."
-            )
-    if not splits["validation"].has_boxes:
-        logger.warning(
-            "Without boxes in the validation split the threshold cannot be chosen: it stays at "
-            f"{image_processor.localization_threshold:g}."
+def load_rows(data_args: DataArguments, model_args: ModelArguments, training_args: TrainingArguments) -> tuple:
+    """The rows of each split, and the number of training images, which is not always known of a stream."""
+    # the main process writes the cache, the others read it
+    with training_args.main_process_first(desc="loading the data set"):
+        rows, num_rows = set_up_splits(data_args, training_args.seed, model_args.token)
+    if training_args.do_train and num_rows is None and training_args.max_steps <= 0:
+        raise ValueError(
+            "The number of training images in the stream is not known: say with `--max_steps` how long to train."
         )
-    return splits
+    if training_args.do_train and not data_args.streaming:
+        check_training_classes(rows["train"], "The training split")
+    return rows, num_rows
+
+
+def train(trainer: LocalizationTrainer, resumed: str | None) -> float:
+    """Trains, writes what was logged, and gives the seconds that it took."""
+    metrics = trainer.train(resume_from_checkpoint=resumed).metrics
+    # before anything else, so that a failure there loses nothing
+    trainer.save_model()
+    trainer.log_metrics("train", metrics)
+    trainer.save_metrics("train", metrics)
+    trainer.save_state()
+    return metrics["train_runtime"]
 
 
 def record_of(data_args: DataArguments, model_args: ModelArguments, training_args: TrainingArguments) -> dict:
@@ -209,7 +214,8 @@ def measure(
 ) -> tuple[str, LocalizationEvaluation]:
     """
     Measures all splits, and adds their figures to the record; the validation split chooses the threshold, which the
-    image processor keeps. Returns the last split, the test split if there is one, with all that was found on it.
+    image processor keeps. What is found is written at once. Returns the last split, the test split if there is one,
+    with all that was found on it.
     """
     args = trainer.args
     settings = EvaluationSettings(
@@ -227,6 +233,9 @@ def measure(
         figures = {f"{split}_{name}": value for name, value in figures.items()}
         trainer.log(dict(figures))
         trainer.save_metrics(split, figures)
+        if trainer.is_world_process_zero():
+            save_image_processor(trainer.processing_class, args.output_dir)
+            write_results(Path(args.output_dir, RESULTS_FILE), record)
     return split, evaluation
 
 
@@ -238,15 +247,13 @@ def report(
     record: dict,
     report_args: ReportArguments,
 ):
-    """Writes and prints the figures, draws what was measured, and says how to load the model."""
+    """Prints the figures, draws what was measured, and says how to load the model."""
     output_dir, class_names = trainer.args.output_dir, trainer.model.config.id2label
-    results = Path(output_dir, RESULTS_FILE)
-    write_results(results, record)
     if trainer.args.push_to_hub:
         # for the widget of the model's page
         with replacing_file(Path(output_dir, "example.png")) as unfinished:
             decode_image(rows[0]["image"]).save(unfinished)
-    print(f"\n{summary(record['results'])}\nresults: {results}")
+    print(f"\n{summary(record['results'])}\nresults: {Path(output_dir, RESULTS_FILE)}")
     folder = Path(output_dir, "report")
     write_reports([evaluation], rows, class_names, folder)
     print(f"plots, worst and best cases, one row per image: {folder}")

@@ -22,6 +22,8 @@ options are called as there.
         --dataset_name data/cub --model_name_or_path facebook/deit-small-patch16-224 --image_size 224 \\
         --output_dir outputs/cub
 
+Accelerate's settings hold: `accelerate launch --gradient_accumulation_steps 4` makes a step of four batches.
+
 The area loss sees the whole batch of a step over all processes, so any number of them gives the same result.
 Streaming, reports and pushing to the Hub are in `run_wsol.py`.
 """
@@ -29,6 +31,7 @@ Streaming, reports and pushing to the Hub are in `run_wsol.py`.
 import json
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,10 +44,10 @@ from transformers import HfArgumentParser, get_scheduler
 from transformers.trainer_pt_utils import get_parameter_names
 
 from transformers_sat import SATForWeaklySupervisedLocalization
-from transformers_sat.data import collate_localization
+from transformers_sat.data import check_training_classes, collate_localization
 from transformers_sat.evaluation import EvaluationSettings, EvaluationSplit, evaluate_splits
 from transformers_sat.results import RESULTS_FILE, hardware, public_name, results_record, summary, write_results
-from transformers_sat.saving import check_finite_weights, save_model
+from transformers_sat.saving import check_finite_weights, save_image_processor, save_model
 from transformers_sat.training import (
     DataArguments,
     DivergenceWatch,
@@ -54,13 +57,18 @@ from transformers_sat.training import (
     set_up_model,
     set_up_splits,
     set_up_training_data,
+    splits_to_measure,
     start_name,
 )
 from transformers_sat.training.arguments import option
 from transformers_sat.training.checkpoints import remove_old_checkpoints, writing_checkpoint
-from transformers_sat.training.runs import checkpoint_to_resume, plain_last_words, run_folder
-from transformers_sat.training.trainer import NEW_PARAMETERS, NO_WEIGHT_DECAY
-from transformers_sat.writing import replacing_files, write_json
+from transformers_sat.training.runs import begin_run, note_run, plain_last_words, run_folder, run_settings
+from transformers_sat.training.trainer import NO_WEIGHT_DECAY, is_new_parameter
+from transformers_sat.writing import write_json
+
+
+# In a checkpoint, how far the training had come.
+PROGRESS_FILE = "progress.json"
 
 
 @dataclass
@@ -77,8 +85,9 @@ class LoopArguments:
     lr_scheduler_type: str = option("cosine", "Schedule of the learning rate.")
     warmup_steps: int = option(30, "Steps until the learning rate is largest.")
     dataloader_num_workers: int = option(0, "Processes that load images, for each process.")
+    save_steps: int = option(500, "Steps between checkpoints; each epoch ends with one, too.")
     resume_from_checkpoint: str | None = option(
-        None, "`True` to go on after the last whole epoch, if there is one, or the folder of a checkpoint."
+        None, "`True` to go on from the newest complete checkpoint, if there is one, or the folder of one."
     )
     use_cpu: bool = option(False, "Do not use an accelerator.")
     seed: int = option(0, "Seed of everything that is random.")
@@ -86,6 +95,8 @@ class LoopArguments:
     def __post_init__(self):
         if self.output_dir is None:
             raise ValueError("`--output_dir` is missing: the folder for the model and its figures.")
+        if self.save_steps < 1:
+            raise ValueError(f"`--save_steps` must be at least 1, got {self.save_steps}.")
 
 
 def parse_arguments() -> tuple[DataArguments, ModelArguments, EvaluationArguments, LoopArguments]:
@@ -109,7 +120,7 @@ def parameter_groups(
         if parameter.requires_grad:
             settings = (
                 options.weight_decay if name in decayed else 0.0,
-                (new_rate or options.learning_rate) if name.startswith(NEW_PARAMETERS) else options.learning_rate,
+                (new_rate or options.learning_rate) if is_new_parameter(name) else options.learning_rate,
             )
             groups.setdefault(settings, []).append(parameter)
     return [{"params": params, "weight_decay": decay, "lr": rate} for (decay, rate), params in groups.items()]
@@ -131,15 +142,16 @@ def train(
     )
     optimizer = torch.optim.AdamW(groups)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-    num_steps = options.max_steps if options.max_steps > 0 else options.num_train_epochs * len(loader)
+    steps_per_epoch = math.ceil(len(loader) / accelerator.gradient_accumulation_steps)
+    num_steps = options.max_steps if options.max_steps > 0 else options.num_train_epochs * steps_per_epoch
     # counted in steps of all processes: prepared, it would advance once for each of them
     scheduler = get_scheduler(options.lr_scheduler_type, optimizer, options.warmup_steps, num_steps)
     accelerator.register_for_checkpointing(scheduler)
-    step = first_epoch = 0
+    step = first_epoch = num_done = 0
     if resumed is not None:
         accelerator.load_state(resumed)
-        progress = json.loads(Path(resumed, "progress.json").read_text(encoding="utf-8"))
-        step, first_epoch = progress["steps"], progress["epochs"]
+        progress = json.loads(Path(resumed, PROGRESS_FILE).read_text(encoding="utf-8"))
+        step, first_epoch, num_done = progress["steps"], progress["epochs"], progress["batches"]
 
     def save(folder: str | Path):
         save_model(accelerator.unwrap_model(model), image_processor, folder, accelerator.is_main_process)
@@ -149,45 +161,90 @@ def train(
 
     model.train()
     with tqdm(total=num_steps, initial=step, unit="step", disable=not accelerator.is_main_process) as bar:
-        for epoch in range(first_epoch, math.ceil(num_steps / len(loader))):
-            # what is random in an image follows from seed, epoch and image; the order they come in from seed and epoch
-            # (the loader counts epochs from where it was made, and tells the data set only in a single process)
-            loader.set_epoch(epoch)
-            dataset.set_epoch(epoch)
-            order.manual_seed(1000 * options.seed + epoch)
-            for batch in loader:
+        for epoch in range(first_epoch, math.ceil(num_steps / steps_per_epoch)):
+            for number, batch in batches_of_epoch(accelerator, loader, order, options.seed, epoch, num_done):
                 if step == num_steps:
                     break
-                outputs = model(pixel_values=batch["pixel_values"], labels=batch["labels"])
-                accelerator.backward(outputs.loss)
-                watch.see(outputs.loss, batch)
-                watch.check(step + 1, accelerator.clip_grad_norm_(model.parameters(), 1.0))
-                optimizer.step()
-                scheduler.step()
-                optimizer.zero_grad()
+                with accelerator.accumulate(model):
+                    outputs = model(pixel_values=batch["pixel_values"], labels=batch["labels"])
+                    accelerator.backward(outputs.loss * weight_of_batch(accelerator, number, len(loader)))
+                    watch.see(outputs.loss, batch)
+                    if not accelerator.sync_gradients:
+                        continue
+                    watch.check(step + 1, accelerator.clip_grad_norm_(model.parameters(), 1.0))
+                    optimizer.step()
+                    scheduler.step()
+                    optimizer.zero_grad()
                 step += 1
                 bar.update()
-            terms = {name: f"{term.item():.3f}" for name, term in outputs.loss_dict.items()}
-            accelerator.print(f"epoch {epoch + 1}: {terms}")
-            check_finite_weights(model.state_dict())
-            with writing_checkpoint(output_dir, step, accelerator.is_main_process) as folder:
-                accelerator.save_state(folder)
-                if accelerator.is_main_process:
-                    write_json(folder / "progress.json", {"steps": step, "epochs": epoch + 1})
-            if accelerator.is_main_process:
-                remove_old_checkpoints(output_dir / folder.name, limit=1)
+                is_whole = number == len(loader)
+                if is_whole:
+                    terms = {name: f"{term.item():.3f}" for name, term in outputs.loss_dict.items()}
+                    accelerator.print(f"epoch {epoch + 1}: {terms}")
+                if is_whole or step == num_steps or step % options.save_steps == 0:
+                    check_finite_weights(model.state_dict())
+                    where = {"epochs": epoch + is_whole, "batches": 0 if is_whole else number}
+                    save_checkpoint(accelerator, output_dir, {"steps": step} | where)
+            num_done = 0
     # before any measuring, so that a failure there loses nothing
     save(output_dir)
 
 
-def measure(accelerator: Accelerator, model, image_processor, splits: dict[str, EvaluationSplit], settings) -> dict:
-    """The figures of each split; validation chooses the threshold, which the image processor keeps."""
+def batches_of_epoch(
+    accelerator: Accelerator, loader, order: torch.Generator, seed: int, epoch: int, num_done: int
+) -> Iterator[tuple[int, dict]]:
+    """
+    The batches of an epoch after the first `num_done`, each with its number from 1. What is random in an image follows
+    from seed, epoch and image; the order they come in from seed and epoch.
+    """
+    batches = accelerator.skip_first_batches(loader, num_done) if num_done > 0 else loader
+    # the loader counts epochs from where it was made, and tells the data set only in a single process
+    batches.set_epoch(epoch)
+    loader.dataset.set_epoch(epoch)
+    order.manual_seed(1000 * seed + epoch)
+    return enumerate(batches, start=num_done + 1)
+
+
+def weight_of_batch(accelerator: Accelerator, number: int, num_batches: int) -> float:
+    """
+    What makes the mean over the batches of a step of Accelerate's, which divides by the number of batches that a step
+    has. The last step of an epoch may have fewer.
+    """
+    usual = accelerator.gradient_accumulation_steps
+    return usual / min(usual, num_batches - (number - 1) // usual * usual)
+
+
+def save_checkpoint(accelerator: Accelerator, output_dir: Path, progress: dict[str, int]):
+    """
+    The state of the training, with the steps made, the whole epochs, and the batches of the next; the last one stays.
+    """
+    with writing_checkpoint(output_dir, progress["steps"], accelerator.is_main_process) as folder:
+        accelerator.save_state(folder)
+        if accelerator.is_main_process:
+            write_json(folder / PROGRESS_FILE, progress)
+    if accelerator.is_main_process:
+        remove_old_checkpoints(output_dir / folder.name, limit=1)
+
+
+def measure(
+    accelerator: Accelerator, model, image_processor, splits: dict[str, EvaluationSplit], settings, folder: Path, about
+) -> dict:
+    """
+    The figures of each split; validation chooses the threshold, which the image processor keeps. What is found is written
+    into the folder at once, with what it is `about`.
+    """
     results = {}
     for split, evaluation in evaluate_splits(model, image_processor, splits, settings):
         results[split] = {evaluation.result["protocol"]: evaluation.result}
-        if not splits[split].has_boxes:
-            accelerator.print(f"{split}: no boxes for all of its images, localization is not measured")
+        if accelerator.is_main_process:
+            save_image_processor(image_processor, folder)
+            write_results(folder / RESULTS_FILE, results_record(results, **about))
     return results
+
+
+def total_batch_size(accelerator: Accelerator, options: LoopArguments) -> int:
+    """Images of a step, over all processes and accumulated batches."""
+    return options.per_device_train_batch_size * accelerator.num_processes * accelerator.gradient_accumulation_steps
 
 
 def record_of(accelerator: Accelerator, data_args: DataArguments, model_args: ModelArguments, options: LoopArguments):
@@ -206,7 +263,7 @@ def record_of(accelerator: Accelerator, data_args: DataArguments, model_args: Mo
         "training": {
             **{name: getattr(options, name) for name in (*settings, length)},
             "optim": "AdamW",
-            "batch_size": options.per_device_train_batch_size * accelerator.num_processes,
+            "batch_size": total_batch_size(accelerator, options),
         },
     }
 
@@ -217,13 +274,14 @@ def main():
     accelerator = Accelerator(cpu=options.use_cpu)
     # one run at a time in a folder
     with run_folder(options.output_dir):
-        resumed = checkpoint_to_resume(
-            options.output_dir, options.resume_from_checkpoint, "--resume_from_checkpoint True"
-        )
+        batch_size = total_batch_size(accelerator, options)
+        run, overwrite = run_settings(data_args, model_args, options, batch_size), model_args.overwrite_output_dir
+        resumed = begin_run(options.output_dir, run, options.resume_from_checkpoint, overwrite)
         set_seed(options.seed)
         # the main process writes the cache, the others read it
         with accelerator.main_process_first():
             rows, num_rows = set_up_splits(data_args, options.seed, model_args.token)
+        check_training_classes(rows["train"], "The training split")
         class_names = rows["train"].features["label"].names
         model, image_processor = set_up_model(name, class_names, model_args, evaluation_args.protocol, is_trained=True)
         total, trainable = count_parameters(model)
@@ -231,12 +289,9 @@ def main():
             f"{total / 1e6:.2f} M parameters, {trainable / 1e6:.2f} M to train; {len(class_names)} classes"
         )
         dataset = set_up_training_data(rows["train"], num_rows, model, image_processor, data_args, options.seed)
-        splits = {
-            split: EvaluationSplit.of(split, rows[split], model.config, evaluation_args.protocol)
-            for split in ("validation", "test")
-            if split in rows
-        }
+        splits = splits_to_measure(rows, model.config, image_processor, evaluation_args.protocol)
 
+        note_run(options.output_dir, run, overwrite)
         began = time.perf_counter()
         groups = parameter_groups(model, options, model_args.new_parameters_learning_rate)
         train(accelerator, model, image_processor, dataset, groups, options, resumed)
@@ -250,14 +305,10 @@ def main():
             keep_images=False,
             show_progress=True,
         )
-        results = measure(accelerator, model.to(accelerator.device), image_processor, splits, settings)
+        about = record_of(accelerator, data_args, model_args, options) | {"train_seconds": seconds}
+        model.to(accelerator.device)
+        results = measure(accelerator, model, image_processor, splits, settings, Path(options.output_dir), about)
         accelerator.print(f"\n{summary(results)}")
-        if accelerator.is_main_process:
-            with replacing_files(options.output_dir) as folder:
-                image_processor.save_pretrained(folder)
-            about = record_of(accelerator, data_args, model_args, options)
-            record = results_record(results, **about, train_seconds=seconds)
-            write_results(Path(options.output_dir, RESULTS_FILE), record)
     accelerator.end_training()
 
 

@@ -345,13 +345,16 @@ def training_record(training_args: TrainingArguments) -> dict:
         for name, value in training.items()
         if type(value) not in (bool, int, float, str)
     }
-    training["batch_size"] = (
-        training_args.train_batch_size * training_args.world_size * training_args.gradient_accumulation_steps
-    )
+    training["batch_size"] = total_batch_size(training_args)
     training["precision"] = "bfloat16" if training_args.bf16 else "float16" if training_args.fp16 else "float32"
     # Trainer's steps win over its epochs
     del training["num_train_epochs" if training["max_steps"] > 0 else "max_steps"]
     return {"training": training, "hardware": hardware(training_args.device, training_args.world_size)}
+
+
+def total_batch_size(training_args: TrainingArguments) -> int:
+    """Images of a step, over all processes and accumulated batches."""
+    return training_args.train_batch_size * training_args.world_size * training_args.gradient_accumulation_steps
 
 
 def hardware(device: torch.device, num_processes: int) -> str:
@@ -421,6 +424,7 @@ __all__ = [
     "results_record",
     "summary",
     "table_cells",
+    "total_batch_size",
     "training_record",
     "versions",
     "with_pixels",

@@ -47,6 +47,7 @@ from .model.image_processing_sat import SATImageProcessor
 from .model.images_sat import one_line
 from .model.modeling_sat import SATForWeaklySupervisedLocalization
 from .model.pipeline_sat import WeaklySupervisedLocalizationPipeline
+from .places import check_place, reading_from
 
 
 CONFIG_CLASSES = {"sat": SATConfig, "vit": ViTConfig, "deit": DeiTConfig, "dinov2": Dinov2Config}
@@ -169,6 +170,7 @@ class ModelFiles:
 
     def __init__(self, name: str | os.PathLike, token: str | bool | None = None, revision: str = "main"):
         self.name = os.fspath(name)
+        check_place(self.name, "model")
         self.token = token
         self.revision = revision
 
@@ -275,7 +277,9 @@ def read_config(files: ModelFiles) -> PreTrainedConfig:
         `OSError`: if there is no `config.json`.
         `ValueError`: if it is damaged, of another kind of model, or has a field of another type or out of its range.
     """
-    fields = files.read_json(CONFIG_NAME)
+    # the first that is asked for
+    with reading_from(files.name, "model"):
+        fields = files.read_json(CONFIG_NAME)
     label = files.label(CONFIG_NAME)
     model_type = fields.get("model_type")
     if not isinstance(model_type, str) or model_type not in CONFIG_CLASSES:

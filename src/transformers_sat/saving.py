@@ -143,4 +143,10 @@ def read_object(path: Path) -> dict:
     return content
 
 
-__all__ = ["NonFiniteWeightsError", "check_finite_weights", "save_model", "save_threshold"]
+def save_image_processor(image_processor: BaseImageProcessor, folder: str | os.PathLike):
+    """Saves an image processor, with its threshold, beside a model; until it is complete, the one there stays."""
+    with replacing_files(folder) as unfinished:
+        image_processor.save_pretrained(unfinished)
+
+
+__all__ = ["NonFiniteWeightsError", "check_finite_weights", "save_image_processor", "save_model", "save_threshold"]

@@ -21,6 +21,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from square_images import square_split
 
 from transformers_sat import SATImageProcessor, SATImageProcessorPil
 from transformers_sat.data import LocalizationDataset, TrainingAugmentation, collate_localization, decode_image
@@ -429,3 +430,18 @@ def test_rows_are_numbered_and_named():
     paths = [{"bytes": None, "path": f"{name}.png"} for name in "ab"]
     rows = rows.remove_columns("image").add_column("image", paths).add_column("image_id", [7, 8])
     assert LocalizationDataset(rows, processor(16)).name_of(1) == "row 1 (8, b.png)"
+
+
+@pytest.mark.parametrize("value", [-1, None])
+def test_images_without_a_class(value):
+    """They are prepared to be predicted on, not to be trained on, and not together with others."""
+    rows = square_split(3).cast_column("image", datasets.Image(decode=False))
+    rows = rows.remove_columns("label").add_column("label", [0, value, value])
+    examples = LocalizationDataset(rows, SATImageProcessor(), class_numbers=[2, 1, 0])
+    assert "labels" in examples[0] and "labels" not in examples[1]
+    assert set(collate_localization([examples[1], examples[2]])) == {"pixel_values"}
+    with pytest.raises(ValueError, match="Some images have a class and others have none"):
+        collate_localization([examples[1], examples[0]])
+    to_train_on = LocalizationDataset(rows, SATImageProcessor(), augmentation=TrainingAugmentation(32))
+    with pytest.raises(ValueError, match="row 1.*: `label` is empty, or -1; leave the image out"):
+        to_train_on[1]

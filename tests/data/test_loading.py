@@ -24,7 +24,15 @@ import pytest
 import yaml
 from square_images import CLASS_NAMES, FEATURES, draw_square, square_split, write_class_folders
 
-from transformers_sat.data import decode_image, drop_undecodable, has_boxes, load_localization_dataset, loading
+from transformers_sat.data import (
+    check_headers,
+    check_training_classes,
+    decode_image,
+    drop_undecodable,
+    has_boxes,
+    load_localization_dataset,
+    loading,
+)
 
 
 GUIDE = Path(__file__).parent.parent.parent / "docs" / "own_data.md"
@@ -398,6 +406,74 @@ def test_drop_undecodable(tmp_path, caplog):
     caplog.clear()
     assert len(drop_undecodable(kept)) == 3
     assert caplog.text == ""
+
+
+def image_rows(folder: Path, kind: str) -> datasets.Dataset:
+    """Seven images, the third and the last of which are none: as files, embedded, or embedded and in another order."""
+    for index in range(7):
+        draw_square(index, 0)[0].save(folder / f"{index}.png")
+    (folder / "2.png").write_bytes(b"no image")
+    paths = [str(folder / f"{index}.png") for index in range(6)]
+    images = [{"path": path, "bytes": None if kind == "files" else Path(path).read_bytes()} for path in paths] + [None]
+    rows = datasets.Dataset.from_dict(
+        {"image": images}, features=datasets.Features({"image": datasets.Image(decode=False)})
+    )
+    return rows.select(range(6, -1, -1)) if kind == "turned" else rows
+
+
+@pytest.mark.parametrize("kind, row", [("files", 2), ("embedded", 2), ("turned", 4)])
+def test_headers(tmp_path, kind, row):
+    rows = image_rows(tmp_path, kind)
+    with pytest.raises(ValueError) as raised:
+        check_headers(rows, "the split `train`")
+    said = str(raised.value)
+    assert said.startswith("2 of the 7 images of the split `train` cannot be decoded: ")
+    assert f"row {row}: The image {tmp_path / '2.png'} cannot be decoded" in said
+    assert f"row {6 if row == 2 else 0}: The image is missing" in said and "`--skip_undecodable`" in said
+    check_headers(rows.select([each for each in range(1, 6) if each != row]), "the split `train`")
+
+
+def test_headers_are_all_that_is_read(tmp_path, monkeypatch):
+    """Half of a file is enough, and no pixel is decoded."""
+    draw_square(0, 0)[0].save(tmp_path / "0.png")
+    (tmp_path / "0.png").write_bytes((tmp_path / "0.png").read_bytes()[:60])
+    monkeypatch.setattr(PIL.Image.Image, "load", None)
+    rows = datasets.Dataset.from_dict({"image": [str(tmp_path / "0.png")]})
+    check_headers(rows.cast_column("image", datasets.Image(decode=False)), "the split `train`")
+
+
+@pytest.mark.parametrize(
+    "folders, count", [(["train"], 2), (["."], 2), (["train/red"], 2)], ids=["no classes", "no split", "one class"]
+)
+def test_images_without_class_folders(tmp_path, folders, count):
+    for folder in folders:
+        (tmp_path / "flat" / folder).mkdir(parents=True)
+        for index in range(count):
+            draw_square(index, 0)[0].save(tmp_path / "flat" / folder / f"{index}.png")
+    with pytest.raises(
+        ValueError, match="no column `label`.*folder of its own, `train/<class>/<image>`, of two or more"
+    ):
+        load_localization_dataset(str(tmp_path / "flat"))
+
+
+@pytest.mark.parametrize("kind", ["class label", "int64"])
+@pytest.mark.parametrize("value, said", [(-1, "-1"), (None, "empty")])
+def test_images_to_train_on_without_a_class(tmp_path, kind, value, said):
+    train = square_split(6)
+    labels = train["label"][:4] + [value, 0]
+    train = train.remove_columns("label").add_column("label", labels)
+    if kind == "class label":
+        train = train.cast_column("label", datasets.ClassLabel(names=["a", "b", "c"]))
+    datasets.DatasetDict(train=train).save_to_disk(tmp_path / "data")
+    with pytest.raises(ValueError, match=f"The split `train` of .*data, row 4: `label` is {said}"):
+        load_localization_dataset(str(tmp_path / "data"))
+
+
+def test_a_single_class(tmp_path):
+    rows = square_split(9)
+    check_training_classes(rows, "The split")
+    with pytest.raises(ValueError, match=r"The split has images of a single class \(red\)"):
+        check_training_classes(rows.select([0, 3, 6]), "The split")
 
 
 @pytest.mark.parametrize(

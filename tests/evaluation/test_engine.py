@@ -224,11 +224,15 @@ def test_ten_crops_are_the_corners_and_the_centre_and_their_mirror_images():
         assert mirrored.equal(crop.flip(2))
 
 
-def test_ten_crop_classification(split):
-    """Crop by crop: the mean of ten softmaxes, and the map of the centre crop as without them."""
-    evaluation = evaluated(split, localization_threshold=0.4, ten_crop=True)
-    single = evaluated(split, localization_threshold=0.4)
+@pytest.mark.parametrize("is_multi_label", [False, True])
+def test_ten_crop_classification(split, is_multi_label):
+    """Crop by crop: the mean of ten softmaxes or sigmoids, and the map of the centre crop as without them."""
     model = small_model()
+    if is_multi_label:
+        model.config.problem_type = "multi_label_classification"
+    settings = {"localization_threshold": 0.4, "batch_size": 4}
+    evaluation = evaluate_localization(model, small_processor(), split, ten_crop=True, **settings)
+    single = evaluate_localization(model, small_processor(), split, **settings)
     for row, image, single_image in zip(split, evaluation.images, single.images, strict=True):
         pixels = pixels_of(row["image"], RESIZED)
         probabilities = torch.zeros(len(MODEL_CLASSES))
@@ -236,7 +240,8 @@ def test_ten_crop_classification(split):
             crop = pixels[:, top : top + SIZE, left : left + SIZE]
             for view in (crop, crop.flip(-1)):
                 with torch.no_grad():
-                    probabilities += model(pixel_values=view[None]).logits[0].softmax(0) / 10
+                    logits = model(pixel_values=view[None]).logits[0]
+                probabilities += (logits.sigmoid() if is_multi_label else logits.softmax(0)) / 10
         assert image["predicted_label"] == probabilities.argmax()
         assert image["probability"] == pytest.approx(probabilities.max().item(), abs=1e-5)
         assert image["predicted_box"] == single_image["predicted_box"]
@@ -396,12 +401,12 @@ def test_what_a_split_can_be_measured_by(split):
 @pytest.mark.parametrize(
     "column, value, message",
     [
-        ("label", -1, "classes for some of its images only"),
-        ("label", None, "classes for some of its images only"),
+        ("label", -1, "classes for some of its images only.*row 3"),
+        ("label", None, "classes for some of its images only.*row 3"),
     ],
 )
 def test_splits_that_cannot_be_measured(split, column, value, message):
-    values = [value, *split[column][1:]]
+    values = [*split[column][:3], value, *split[column][4:]]
     broken = split.remove_columns(column).add_column(column, values)
     with pytest.raises(ValueError, match=f"test split .*{message}"):
         EvaluationSplit.of("test", broken, small_model().config)

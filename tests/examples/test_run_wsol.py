@@ -41,11 +41,14 @@ from transformers import AutoConfig, AutoModelForObjectDetection, ViTForImageCla
 from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor, SATModel, one_run
 from transformers_sat.data import StreamedLocalizationDataset, loading, streaming
 from transformers_sat.drawn import load_emblems
+from transformers_sat.evaluation import engine
 from transformers_sat.metrics import BoxAccuracy, ground_truth_boxes
 from transformers_sat.one_run import only_run
+from transformers_sat.places import NoSuchPlaceError
 from transformers_sat.results import read_results
 from transformers_sat.training import LocalizationTrainer
 from transformers_sat.training.checkpoints import newest_checkpoint
+from transformers_sat.training.runs import FolderHoldsRunError
 
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -489,11 +492,56 @@ def test_a_second_run_on_two_processes_is_refused(settings, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [".run.lock"]
 
 
-def test_a_checkpoint_that_is_not_used_is_mentioned(run_wsol, caplog):
-    run_wsol(save_strategy="steps", save_steps=1)
-    with caplog.at_level(logging.WARNING):
-        run_wsol()
-    assert "checkpoint-1 is not used" in caplog.text and "--resume_from_checkpoint True" in caplog.text
+# What an output folder holds.
+
+
+def test_what_a_folder_holds_is_not_replaced_unasked(run_wsol, script, tmp_path, monkeypatch):
+    """A finished model stays, unless the script is told to; what it was goes with it (tests/training/test_runs.py)."""
+    monkeypatch.setattr(script, "report", lambda *arguments: None)
+    arguments = {"save_strategy": "steps", "save_steps": 1}
+    _, output = run_wsol(**arguments)
+    with pytest.raises(FolderHoldsRunError, match=r"holds a model already \(results.json\).*--overwrite_output_dir"):
+        run_wsol(**arguments)
+    with pytest.raises(FolderHoldsRunError, match="`learning_rate` was 0.001 and is 0.01"):
+        run_wsol(**arguments, learning_rate=1e-2, resume_from_checkpoint=True)
+    # a mistake in what is asked for costs nothing
+    with pytest.raises(NoSuchPlaceError):
+        run_wsol(dataset_name="./elsewhere", overwrite_output_dir=True)
+    assert (output / "model.safetensors").exists() and (output / "checkpoint-1").exists()
+    run_wsol(learning_rate=1e-2, overwrite_output_dir=True)
+    assert not list(output.glob("checkpoint-*")) and figures_of(output)["training"]["learning_rate"] == 1e-2
+
+
+def test_a_name_that_is_none_ends_with_one_line(run_wsol, tmp_path, capfd):
+    def as_a_command(given):
+        run_wsol.prepare(**given)
+        runpy.run_path(SCRIPT, run_name="__main__")
+
+    for given in ({"dataset_name": "./my_imges"}, {"model_name_or_path": "my/own/modl"}):
+        assert run_in_child(as_a_command, given) == 1
+        said = capfd.readouterr().err
+        *_, last = said.strip().splitlines()
+        assert (
+            last.startswith(f"run_wsol.py: There is no folder {next(iter(given.values()))!r}")
+            and "Traceback" not in said
+        )
+
+
+def test_what_was_found_is_not_lost(run_wsol, tmp_path, monkeypatch):
+    """The test split fails: the figures and the threshold of the validation split are in the folder."""
+    evaluate_split = engine.evaluate_split
+
+    def failing(model, image_processor, split, *args, **kwargs):
+        if split.name == "test":
+            raise RuntimeError("no memory")
+        return evaluate_split(model, image_processor, split, *args, **kwargs)
+
+    monkeypatch.setattr(engine, "evaluate_split", failing)
+    with pytest.raises(RuntimeError, match="no memory"):
+        run_wsol(localization_thresholds=0.35)
+    results = figures_of(tmp_path / "output")
+    assert results["validation"]["threshold"] == 0.35 and "test" not in results["results"]
+    assert SATImageProcessor.from_pretrained(tmp_path / "output").localization_threshold == 0.35
 
 
 # Data of other kinds.
@@ -543,14 +591,21 @@ def test_boxes_for_the_test_alone(run_wsol, tmp_path, caplog, protocol):
     assert (processor.size["height"], processor.do_center_crop) == ((73, True) if protocol == "sat" else (64, False))
 
 
-def test_undecodable_images(run_wsol, tmp_path, caplog):
+def test_undecodable_images(run_wsol, tmp_path, caplog, monkeypatch):
     folder = write_class_folders(tmp_path / "folders", train=18, val=6)
     broken = folder / "train" / "red" / "3.png"
     broken.write_bytes(broken.read_bytes()[:300])
-    with pytest.raises(ValueError, match=re.escape(f"{broken} cannot be decoded")):
+    with pytest.raises(ValueError, match=re.escape(f"{broken} cannot be decoded") + ".*`--skip_undecodable`"):
         run_wsol(dataset_name=folder, max_steps=3)
     unreadable = folder / "val" / "green" / "1.png"
     unreadable.write_text("no image")
+    message = (
+        rf"1 of the 6 images of the split `validation` cannot be decoded: row \d: The image {unreadable} .*`--skip_un"
+    )
+    # before the first step
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match=message):
+        patch.setattr(LocalizationTrainer, "train", None)
+        run_wsol(dataset_name=folder, max_steps=3)
     with caplog.at_level(logging.WARNING):
         results, _ = run_wsol(dataset_name=folder, max_steps=3, skip_undecodable=True)
     assert results["validation"]["num_images"] == 5
@@ -913,6 +968,9 @@ def test_recipes_in_the_tree(script, recipe, monkeypatch):
         ({"label_column_name": "species"}, "no column `species`"),
         ({"moustaches": 3}, "moustaches"),
         ({"classes": "rde"}, "do you mean 'red'"),
+        ({"classes": "red"}, r"single class \(red\)"),
+        ({"dataset_name": "./elsewhere"}, "There is no folder './elsewhere' to read the data set from"),
+        ({"label_smoothing_factor": 1.5}, "`label_smoothing_factor` must be at least 0 and below 1"),
         ({"samples_per_class": 9}, "have fewer training images"),
         ({"samples_per_class": 2, "train_fraction": 0.5}, "give one of them"),
         ({"train_fraction": 1.5}, "`train_fraction`"),
@@ -922,7 +980,7 @@ def test_recipes_in_the_tree(script, recipe, monkeypatch):
 )
 def test_arguments_that_are_refused(run_wsol, tmp_path, others, message):
     """Before any training."""
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, NoSuchPlaceError), match=message):
         run_wsol(**others)
     assert not (tmp_path / "output" / "model.safetensors").exists()
 

@@ -21,6 +21,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import pytest
@@ -36,7 +37,7 @@ from transformers_sat.convert import load_backbone
 from transformers_sat.data import LocalizationDataset
 from transformers_sat.one_run import only_run
 from transformers_sat.results import read_results
-from transformers_sat.training import LocalizationTrainer, checkpoints
+from transformers_sat.training import DivergenceWatch, LocalizationTrainer, checkpoints
 from transformers_sat.training.checkpoints import newest_checkpoint
 
 
@@ -149,6 +150,40 @@ def test_goes_on_after_an_interruption(run, flags, tmp_path, monkeypatch):
     assert same_bytes(whole, parts)
 
 
+def test_goes_on_in_the_middle_of_an_epoch(run, flags, tmp_path, monkeypatch):
+    """
+    Cut after the third of five batches of the second epoch, with two batches a step and an odd one at the end, as
+    `accelerate launch --gradient_accumulation_steps 2` sets them: the weights are those of one run.
+    """
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "2")
+    arguments = [*flags, "--per_device_train_batch_size", "3", "--max_train_samples", "15", "--save_steps", "1"]
+    arguments += ["--drop_path_rate", "0.4"]
+    whole = run(tmp_path / "whole", *arguments)
+    assert read_results(whole / "results.json")["training"]["batch_size"] == 6
+    assert sorted(path.name for path in whole.glob("checkpoint-*")) == ["checkpoint-6"]
+    see, seen = DivergenceWatch.see, []
+
+    def interrupted(self, loss, batch):
+        seen.append(batch["rows"].tolist())
+        if len(seen) == 5 + 3:
+            raise KeyboardInterrupt
+        see(self, loss, batch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(DivergenceWatch, "see", interrupted)
+        run(tmp_path / "parts", *arguments)
+    progress = json.loads((tmp_path / "parts" / "checkpoint-4" / "progress.json").read_text(encoding="utf-8"))
+    assert progress == {"steps": 4, "epochs": 1, "batches": 2}
+    parts = run(tmp_path / "parts", *arguments, "--resume_from_checkpoint", "True")
+    assert same_bytes(whole, parts)
+
+
+def test_the_last_step_of_an_epoch_is_a_mean_of_fewer_batches(script):
+    """Five batches, two a step: Accelerate halves every loss, the last one, too."""
+    accelerator = SimpleNamespace(gradient_accumulation_steps=2)
+    assert [script.weight_of_batch(accelerator, number, 5) for number in range(1, 6)] == [1, 1, 1, 1, 2]
+
+
 STATE = ["model.safetensors", "optimizer.bin", "random_states_0.pkl", "custom_checkpoint_0.pkl"]
 
 
@@ -222,7 +257,7 @@ def test_a_full_disk_ends_with_one_line(script, whole, tmp_path, name, capfd):
     assert (
         f"No space left on the disk of {tmp_path}: checkpoint-4 could not be written; checkpoint-2 is complete" in last
     )
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".run.lock", "checkpoint-2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".run.json", ".run.lock", "checkpoint-2"]
     run_script(script, tmp_path, *arguments, "--resume_from_checkpoint", "True")
     assert same_bytes(folder, tmp_path)
 

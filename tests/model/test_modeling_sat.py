@@ -287,6 +287,23 @@ def test_several_classes_per_image():
     torch.testing.assert_close(outputs.loss_dict["classification"], expected.detach())
 
 
+def test_smoothed_labels():
+    """A share of each label is spread over all classes; the other terms stay what they are."""
+    model = tiny_model(drop_path_rate=0.0)
+    pixel_values, labels = tiny_batch()
+    plain = model(pixel_values, labels=labels)
+    model.config.label_smoothing = 0.1
+    outputs = model(pixel_values, labels=labels)
+    targets = torch.nn.functional.one_hot(labels, 5) * 0.9 + 0.1 / 5
+    expected = -(targets * outputs.logits.softmax(-1).log()).sum(-1).mean()
+    torch.testing.assert_close(outputs.loss_dict["classification"], expected.detach())
+    assert {name: outputs.loss_dict[name] for name in ("area", "normalization")} == {
+        name: plain.loss_dict[name] for name in ("area", "normalization")
+    }
+    with pytest.raises(ValueError, match="`label_smoothing` is of one class per image, got 0.1"):
+        model(pixel_values, labels=torch.zeros(len(labels), 5))
+
+
 def test_the_absolute_value_of_the_area_is_taken_after_the_batch_mean():
     """Two images at equal distances on both sides of the target cost nothing."""
     model = tiny_model()

@@ -378,3 +378,9 @@ def test_metrics_are_written_whole(tmp_path, monkeypatch):
 
 def test_arguments_are_not_pickled(whole):
     assert not list(whole.rglob("training_args.bin"))
+
+
+def test_a_checkpoint_of_the_model_alone_is_not_resumed_from(tmp_path):
+    small_trainer(tmp_path, save_only_model=True).train()
+    with pytest.raises(ValueError, match="checkpoint-4 cannot be resumed from: it has no state of an optimizer"):
+        small_trainer(tmp_path).train(resume_from_checkpoint=True)

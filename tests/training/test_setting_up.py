@@ -17,11 +17,11 @@ import logging
 
 import pytest
 from sat_testing import tiny_model
-from square_images import CLASS_NAMES, save_tiny_vit
+from square_images import CLASS_NAMES, save_tiny_vit, square_split
 from transformers import ViTImageProcessor
 
 from transformers_sat import SATImageProcessor
-from transformers_sat.training import DataArguments, ModelArguments, start_model, start_name
+from transformers_sat.training import DataArguments, ModelArguments, splits_to_measure, start_model, start_name
 
 
 @pytest.fixture
@@ -81,3 +81,23 @@ def test_what_cannot_be_started_from(backbone):
     assert start_name(DataArguments(dataset_name="mine"), ModelArguments(model_name_or_path="vit")) == "vit"
     with pytest.raises(ValueError, match="`--model_name_or_path` is missing"):
         start_name(DataArguments(dataset_name="mine"), ModelArguments())
+
+
+def test_what_is_measured(caplog):
+    """A test split whose classes are kept back is left out; a validation split must have them."""
+    model = tiny_model(num_labels=3, id2label=dict(enumerate(CLASS_NAMES)))
+    rows = square_split(4)
+    hidden = rows.remove_columns("label").add_column("label", [-1] * 4)
+    given = {"train": rows, "validation": rows.remove_columns("objects"), "test": hidden}
+    with caplog.at_level(logging.WARNING):
+        assert list(splits_to_measure(given, model.config, SATImageProcessor(), "sat")) == ["validation"]
+    assert "The test split is not measured: its images have no classes." in caplog.text
+    assert "The validation split has no boxes" in caplog.text and "it stays at 0.4" in caplog.text
+    with pytest.raises(ValueError, match="validation split cannot be measured: its images have no classes"):
+        splits_to_measure({"validation": hidden}, model.config, SATImageProcessor(), "sat")
+
+
+def test_a_single_class_is_not_trained_on(backbone):
+    with pytest.raises(ValueError, match=r"Training needs two classes or more, got \['cat'\]"):
+        start_model(backbone, ["cat"], num_spatial_layers=2)
+    assert start_model(backbone, ["cat"], is_trained=False, num_spatial_layers=2)[0].config.num_labels == 1

@@ -181,6 +181,141 @@ def test_terms_without_weight_are_not_logged(tmp_path, squares):
     }
 
 
+def test_label_smoothing_acts_on_the_classification_term(tmp_path, squares):
+    """Trainer's own would take the logits alone, and drop the other terms."""
+    model = model_to_train()
+    before = copy.deepcopy(model)
+    batches = []
+
+    def collate(examples):
+        batches.append(collate_localization(examples))
+        return batches[-1]
+
+    arguments = {"max_steps": 1, "label_smoothing_factor": 0.2, "data_collator": collate}
+    trainer = trainer_for(model, tmp_path, training_data(squares), **arguments)
+    trainer.train()
+    (entry,) = logged(trainer)
+    outputs = before.train()(batches[0]["pixel_values"])
+    targets = torch.nn.functional.one_hot(batches[0]["labels"], 3) * 0.8 + 0.2 / 3
+    expected = -(targets * outputs.logits.softmax(-1).log()).sum(-1).mean().item()
+    assert entry["classification_loss"] == pytest.approx(expected, abs=1e-4)
+    terms = [entry[f"{name}_loss"] for name in ("classification", "area", "normalization")]
+    assert entry["loss"] == pytest.approx(sum(terms), abs=5e-4) and min(terms) > 0
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "factor", "message"),
+    [
+        ("multi_label_classification", 0.1, "`label_smoothing_factor` is of one class per image"),
+        (None, 1.5, "`label_smoothing_factor` must be at least 0 and below 1, got 1.5"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Label smoothing is not compatible")
+def test_label_smoothing_that_cannot_be(tmp_path, squares, problem_type, factor, message):
+    model = model_to_train(problem_type=problem_type)
+    with pytest.raises(ValueError, match=message):
+        trainer_for(model, tmp_path, training_data(squares), label_smoothing_factor=factor)
+
+
+def test_a_plain_trainer_does_not_lose_the_other_losses(tmp_path, squares):
+    """It is refused where Trainer smooths the labels itself, and keeps all losses where the model does."""
+    arguments = {"trainer_class": Trainer, "max_steps": 1}
+    model = model_to_train()
+    trainer = trainer_for(model, tmp_path, training_data(squares), label_smoothing_factor=0.1, **arguments)
+    with pytest.raises(ValueError, match="Set `model.config.label_smoothing` in its place"):
+        trainer.train()
+    trainer = trainer_for(model_to_train(label_smoothing=0.1), tmp_path, training_data(squares), **arguments)
+    batch = collate_localization([training_data(squares)[row] for row in range(4)])
+    loss, outputs = trainer.compute_loss(trainer.model.eval(), batch, return_outputs=True)
+    assert loss.item() == pytest.approx(sum(outputs.loss_dict.values()).item(), rel=1e-5)
+
+
+def test_a_loss_of_ones_own_has_all_terms(tmp_path, squares):
+    """`compute_loss_func` gets the labels and the outputs with the model's own loss; its value is what is trained on."""
+    seen = []
+
+    def twice(outputs, labels, num_items_in_batch=None):
+        seen.append((labels.shape, outputs.loss.item(), set(outputs.loss_dict)))
+        return 2 * outputs.loss
+
+    arguments = {"max_steps": 1, "use_cpu": True, "disable_tqdm": True, "save_strategy": "no", "logging_steps": 1}
+    trainer = LocalizationTrainer(
+        model_to_train(),
+        TrainingArguments(tmp_path, per_device_train_batch_size=4, **arguments),
+        train_dataset=training_data(squares),
+        compute_loss_func=twice,
+    )
+    trainer.train()
+    ((shape, loss, terms),) = seen
+    assert shape == (4,) and terms == {"classification", "area", "normalization"}
+    assert logged(trainer)[0]["loss"] == pytest.approx(2 * loss, rel=1e-4)
+    assert logged(trainer)[0]["area_loss"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"use_liger_kernel": True}, "there are no Liger kernels for SAT"),
+        ({"train_sampling_strategy": "group_by_length"}, "must be `random` or `sequential`, got `group_by_length`"),
+    ],
+)
+def test_arguments_that_images_have_no_use_for(tmp_path, squares, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        trainer_for(model_to_train(), tmp_path, training_data(squares), **arguments)
+
+
+def test_a_batch_size_that_is_found(tmp_path, squares):
+    """What is logged and looked at has nothing of the batches that did not fit."""
+
+    class SmallMemory(LocalizationTrainer):
+        def compute_loss(self, model, inputs, *args, **kwargs):
+            found = super().compute_loss(model, inputs, *args, **kwargs)
+            if len(inputs["pixel_values"]) > 3:
+                raise RuntimeError("CUDA out of memory.")
+            return found
+
+    trainer = trainer_for(
+        model_to_train(), tmp_path, training_data(squares), SmallMemory, auto_find_batch_size=True, max_steps=1
+    )
+    trainer.train()
+    (entry,) = logged(trainer)
+    terms = [entry[f"{name}_loss"] for name in ("classification", "area", "normalization")]
+    assert entry["loss"] == pytest.approx(sum(terms), abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"activation_checkpointing": True},
+        {"include_for_metrics": ["inputs", "loss"]},
+        {"bf16": True},
+        {"torch_empty_cache_steps": 1},
+        {"dataloader_drop_last": True},
+        {"accelerator_config": {"dispatch_batches": True}},
+        {"include_num_input_tokens_seen": "all"},
+    ],
+    ids=lambda arguments: "-".join(arguments),
+)
+def test_arguments_that_change_nothing(tmp_path, squares, arguments):
+    """They save memory or time, or concern evaluation: the losses are those of a run without them."""
+    losses = []
+    for name, given in {"without": {}, "with": arguments}.items():
+        trainer = trainer_for(model_to_train(), tmp_path / name, training_data(squares), **given)
+        trainer.train()
+        losses.append([entry["loss"] for entry in logged(trainer)])
+    assert losses[1] == pytest.approx(losses[0], abs=2e-3 if "bf16" in arguments else 1e-6)
+
+
+def test_noise_on_the_embeddings(tmp_path, squares):
+    """NEFTune acts on the patches' embeddings while training, and leaves the model as it was."""
+    model = model_to_train()
+    trainer = trainer_for(model, tmp_path, training_data(squares), neftune_noise_alpha=5.0, max_steps=1)
+    without = trainer_for(model_to_train(), tmp_path, training_data(squares), max_steps=1)
+    trainer.train(), without.train()
+    assert logged(trainer)[0]["loss"] != logged(without)[0]["loss"]
+    assert not model.get_input_embeddings()._forward_hooks
+
+
 def test_gradient_accumulation(tmp_path, squares):
     """The loss that is logged, and the step that is made, are the mean over the accumulated batches."""
     model = model_to_train()

@@ -44,7 +44,13 @@ def processor_at(threshold: float) -> SATImageProcessor:
 
 
 def trainer_of(output_dir, model=None, train_dataset=None, eval_dataset=None, callbacks=None, **others):
-    names = ("augmentation", "evaluation_settings", "processing_class", "compute_metrics")
+    names = (
+        "augmentation",
+        "evaluation_settings",
+        "processing_class",
+        "compute_metrics",
+        "preprocess_logits_for_metrics",
+    )
     given = {name: others.pop(name) for name in names if name in others}
     arguments = {
         "max_steps": 3,
@@ -261,6 +267,15 @@ def test_prediction_of_rows(eval_rows, tmp_path):
 # What is refused.
 
 
+def with_value(rows: datasets.Dataset, column: str, value) -> datasets.Dataset:
+    """The rows, with another value in the second one."""
+    rows = rows.cast_column("image", datasets.Image(decode=False))
+    feature = rows.features[column]
+    values = rows[column][:]
+    values[1] = value
+    return rows.remove_columns(column).add_column(column, values, feature=feature)
+
+
 @pytest.mark.parametrize(
     "given, message",
     [
@@ -272,6 +287,11 @@ def test_prediction_of_rows(eval_rows, tmp_path):
         ({"train_dataset": square_split(3), "processing_class": None}, "SATImageProcessor.*got NoneType"),
         ({"eval_dataset": square_split(3), "processing_class": ViTImageProcessor()}, "SATImageProcessor"),
         ({"eval_dataset": square_split(3), "compute_metrics": lambda prediction: {}}, "`compute_metrics`"),
+        ({"eval_dataset": square_split(3), "preprocess_logits_for_metrics": max}, "`preprocess_logits_for_metrics`"),
+        ({"train_dataset": square_split(4).select([0, 3])}, r"a single class \(red\)"),
+        ({"train_dataset": with_value(square_split(3), "label", -1)}, "`train_dataset`, row 1: `label` is -1"),
+        ({"train_dataset": with_value(square_split(3), "image", None)}, "1 of the 3 images of `train_dataset`.*row 1"),
+        ({"eval_dataset": with_value(square_split(3), "image", None)}, "1 of the 3 images of `eval_dataset`.*row 1"),
         ({"train_dataset": square_split(3), "model": model_of(["red", "pink", "grey"])}, "no class for 2"),
     ],
 )

@@ -15,7 +15,15 @@
 
 from .classes import class_numbers_of
 from .dataset import LocalizationDataset, collate_localization, decode_image
-from .loading import EMBEDDED_DATASET, drop_undecodable, has_boxes, has_masks, load_localization_dataset
+from .loading import (
+    EMBEDDED_DATASET,
+    check_headers,
+    check_training_classes,
+    drop_undecodable,
+    has_boxes,
+    has_masks,
+    load_localization_dataset,
+)
 from .streaming import StreamedLocalizationDataset, load_streaming_dataset
 from .subsets import select_classes, select_fraction, select_samples_per_class
 from .transforms import TrainingAugmentation
@@ -26,6 +34,8 @@ __all__ = [
     "LocalizationDataset",
     "StreamedLocalizationDataset",
     "TrainingAugmentation",
+    "check_headers",
+    "check_training_classes",
     "class_numbers_of",
     "collate_localization",
     "decode_image",

@@ -88,6 +88,9 @@ class LocalizationDataset(torch.utils.data.Dataset):
             `fast_decoding` without it: evaluation's pixels are exact.
     """
 
+    # for the message about an image that cannot be decoded
+    how_to_skip = "`--skip_undecodable`, in Python with `drop_undecodable`"
+
     def __init__(
         self,
         dataset: datasets.Dataset,
@@ -147,7 +150,10 @@ class LocalizationDataset(torch.utils.data.Dataset):
         return example
 
     def _training_example(self, row: dict, epoch: int, position: int) -> dict[str, torch.Tensor]:
-        image = decode_image(row["image"], self.augmentation.needed_side if self.fast_decoding else None)
+        try:
+            image = decode_image(row["image"], self.augmentation.needed_side if self.fast_decoding else None)
+        except ValueError as error:
+            raise ValueError(f"{error} Such images are left out with {self.how_to_skip}.") from error
         try:
             image = self._in_rgb(image)
         except ValueError as error:
@@ -155,15 +161,20 @@ class LocalizationDataset(torch.utils.data.Dataset):
         # rows of pixels, as PIL has them: torchvision resizes that layout fastest, to the same pixels
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         pixels = self.augmentation(pixels, seed=(self.seed, epoch, position))
-        example = {**self._labels_of(row), "pixel_values": self._normalized(pixels)}
+        labels = self._labels_of(row)
+        if not labels:
+            raise ValueError(
+                f"{self.name_of(position)}: `label` is empty, or -1; leave the image out, or give it a class."
+            )
+        example = {**labels, "pixel_values": self._normalized(pixels)}
         example["rows"] = torch.tensor(position)
         return example
 
     def _labels_of(self, row: dict) -> dict[str, torch.Tensor]:
         """The class by the model's number, or nothing where the data set does not tell it."""
-        if "label" not in row:
+        label = row.get("label")
+        if label in (None, -1):
             return {}
-        label = row["label"]
         return {"labels": torch.tensor(label if self.class_numbers is None else self.class_numbers[label])}
 
     def _in_rgb(self, image: PIL.Image.Image) -> PIL.Image.Image:
@@ -196,7 +207,14 @@ def collate_localization(examples: list[dict[str, torch.Tensor]]) -> dict[str, t
     Returns:
         `dict` with `pixel_values` `(batch_size, num_channels, height, width)`, `labels` `(batch_size,)` and, where the
         examples have them, `rows` `(batch_size,)` and `boxes` `(batch_size, most boxes, 4)`, filled up with rows of -100.
+
+    Raises:
+        `ValueError`: if some of the images have a class, and others have none.
     """
+    if len({"labels" in example for example in examples}) > 1:
+        raise ValueError(
+            "Some images have a class and others have none (`label` is empty, or -1): leave out the latter."
+        )
     names = [name for name in ("pixel_values", "labels", "rows") if name in examples[0]]
     batch = {name: torch.stack([example[name] for example in examples]) for name in names}
     if "boxes" in examples[0]:

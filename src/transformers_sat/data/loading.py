@@ -17,10 +17,14 @@ import os
 from collections.abc import Sequence
 
 import datasets
+import pyarrow as pa
+from tqdm.auto import tqdm
 from transformers.utils import logging
 
 from ..drawn.emblems import load_emblems
 from ..fields import shown
+from ..model.images_sat import check_header
+from ..places import reading_from
 from .boxes import check_boxes, is_box_feature, with_boxes_in_lists
 from .dataset import decode_image
 from .subsets import select_classes
@@ -30,8 +34,17 @@ logger = logging.get_logger(__name__)
 
 EMBEDDED_DATASET = "emblems"
 
+# From so many images on, opening them takes seconds, and a bar shows it.
+MANY_IMAGES = 10_000
+MOST_NAMED = 5
+
 # The schema, without what is optional.
 COLUMNS = ("image", "label", "objects")
+
+CLASS_FOLDERS = (
+    "Are they images in a folder? Those of each class belong into a folder of its own, `train/<class>/<image>`, of two or "
+    "more classes."
+)
 
 # What else of the schema is kept, under its own name, for evaluation.
 MASK_COLUMNS = ("mask", "ignore_mask")
@@ -80,7 +93,8 @@ def load_localization_dataset(
 
     Raises:
         `ValueError`: if a column or the training split is missing, a split has other classes than `train`, `classes` has
-            unknown ones, or there are too few images to set some apart for validation.
+            unknown ones, a training image has no class, or there are too few images to set some apart for validation.
+        [`~transformers_sat.places.NoSuchPlaceError`]: if there is no such data set.
     """
     columns = schema_of_columns(columns)
     splits = open_splits(name, config_name, seed, token)
@@ -114,7 +128,8 @@ def open_splits(
         return load_emblems(seed=seed)
     if os.path.isfile(os.path.join(name, "dataset_dict.json")):
         return datasets.load_from_disk(name)
-    splits = datasets.load_dataset(name, config_name, token=token)
+    with reading_from(name, "data set"):
+        splits = datasets.load_dataset(name, config_name, token=token)
     if not isinstance(splits, datasets.DatasetDict):
         raise ValueError(f"The data set {name} has no splits, but {list(splits)}.")
     return splits
@@ -144,8 +159,11 @@ def in_schema(
     """
     for own, column in columns.items():
         if column != "objects" and own not in dataset.column_names:
+            # a folder is read without classes if it has none, or one alone
+            hint = f" {CLASS_FOLDERS}" if column == "label" and list(dataset.column_names) == ["image"] else ""
             raise ValueError(
-                f"{name} has no column `{own}`; name it with `--{column}_column_name`, in Python with `columns`. Its columns are {dataset.column_names}."
+                f"{name} has no column `{own}`; name it with `--{column}_column_name`, in Python with `columns`. Its columns "
+                f"are {dataset.column_names}.{hint}"
             )
     check_types(dataset, columns, name)
     kept = [own for own in columns if own in dataset.column_names]
@@ -177,12 +195,28 @@ def check_types(dataset: datasets.Dataset | datasets.IterableDataset, columns: d
 
 
 def classes_in(dataset: datasets.Dataset, name: str) -> list:
-    """What stands in `label`, each once; `ValueError` with the row if it is empty in one."""
-    values = dataset.unique("label")
-    if None in values:
-        row = dataset["label"][:].index(None)
-        raise ValueError(f"{name}, row {row}: `label` is empty; leave the image out, or give it a class.")
+    """What stands in `label`, each once; `ValueError` with the row if it is empty in one, or -1, which means the same."""
+    # without the images, which rows that were chosen would be copied with
+    labels = dataset.select_columns("label")
+    values = labels.unique("label")
+    if None in values or -1 in values:
+        row, value = next((row, value) for row, value in enumerate(labels["label"][:]) if value in (None, -1))
+        raise ValueError(
+            f"{name}, row {row}: `label` is {'empty' if value is None else value}; leave the image out, or give it a class."
+        )
     return values
+
+
+def check_training_classes(dataset: datasets.Dataset, name: str):
+    """Raises `ValueError` if an image to train on has no class, or all have the same one; the former with the row."""
+    values = classes_in(dataset, name)
+    if len(values) < 2:
+        feature = dataset.features["label"]
+        known = feature.int2str(values[0]) if isinstance(feature, datasets.ClassLabel) and values else values
+        raise ValueError(
+            f"{name} has images of a single class ({known}): nothing tells an object from what is around it. Training needs "
+            "two classes or more."
+        )
 
 
 def is_usable(dataset: datasets.Dataset, column: str) -> bool:
@@ -206,9 +240,9 @@ def with_class_labels(
             for split, dataset in splits.items()
         }
     feature = splits["train"].features["label"]
+    values = classes_in(splits["train"], f"The split `train` of {name}")
     numbers_are_known = isinstance(feature, datasets.ClassLabel)
     if not numbers_are_known:
-        values = classes_in(splits["train"], f"The split `train` of {name}")
         feature = datasets.ClassLabel(names=[str(value) for value in sorted(values)])
     labelled = {}
     for split, dataset in splits.items():
@@ -260,6 +294,42 @@ def has_masks(dataset: datasets.Dataset) -> bool:
     return missing == 0
 
 
+def check_headers(dataset: datasets.Dataset, name: str):
+    """
+    Opens each image of a split as far as its size is known. That costs some 0.1 ms an image: files are not read to their
+    end, nor copied out of a table. Damage behind the header shows when the image is decoded.
+
+    Args:
+        dataset (`datasets.Dataset`): split with the `image` column not decoded.
+        name (`str`): what messages call it.
+
+    Raises:
+        `ValueError`: if images cannot be opened; the message has their number, and row and path of the first ones.
+    """
+    images = dataset.select_columns("image").with_format("arrow")
+    faults = []
+    for row in tqdm(
+        range(len(images)), desc=f"Opening the images: {name}", unit="image", disable=len(images) < MANY_IMAGES
+    ):
+        image = images[row]["image"][0]
+        content, path = (image[field] if image.is_valid else None for field in ("bytes", "path"))
+        file = (
+            pa.BufferReader(content.as_buffer()) if content is not None and content.is_valid else path and path.as_py()
+        )
+        try:
+            if not file:
+                raise ValueError("The image is missing: its entry in the data set is empty.")
+            check_header(file, (path and path.as_py()) or "without a path")
+        except ValueError as error:
+            faults.append(f"row {row}: {error}")
+    if faults:
+        more = f" ({len(faults) - MOST_NAMED} more)" if len(faults) > MOST_NAMED else ""
+        raise ValueError(
+            f"{len(faults)} of the {len(images)} images of {name} cannot be decoded: {' '.join(faults[:MOST_NAMED])}{more} "
+            "Mend them, or leave such images out with `--skip_undecodable`, in Python with `drop_undecodable`."
+        )
+
+
 def drop_undecodable(dataset: datasets.Dataset, num_proc: int | None = None) -> datasets.Dataset:
     """
     The images of a split that can be decoded; the others are logged by path.
@@ -283,4 +353,13 @@ def _is_decodable(image: dict) -> bool:
     return True
 
 
-__all__ = ["EMBEDDED_DATASET", "drop_undecodable", "has_boxes", "has_masks", "in_schema", "load_localization_dataset"]
+__all__ = [
+    "EMBEDDED_DATASET",
+    "check_headers",
+    "check_training_classes",
+    "drop_undecodable",
+    "has_boxes",
+    "has_masks",
+    "in_schema",
+    "load_localization_dataset",
+]

@@ -23,6 +23,7 @@ import pyarrow.parquet
 import torch
 from transformers import BaseImageProcessor
 
+from ..places import reading_from
 from .dataset import LocalizationDataset
 from .loading import EMBEDDED_DATASET, in_schema, schema_of_columns, with_class_labels
 from .subsets import check_class_names, select_classes
@@ -60,6 +61,8 @@ class StreamedLocalizationDataset(LocalizationDataset):
     Raises:
         `ValueError`: if `buffer_size` is not positive.
     """
+
+    how_to_skip = "`transformers-sat prepare --skip_invalid`, which writes the data set without them"
 
     def __init__(
         self,
@@ -142,7 +145,8 @@ def load_streaming_dataset(
         raise ValueError(
             f"The data set {name} is on this disk in a form that is read without loading it: leave out `--streaming`."
         )
-    builder = datasets.load_dataset_builder(name, config_name, token=token)
+    with reading_from(name, "data set"):
+        builder = datasets.load_dataset_builder(name, config_name, token=token)
     files = builder.config.data_files or {}
     missing = [split for split in ("train", "validation") if split not in files]
     if missing:

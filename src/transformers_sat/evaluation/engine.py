@@ -52,8 +52,8 @@ class EvaluationSettings:
             What is chosen from: 0.05, 0.10, ..., 0.95 for `"sat"` and 0, 0.001, ..., 0.999 for `"wsoleval"` by
             default.
         ten_crop (`bool`, *optional*, defaults to `False`):
-            Under `"sat"`, whether the class is that of ten crops, whose probabilities are averaged. The map is always
-            the centre crop's.
+            Under `"sat"`, whether the class is that of ten crops, whose probabilities (of a multi-label
+            model sigmoids) are averaged. The map is always the centre crop's.
         batch_size (`int`, *optional*, defaults to 32): number of images at a time, on each process.
         num_workers (`int`, *optional*, defaults to 0): number of further processes that load images.
         keep_images (`bool`, *optional*, defaults to `True`):
@@ -418,7 +418,8 @@ def predict(
         return maps, logits, loss
     num_crops = pixel_values.shape[1]
     maps = maps.unflatten(0, (-1, num_crops))[:, CENTER_CROP]
-    return maps, ten_crop_probabilities(logits.unflatten(0, (-1, num_crops))), loss
+    logits = logits.unflatten(0, (-1, num_crops))
+    return maps, ten_crop_probabilities(logits, model.config.has_independent_classes), loss
 
 
 def check_threshold(threshold: str | float, validation: EvaluationSplit | None):

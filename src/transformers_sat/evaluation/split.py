@@ -140,12 +140,16 @@ def _has_labels(name: str, dataset: datasets.Dataset) -> bool:
     """Whether there are classes: test sets whose classes are kept back have none, or -1 for each."""
     if "label" not in dataset.column_names:
         return False
-    values = set(dataset.unique("label"))
+    # without the images, which rows that were chosen would be copied with
+    labels = dataset.select_columns("label")
+    values = set(labels.unique("label"))
     if values <= {None, -1}:
         return False
     if None in values or -1 in values:
+        row = next(row for row, value in enumerate(labels["label"][:]) if value in (None, -1))
         raise ValueError(
-            f"The {name} split has classes for some of its images only: `label` is empty, or -1, in others."
+            f"The {name} split has classes for some of its images only: `label` is empty, or -1, in row {row}. Leave such "
+            "images out, or give them classes."
         )
     return True
 

@@ -61,6 +61,7 @@ def model_card(
     repo_id: str | None = None,
     license: str | None = None,
     example_image: str | None = None,
+    adapter: dict | None = None,
 ) -> ModelCard:
     """
     The card of a model.
@@ -82,6 +83,9 @@ def model_card(
             The Hub's identifier of the licence of the weights. The card says so where none is known.
         example_image (`str`, *optional*):
             File name of an image in the repository, for the widget.
+        adapter (`dict`, *optional*):
+            The `adapter_config.json` of an adapter (PEFT), if the weights are one's. `config` is then that of the model
+            that it acts on.
 
     Returns:
         [`~huggingface_hub.ModelCard`]: not yet checked by the Hub.
@@ -96,13 +100,14 @@ def model_card(
     license_name = results.get("license_name")
     # of a record without training, model and data set are those that were measured
     started_from, trained_on = (results.get(field) if training else None for field in ("model", "dataset"))
+    base = None if adapter is None else adapter.get("base_model_name_or_path")
     data = ModelCardData(
-        library_name="transformers",
+        library_name="transformers" if adapter is None else "peft",
         pipeline_tag=TASK,
         tags=TAGS,
         license=license,
         **({"license_name": license_name} if license_name else {}),
-        base_model=repository_or_none(started_from),
+        base_model=repository_or_none(started_from if base is None else base),
         datasets=repository_or_none(trained_on),
         widget=[_widget_example(example_image, repo_id)] if example_image else None,
         co2_eq_emissions=results.get("co2_eq_emissions"),
@@ -115,6 +120,7 @@ def model_card(
         name=name,
         repo_id=repo_id or f"your-name/{_slug(name)}",
         license=license,
+        adapter=None if adapter is None else {"base": repository_or_none(base)},
         config=config,
         crop=image_processor["crop_size"] if image_processor.get("do_center_crop") else None,
         size=image_processor["size"],

@@ -29,7 +29,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from .. import model as model_code
 from ..model.configuration_sat import SATConfig
 from ..registration import HEAD_AUTO_CLASSES
-from ..results import RESULTS_FILE, check_results
+from ..results import RESULTS_FILE, check_results, public_name
 from ..saving import WEIGHT_FILES, save_model
 from ..writing import replacing_file, write_text
 from .model_card import eval_result_entries, model_card
@@ -69,7 +69,10 @@ REQUIREMENTS = (
     "transformers>=5.23,<6",
 )
 EXAMPLE_SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
-MODEL_FILES = ("config.json", "preprocessor_config.json", *WEIGHT_FILES)
+# What PEFT saves in the place of a model's configuration and weights.
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_FILES = (ADAPTER_CONFIG, "adapter_model.safetensors")
+MODEL_FILES = ("config.json", "preprocessor_config.json", *WEIGHT_FILES, *ADAPTER_FILES)
 # All that a repository holds. A folder may hold much more: logs, checkpoints, images of the data, notes of its owner.
 PUBLISHED_FILES = (
     *MODEL_FILES,
@@ -175,6 +178,33 @@ def add_hub_files(
     if entries:
         path = folder / ".eval_results" / f"{entries[0].dataset_id.split('/')[-1]}.yaml"
         write_text(path, yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False))
+
+
+def add_adapter_card(
+    folder: str | os.PathLike, config: SATConfig, *, results: dict | None = None, repo_id: str | None = None
+):
+    """
+    Writes the card of an adapter (PEFT) into the folder that it was saved in, in place of PEFT's, which knows neither
+    task nor figures. Of a base model that is a folder of this machine `adapter_config.json` keeps the last part.
+
+    Args:
+        folder (`str` or `os.PathLike`): the folder, with `adapter_config.json` and `preprocessor_config.json`.
+        config ([`SATConfig`]): configuration of the model that the adapter acts on.
+        results, repo_id: see [`save_with_remote_code`].
+    """
+    folder = Path(folder)
+    adapter = _read_json(folder / ADAPTER_CONFIG)
+    adapter["base_model_name_or_path"] = public_name(adapter.get("base_model_name_or_path") or None)
+    _write_json(folder / ADAPTER_CONFIG, adapter)
+    card = model_card(
+        config.to_dict(),
+        _read_json(folder / "preprocessor_config.json"),
+        results,
+        name=repo_id.split("/")[-1] if repo_id else folder.resolve().name,
+        repo_id=repo_id,
+        adapter=adapter,
+    )
+    write_text(folder / "README.md", str(card))
 
 
 def push_to_hub(

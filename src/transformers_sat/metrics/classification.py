@@ -19,17 +19,20 @@ import torch
 from .counting import CountingMetric
 
 
-def ten_crop_probabilities(logits: torch.Tensor) -> torch.Tensor:
+def ten_crop_probabilities(logits: torch.Tensor, has_independent_classes: bool = False) -> torch.Tensor:
     """
     Averages the class probabilities of several crops of an image.
 
     Args:
         logits (`torch.Tensor` of shape `(batch_size, num_crops, num_labels)`):
             Logits of each crop, usually ten: four corners and the centre, and their mirror images.
+        has_independent_classes (`bool`, *optional*, defaults to `False`):
+            Whether each class has a probability of its own, as [`SATConfig.has_independent_classes`] says of a
+            multi-label model.
 
     Returns:
-        `torch.Tensor` of shape `(batch_size, num_labels)`, float32: the mean over crops of the softmax of each. It
-        takes the place of `logits` in `BoxAccuracy.update`, beside the localization map of the centre crop.
+        `torch.Tensor` of shape `(batch_size, num_labels)`, float32: the mean over crops of the softmax of each, or of
+        the sigmoids. It takes the place of `logits` in `BoxAccuracy.update`, beside the localization map of the centre crop.
 
     Raises:
         ValueError: If `logits` does not have three dimensions, or no crop.
@@ -39,7 +42,9 @@ def ten_crop_probabilities(logits: torch.Tensor) -> torch.Tensor:
         raise ValueError(
             f"`logits` must have the shape (batch_size, num_crops, num_labels), got {tuple(logits.shape)}."
         )
-    return logits.float().softmax(dim=-1).mean(dim=1)
+    logits = logits.float()
+    probabilities = logits.sigmoid() if has_independent_classes else logits.softmax(dim=-1)
+    return probabilities.mean(dim=1)
 
 
 def ranks_of_labels(logits: torch.Tensor, labels: torch.Tensor) -> np.ndarray:

@@ -69,6 +69,9 @@ class SATConfig(ViTConfig):
             map on or off (`docs/training.md` has the measurements).
         area_band_tolerance (`float`, *optional*, defaults to 0.1):
             Half width of the band around `area_target` in which an image's mean map value is not penalised.
+        label_smoothing (`float`, *optional*, defaults to 0.0):
+            Share of each label, in [0, 1), that the classification loss spreads evenly over all classes. Beyond the
+            paper, off by default; of one class per image only.
         classifier_kernel_size (`int`, *optional*, defaults to 3):
             Side of the classifier's convolution over the patch grid; odd.
         drop_path_rate (`float`, *optional*, defaults to 0.1):
@@ -114,6 +117,7 @@ class SATConfig(ViTConfig):
     normalization_loss_weight: float | int = 1.0
     area_band_loss_weight: float | int = 0.0
     area_band_tolerance: float | int = 0.1
+    label_smoothing: float | int = 0.0
     classifier_kernel_size: int = 3
     drop_path_rate: float | int = 0.1
     layerscale_value: float | int | None = None
@@ -212,7 +216,7 @@ class SATConfig(ViTConfig):
     def validate_ranges(self):
         if not 0.0 < self.area_target < 1.0:
             raise ValueError(f"`area_target` must be between 0 and 1 (exclusive), got {self.area_target}.")
-        for name in ("drop_path_rate", "hidden_dropout_prob", "attention_probs_dropout_prob"):
+        for name in ("drop_path_rate", "hidden_dropout_prob", "attention_probs_dropout_prob", "label_smoothing"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"`{name}` must be at least 0 and below 1, got {getattr(self, name)}.")
         if self.classifier_kernel_size < 1 or self.classifier_kernel_size % 2 == 0:

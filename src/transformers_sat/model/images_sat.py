@@ -135,13 +135,35 @@ def opened_image(
     Raises:
         [`ImageTooLargeError`], `ValueError`: as [`read_image`].
     """
+    with _errors_of_image(name, formats) as readable:
+        with PIL.Image.open(io.BytesIO(_tamed(_content(file))), formats=readable) as image:
+            _check_size(image, max_pixels)
+            yield image
+
+
+def check_header(file: str | os.PathLike | BinaryIO, name: str):
+    """
+    Opens an image as far as its size is known. Of a file that is whole up to there and damaged behind it, nothing is said.
+
+    Args:
+        file (`str`, `os.PathLike` or binary file): path, or what reads the content.
+        name (`str`): what errors call it.
+
+    Raises:
+        [`ImageTooLargeError`], `ValueError`: as [`read_image`].
+    """
+    with _errors_of_image(name, IMAGE_FORMATS) as readable, PIL.Image.open(file, formats=readable) as image:
+        _check_size(image, MAX_IMAGE_PIXELS)
+
+
+@contextlib.contextmanager
+def _errors_of_image(name: str, formats: Sequence[str]) -> Iterator[list[str]]:
+    """Gives those of the formats that Pillow reads here; errors in the block are those of [`read_image`]."""
     name = one_line(name)
     PIL.Image.init()
     readable = [format for format in IMAGE_FORMATS if format in formats and format in PIL.Image.OPEN]
     try:
-        with PIL.Image.open(io.BytesIO(_tamed(_content(file))), formats=readable) as image:
-            _check_size(image, max_pixels)
-            yield image
+        yield readable
     except ImageTooLargeError as error:
         raise ImageTooLargeError(f"The image {name} {error}") from error
     except (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError) as error:

@@ -15,6 +15,7 @@
 
 import math
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -623,7 +624,8 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
             [`SATForWeaklySupervisedLocalizationOutput`]
 
         Raises:
-            `ValueError`: as [`SATModel.forward`], and if `labels` have another shape or lie out of range.
+            `ValueError`: as [`SATModel.forward`], and if `labels` have another shape or lie out of range, or Trainer's label
+                smoothing keeps them back.
         """
         outputs: SATModelOutput = self.vit(
             pixel_values,
@@ -640,6 +642,8 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         loss, loss_dict = None, None
         if labels is not None:
             loss, loss_dict = self.localization_loss(logits, localization_map, labels)
+        elif self.training:
+            check_labels_are_not_kept_back()
 
         class_scores = None
         if self.config.has_independent_classes:
@@ -681,7 +685,7 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         batch_area = global_batch_mean(area.mean()) if self.training else area.mean()
 
         terms = {
-            "classification": self.loss_function(labels, logits.to(localization_map.dtype), config),
+            "classification": self.classification_loss(logits.to(localization_map.dtype), labels),
             "area": (batch_area - config.area_target).abs(),
             "normalization": normalization_loss(localization_map),
         }
@@ -695,6 +699,18 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
             terms["area_band"] = excess.relu().mean()
             loss = loss + config.area_band_loss_weight * terms["area_band"]
         return loss, {name: term.detach() for name, term in terms.items()}
+
+    def classification_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Cross entropy, with `config.label_smoothing`, or of labels as floats what `config.problem_type` says."""
+        smoothing = self.config.label_smoothing
+        if smoothing == 0:
+            return self.loss_function(labels, logits, self.config)
+        if labels.is_floating_point() or self.config.has_independent_classes:
+            raise ValueError(
+                f"`label_smoothing` is of one class per image, got {smoothing} and labels as floats, the 0 or 1 of every "
+                "class. Set it to 0."
+            )
+        return nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
 
 
 def check_is_sat(name_or_path: str | os.PathLike | None, options: dict):
@@ -734,6 +750,23 @@ def check_labels(labels: torch.Tensor, logits: torch.Tensor, is_one_class: bool)
                 f"`labels` must be between 0 and {num_labels - 1}, as the model has {num_labels} classes "
                 f"(`num_labels`), got {outside.unique().tolist()}."
             )
+
+
+def check_labels_are_not_kept_back():
+    """
+    Raises `ValueError` if Trainer smooths the labels itself. It then calls the model without them and takes a loss of the
+    logits alone for the whole, of which nothing tells the model but who called it.
+    """
+    frame = sys._getframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self") if frame.f_code.co_name == "compute_loss" else None
+        if getattr(caller, "label_smoother", None) is not None and getattr(caller, "compute_loss_func", None) is None:
+            raise ValueError(
+                "Trainer's `label_smoothing_factor` keeps the labels from the model, and the area and normalization losses "
+                "would be lost. Set `model.config.label_smoothing` in its place, or train with "
+                "`transformers_sat.training.LocalizationTrainer`, which does."
+            )
+        frame = frame.f_back
 
 
 def global_batch_mean(local_mean: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@
 from .arguments import DataArguments, EvaluationArguments, ModelArguments
 from .divergence import DivergenceWatch, TrainingDivergedError
 from .metrics import LocalizationMetrics
-from .setting_up import set_up_model, set_up_splits, set_up_training_data, start_model, start_name
+from .setting_up import set_up_model, set_up_splits, set_up_training_data, splits_to_measure, start_model, start_name
 from .trainer import LocalizationTrainer, count_parameters, freeze_encoder
 
 
@@ -33,6 +33,7 @@ __all__ = [
     "set_up_model",
     "set_up_splits",
     "set_up_training_data",
+    "splits_to_measure",
     "start_model",
     "start_name",
 ]

@@ -105,6 +105,9 @@ class ModelArguments:
         None, "Learning rate of the spatial token and the classifier; `learning_rate` as the others."
     )
     attn_implementation: str | None = option(None, "eager, sdpa, flash_attention_2, ...")
+    overwrite_output_dir: bool = option(
+        False, "Begin anew in an output folder that holds a model: it and its checkpoints are replaced."
+    )
     token: str | None = option(None, "Access token for the Hub.")
     hub_license: str | None = option(None, "Licence of the weights for the model card, such as apache-2.0.")
 

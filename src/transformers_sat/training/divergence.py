@@ -80,6 +80,10 @@ class DivergenceWatch:
         has_finite_pixels = batch["pixel_values"].isfinite().flatten(1).all(dim=1)
         self._batches.append((loss.detach().float().sum(), has_finite_pixels, batch.get("rows")))
 
+    def forget(self):
+        """Drops what was noted: a training begins, perhaps after one whose batches did not fit in memory."""
+        self._batches = []
+
     def check(self, step: int, grad_norm: torch.Tensor | float | None):
         """
         Ends the step's batches. All processes must call it, and all stop together.

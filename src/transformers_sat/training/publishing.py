@@ -19,7 +19,7 @@ from huggingface_hub import CommitInfo, HfApi
 from transformers.trainer import PushInProgress
 from transformers.trainer_utils import HubStrategy
 
-from ..hub.publishing import MODEL_FILES, PUBLISHED_FILES, add_hub_files
+from ..hub.publishing import ADAPTER_CONFIG, MODEL_FILES, PUBLISHED_FILES, add_adapter_card, add_hub_files
 from ..results import RESULTS_FILE, read_results
 from .saving import SavingTrainer
 
@@ -38,12 +38,12 @@ class PublishingTrainer(SavingTrainer):
         """
         if not self.is_world_process_zero():
             return
-        results = Path(self.args.output_dir, RESULTS_FILE)
-        add_hub_files(
-            self.args.output_dir,
-            results=read_results(results) if results.is_file() else None,
-            repo_id=self.hub_model_id,
-        )
+        path = Path(self.args.output_dir, RESULTS_FILE)
+        about = {"results": read_results(path) if path.is_file() else None, "repo_id": self.hub_model_id}
+        if Path(self.args.output_dir, ADAPTER_CONFIG).is_file():
+            add_adapter_card(self.args.output_dir, self.model.config, **about)
+        else:
+            add_hub_files(self.args.output_dir, **about)
 
     def push_to_hub(
         self,

@@ -28,6 +28,11 @@ from .checkpoints import naming_a_full_disk, newest_checkpoint, remove_old_check
 BEST_CHECKPOINT = "best_checkpoint.json"
 
 
+def has_optimizer(checkpoint: Path) -> bool:
+    """Whether a checkpoint has what a run goes on with: PyTorch's or FSDP's `optimizer*`, DeepSpeed's `global_step*`."""
+    return any(next(checkpoint.glob(pattern), None) for pattern in ("optimizer*", "global_step*"))
+
+
 class SavingTrainer(Trainer):
     """
     [`~transformers.Trainer`] whose checkpoints are complete or not there, which saves no weights that are not finite,
@@ -43,10 +48,18 @@ class SavingTrainer(Trainer):
         """
         Trains. For `resume_from_checkpoint=True` it goes on from the newest complete checkpoint, or begins if there is
         none.
+
+        Raises:
+            `ValueError`: if the checkpoint holds the model alone.
         """
         if resume_from_checkpoint is True:
             newest = newest_checkpoint(self.args.output_dir)
             resume_from_checkpoint = None if newest is None else str(newest)
+        if resume_from_checkpoint and not has_optimizer(Path(resume_from_checkpoint)):
+            raise ValueError(
+                f"{resume_from_checkpoint} cannot be resumed from: it has no state of an optimizer, as checkpoints under "
+                "`save_only_model`. Begin a new run from it as the model to start from."
+            )
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _init_training_state(

@@ -16,6 +16,7 @@
 import logging
 
 import datasets
+from accelerate import PartialState
 from transformers import AutoConfig, AutoImageProcessor
 
 from ..convert import load_backbone
@@ -24,6 +25,7 @@ from ..data import (
     LocalizationDataset,
     StreamedLocalizationDataset,
     TrainingAugmentation,
+    check_headers,
     class_numbers_of,
     drop_undecodable,
     load_localization_dataset,
@@ -33,10 +35,12 @@ from ..data import (
 )
 from ..data.classes import class_names_of
 from ..drawn import emblem_backbone_path
+from ..evaluation.split import EvaluationSplit
 from ..metrics import get_protocol
 from ..model.configuration_sat import SATConfig
 from ..model.image_processing_sat import SATImageProcessor
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
+from ..places import reading_from
 from .arguments import DataArguments, ModelArguments
 from .trainer import freeze_encoder
 
@@ -89,10 +93,14 @@ def start_model(
         start model is used to and, from a SAT model, its threshold.
 
     Raises:
+        [`~transformers_sat.places.NoSuchPlaceError`]: if there is no such model.
         `OSError`, `ValueError`: see [`~transformers_sat.convert.load_backbone`]; also if `image_size` is not one
-        number.
+        number, or there is one class alone to train on.
     """
-    names = _classes_of_model(name, class_names, is_trained, token, revision)
+    if is_trained and len(class_names) < 2:
+        raise ValueError(f"Training needs two classes or more, got {class_names}.")
+    with reading_from(name, "model"):
+        names = _classes_of_model(name, class_names, is_trained, token, revision)
     labels = {"id2label": dict(enumerate(names)), "label2id": {each: number for number, each in enumerate(names)}}
     model = load_backbone(name, token=token, revision=revision, **config_fields, **labels)
     image_size = model.config.image_size
@@ -163,6 +171,43 @@ def set_up_splits(
     return splits, len(splits["train"])
 
 
+def splits_to_measure(
+    rows: dict[str, datasets.Dataset], config: SATConfig, image_processor: SATImageProcessor, protocol: str
+) -> dict[str, EvaluationSplit]:
+    """
+    The validation and, if it has classes, the test split, with a warning for each that lacks boxes.
+
+    Args:
+        rows (`dict[str, datasets.Dataset]`): the splits by name.
+        config ([`SATConfig`]): configuration of the model that is to be measured.
+        image_processor ([`SATImageProcessor`]): the model's, whose threshold stays where none can be chosen.
+        protocol (`str`): evaluation protocol.
+
+    Raises:
+        `ValueError`: as [`EvaluationSplit.of`], and if the validation split has no classes.
+    """
+    splits = {}
+    for name in ("validation", "test"):
+        if name not in rows:
+            continue
+        split = EvaluationSplit.of(name, rows[name], config, protocol)
+        if name == "test" and not split.has_labels:
+            logger.warning("The test split is not measured: its images have no classes.")
+            continue
+        splits[name] = split.check_labels()
+        if not split.has_boxes:
+            logger.warning(
+                f"The {name} split has no boxes for all of its images: localization cannot be measured on it, only "
+                f"{'pixels and the' if split.has_masks else 'the'} classification."
+            )
+    if not splits["validation"].has_boxes:
+        logger.warning(
+            "Without boxes in the validation split the threshold cannot be chosen: it stays at "
+            f"{image_processor.localization_threshold:g}."
+        )
+    return splits
+
+
 def set_up_training_data(
     rows: datasets.Dataset | datasets.IterableDataset,
     num_rows: int | None,
@@ -229,8 +274,12 @@ def _limited(splits: dict[str, datasets.Dataset], data_args: DataArguments, seed
         if limit is not None and limit < len(dataset):
             # the first rows of a split are often of few classes
             dataset = dataset.shuffle(seed=seed).select(range(limit))
-        limited[split] = drop_undecodable(dataset) if data_args.skip_undecodable else dataset
+        if data_args.skip_undecodable:
+            dataset = drop_undecodable(dataset)
+        elif PartialState().is_main_process:
+            check_headers(dataset, f"the split `{split}`")
+        limited[split] = dataset
     return limited
 
 
-__all__ = ["set_up_model", "set_up_splits", "set_up_training_data", "start_model", "start_name"]
+__all__ = ["set_up_model", "set_up_splits", "set_up_training_data", "splits_to_measure", "start_model", "start_name"]

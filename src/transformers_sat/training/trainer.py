@@ -14,7 +14,9 @@
 """Transformers' Trainer with what SAT's recipe adds to it."""
 
 import logging
+import re
 from dataclasses import replace
+from functools import partial
 
 import datasets
 import numpy as np
@@ -28,6 +30,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from ..data.classes import class_numbers_of
 from ..data.dataset import LocalizationDataset, collate_localization
+from ..data.loading import check_headers, check_training_classes
 from ..data.streaming import StreamedLocalizationDataset
 from ..data.transforms import TrainingAugmentation
 from ..evaluation.counts import logged_figures
@@ -48,6 +51,14 @@ NO_WEIGHT_DECAY = [r"bias", r"norm", r"lambda1", r"cls_token", r"spatial_token",
 
 # What no ViT checkpoint fills: the spatial token with its position, and the classifier.
 NEW_PARAMETERS = ("vit.embeddings.spatial_token", "vit.embeddings.spatial_position_embedding", "classifier.")
+# What wrappers for data parallelism, compilation and adapters (PEFT) put before and into a parameter's name.
+WRAPPER_PREFIX = re.compile(r"^(?:(?:module|_orig_mod|base_model\.model)\.)*")
+ADAPTER_PARTS = re.compile(r"\.(?:modules_to_save\.[^.]+|base_layer)(?=\.)")
+
+
+def is_new_parameter(name: str) -> bool:
+    """Whether no ViT checkpoint fills a parameter; by its name in the model, or in one that wraps it."""
+    return ADAPTER_PARTS.sub("", WRAPPER_PREFIX.sub("", name)).startswith(NEW_PARAMETERS)
 
 
 class EpochCallback(TrainerCallback):
@@ -70,6 +81,17 @@ def is_rows(dataset) -> bool:
     return isinstance(dataset, datasets.Dataset | datasets.IterableDataset) and (
         dataset.column_names is None or "pixel_values" not in dataset.column_names
     )
+
+
+def check_arguments(args: TrainingArguments):
+    """Raises `ValueError` for what Trainer offers and images or SAT have no use for."""
+    if args.use_liger_kernel:
+        raise ValueError("`use_liger_kernel` must be left out: there are no Liger kernels for SAT.")
+    if args.train_sampling_strategy not in ("random", "sequential"):
+        raise ValueError(
+            f"`train_sampling_strategy` must be `random` or `sequential`, got `{args.train_sampling_strategy}`: images of "
+            "one size cannot be grouped by their length."
+        )
 
 
 class LocalizationTrainer(PublishingTrainer):
@@ -109,7 +131,8 @@ class LocalizationTrainer(PublishingTrainer):
             All that the last evaluation of rows found, with protocol and baselines.
 
     Raises:
-        `ValueError`: if rows lack a column, hold classes that the model has not, or come without an image processor.
+        `ValueError`: if rows lack a column, classes or images that can be opened, hold classes that the model has not, or
+            come without an image processor; and for arguments that images have no use for.
 
     Example:
 
@@ -145,11 +168,14 @@ class LocalizationTrainer(PublishingTrainer):
         if kwargs.get("data_collator") is None:
             kwargs["data_collator"] = collate_localization
         eval_datasets = eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]
-        if kwargs.get("compute_metrics") is not None and any(map(is_rows, eval_datasets)):
-            raise ValueError(
-                "`compute_metrics` is for an `eval_dataset` that gives the model's inputs, such as a "
-                "LocalizationDataset; rows are measured as `evaluation_settings` says."
-            )
+        for name in ("compute_metrics", "preprocess_logits_for_metrics"):
+            if kwargs.get(name) is not None and any(map(is_rows, eval_datasets)):
+                raise ValueError(
+                    f"`{name}` is for an `eval_dataset` that gives the model's inputs, such as a "
+                    "LocalizationDataset; rows are measured as `evaluation_settings` says."
+                )
+        if args is not None:
+            check_arguments(args)
         super().__init__(
             model,
             args,
@@ -158,13 +184,14 @@ class LocalizationTrainer(PublishingTrainer):
             processing_class=processing_class,
             **kwargs,
         )
+        self._smooth_in_the_model()
         # columns are the data sets' business, not of the model's arguments
         self.args.remove_unused_columns = False
         if is_rows(train_dataset):
             self.train_dataset = self._training_data(train_dataset, augmentation)
         for dataset in eval_datasets:
             if is_rows(dataset):
-                self._split_of(dataset).check_labels()
+                check_headers(self._split_of(dataset).check_labels().dataset, "`eval_dataset`")
         self.add_callback(EpochCallback())
         # it would log a loss that is not finite as the mean of those before, and wait for the device at every batch
         self.args.logging_nan_inf_filter = False
@@ -177,6 +204,21 @@ class LocalizationTrainer(PublishingTrainer):
         self._loss_terms = {}
         self._num_loss_terms = 0
 
+    def _smooth_in_the_model(self):
+        """Hands label smoothing to the model's own loss: Trainer's takes the logits alone and drops all other terms."""
+        factor = self.args.label_smoothing_factor
+        if factor == 0:
+            return
+        config = self.model.config
+        if config.has_independent_classes:
+            raise ValueError(
+                f"`label_smoothing_factor` is of one class per image, and the model is multi-label: got {factor}, must be 0."
+            )
+        if not 0 < factor < 1:
+            raise ValueError(f"`label_smoothing_factor` must be at least 0 and below 1, got {factor}.")
+        config.label_smoothing = factor
+        self.label_smoother = None
+
     # Rows.
 
     def _training_data(self, rows, augmentation: TrainingAugmentation | None) -> LocalizationDataset:
@@ -187,13 +229,17 @@ class LocalizationTrainer(PublishingTrainer):
                 f"`train_dataset` has no column `{missing[0]}`; rename yours. Its columns are {rows.column_names}."
             )
         self._check_image_processor()
+        rows = with_undecoded_images(rows)
+        if isinstance(rows, datasets.Dataset):
+            check_training_classes(rows, "`train_dataset`")
+            check_headers(rows, "`train_dataset`")
         settings = {
             "augmentation": augmentation or TrainingAugmentation(config.image_size),
             "seed": self.args.seed,
             "class_numbers": class_numbers_of(rows, config),
         }
         kind = StreamedLocalizationDataset if isinstance(rows, datasets.IterableDataset) else LocalizationDataset
-        return kind(with_undecoded_images(rows), self.processing_class, **settings)
+        return kind(rows, self.processing_class, **settings)
 
     def _check_image_processor(self):
         if not isinstance(self.processing_class, SATImageProcessor | SATImageProcessorPil):
@@ -295,6 +341,12 @@ class LocalizationTrainer(PublishingTrainer):
 
     # Training.
 
+    def _init_training_state(self, *args, **kwargs):
+        # `auto_find_batch_size` begins again after batches that did not fit
+        self._divergence.forget()
+        self._loss_terms, self._num_loss_terms = {}, 0
+        return super()._init_training_state(*args, **kwargs)
+
     def _get_train_sampler(self, train_dataset=None):
         train_dataset = self.train_dataset if train_dataset is None else train_dataset
         if isinstance(train_dataset, StreamedLocalizationDataset):
@@ -309,9 +361,12 @@ class LocalizationTrainer(PublishingTrainer):
         optimizer = super().create_optimizer(model)
         if is_made_here and self.new_parameters_learning_rate is not None:
             named = (self.model if model is None else model).named_parameters()
-            new = {
-                id(parameter) for name, parameter in named if name.removeprefix("module.").startswith(NEW_PARAMETERS)
-            }
+            new = {id(each) for name, each in named if each.requires_grad and is_new_parameter(name)}
+            if not new:
+                raise ValueError(
+                    "`new_parameters_learning_rate` has nothing to act on: neither the spatial token nor the classifier "
+                    'is trained. Of an adapter name them, `modules_to_save=["vit.embeddings", "classifier"]`.'
+                )
             for group in list(optimizer.param_groups):
                 moved = [parameter for parameter in group["params"] if id(parameter) in new]
                 if moved:
@@ -321,7 +376,11 @@ class LocalizationTrainer(PublishingTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         known = {name: value for name, value in inputs.items() if name not in NOT_FOR_THE_MODEL}
-        loss, outputs = super().compute_loss(model, known, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        # Trainer calls the model without labels for a `compute_loss_func`, which would have no terms to weigh
+        forward = model if self.compute_loss_func is None else partial(model, labels=known.get("labels"))
+        loss, outputs = super().compute_loss(
+            forward, known, return_outputs=True, num_items_in_batch=num_items_in_batch
+        )
         if model.training:
             self._divergence.see(loss, inputs)
             # summed where they are: reading them at each step would make an accelerator wait
