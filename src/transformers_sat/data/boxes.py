@@ -23,7 +23,7 @@ from transformers.utils import logging
 
 from ..box_values import EDGE_TOLERANCE, distance_past_edge, has_no_area, is_in_fractions, is_outside, numbers
 from ..fields import shown
-from ..model.images_sat import TURNS, opened_image, orientation_of
+from ..model.images_sat import opened_image, upright_size
 
 
 logger = logging.get_logger(__name__)
@@ -170,8 +170,7 @@ def _sized_boxes(dataset: datasets.Dataset, rows: list[int]) -> Iterator[tuple[i
             continue
         try:
             with opened_image(image["path"] if image["bytes"] is None else image["bytes"], "of a row") as opened:
-                turned = orientation_of(opened) in TURNS and orientation_of(opened) >= 5
-                size = opened.size[::-1] if turned else opened.size
+                size = upright_size(opened)
         except (ValueError, OSError):
             # told with its name where it is decoded
             continue

@@ -64,6 +64,8 @@ TURNS = {
     7: PIL.Image.Transpose.TRANSVERSE,
     8: PIL.Image.Transpose.ROTATE_90,
 }
+# The orientations that exchange width and height.
+QUARTER_TURNS = (5, 6, 7, 8)
 # Where Pillow keeps what says how an image is held.
 ORIENTATION_ENTRIES = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 
@@ -171,6 +173,11 @@ def upright(image: PIL.Image.Image) -> PIL.Image.Image:
     for entry in ORIENTATION_ENTRIES:
         turned.info.pop(entry, None)
     return turned
+
+
+def upright_size(image: PIL.Image.Image) -> tuple[int, int]:
+    """Width and height that an image has once it is [`upright`]; its pixels are not decoded for it."""
+    return image.size[::-1] if orientation_of(image) in QUARTER_TURNS else image.size
 
 
 def orientation_of(image: PIL.Image.Image) -> int:
@@ -411,6 +418,8 @@ __all__ = [
     "MAX_IMAGE_BYTES",
     "MAX_IMAGE_PIXELS",
     "MAX_IMAGE_SIDE",
+    "QUARTER_TURNS",
+    "TURNS",
     "ImageTooLargeError",
     "fetch_file",
     "one_line",
@@ -419,4 +428,5 @@ __all__ = [
     "read_image",
     "read_mask",
     "upright",
+    "upright_size",
 ]

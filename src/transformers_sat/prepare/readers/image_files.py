@@ -19,42 +19,13 @@ from ...model.images_sat import IMAGE_SUFFIXES
 
 
 # Photographs and drawings in formats that are not read: such files are named as a problem, rather than passed over.
+# fmt: off
 UNREAD_SUFFIXES = (
-    *(
-        ".apng",
-        ".arw",
-        ".bpg",
-        ".cr2",
-        ".cr3",
-        ".dds",
-        ".dng",
-        ".eps",
-        ".exr",
-        ".hdr",
-        ".heic",
-        ".heif",
-        ".hif",
-        ".icns",
-    ),
-    *(
-        ".ico",
-        ".j2k",
-        ".jp2",
-        ".jpf",
-        ".jpx",
-        ".jxl",
-        ".jxr",
-        ".nef",
-        ".orf",
-        ".pcx",
-        ".psd",
-        ".raf",
-        ".rw2",
-        ".sgi",
-        ".svg",
-    ),
-    *(".svgz", ".tga", ".wdp", ".xcf"),
+    ".apng", ".arw", ".bpg", ".cr2", ".cr3", ".dds", ".dng", ".eps", ".exr", ".hdr", ".heic",
+    ".heif", ".hif", ".icns", ".ico", ".j2k", ".jp2", ".jpf", ".jpx", ".jxl", ".jxr", ".nef",
+    ".orf", ".pcx", ".psd", ".raf", ".rw2", ".sgi", ".svg", ".svgz", ".tga", ".wdp", ".xcf",
 )
+# fmt: on
 
 
 def is_image(path: str) -> bool:

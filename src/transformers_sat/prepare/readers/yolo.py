@@ -20,25 +20,14 @@ from dataclasses import replace
 from functools import cached_property
 
 import yaml
-from transformers.utils import logging
 
 from ...fields import as_number, checked_name, shown
-from ...model.images_sat import opened_image, orientation_of
+from ...model.images_sat import opened_image, upright_size
 from ..archives import Source
 from ..records import ImageRecord, Reader
 from .image_files import format_problem, looks_like_image, stem_of
-from .lists import missing, problem_of
+from .lists import SPLITS, log_left_out, missing, problem_of
 
-
-logger = logging.get_logger(__name__)
-
-SPLIT_NAMES = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
 
 MAX_FILE_BYTES = 2**20
 
@@ -88,7 +77,7 @@ labels/<split>/*.txt   or <split>/labels/*.txt: a line `class x y width height` 
         content = self.source.read(record.image)
         try:
             with opened_image(content, record.image) as image:
-                width, height = image.size[::-1] if orientation_of(image) >= 5 else image.size
+                width, height = upright_size(image)
         except ValueError:
             # told where it is decoded
             return record
@@ -120,15 +109,13 @@ labels/<split>/*.txt   or <split>/labels/*.txt: a line `class x y width height` 
                 if number not in self.names:
                     problem = problem or ("unknown_class", f"there is no class {number} in {self.file}.")
             records.append(ImageRecord(split, image, image, label, where, problem=problem))
-        if left_out:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
-            logger.warning(f"{left_out.total()} of {total} images left out: {reasons}.")
+        log_left_out(left_out, total)
         return records
 
     def _listed(self) -> Iterator[tuple[str, str, str]]:
         """Split and image, and where it says so."""
         given = set()
-        for key, split in SPLIT_NAMES.items():
+        for key, split in SPLITS.items():
             values = self.settings.get(key)
             for value in values if isinstance(values, list) else [values] if values else []:
                 for image, where in self._images_at(checked_name(value, key, self.file), key):
