@@ -114,10 +114,10 @@ def log_left_out(left_out: Counter[str], total: int, file: str = ""):
         logger.warning(f"{place}{left_out.total()} of {total} images left out: {reasons}.")
 
 
-def split_of(path: str) -> str:
-    """The split that a folder around a file is called by, the innermost; `train` where none is."""
+def split_of(path: str, default: str = "train") -> str:
+    """The split that a folder around a file is called by, the innermost; `default` where none is."""
     splits = [SPLITS[part.lower()] for part in path.split("/")[:-1] if part.lower() in SPLITS]
-    return splits[-1] if splits else "train"
+    return splits[-1] if splits else default
 
 
 def existing(source: Source, path: str) -> str:
