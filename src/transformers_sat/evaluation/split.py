@@ -18,9 +18,10 @@ from dataclasses import dataclass, replace
 import datasets
 from transformers import PreTrainedConfig
 
-from ..data.boxes import check_boxes, check_boxes_with_images, with_boxes_in_lists
+from ..data.box_columns import with_boxes_in_lists
+from ..data.boxes import check_boxes, check_boxes_with_images
 from ..data.classes import class_numbers_of
-from ..data.loading import MASK_COLUMNS, check_types, has_boxes, has_masks, is_usable
+from ..data.loading import MASK_COLUMNS, check_class_type, has_boxes, has_masks, is_usable
 from ..metrics import Protocol, get_protocol
 
 
@@ -79,8 +80,8 @@ class EvaluationSplit:
             raise ValueError(f"The {name} split has no column `image`. Its columns are {dataset.column_names}.")
         if len(dataset) == 0:
             raise ValueError(f"The {name} split has no images.")
-        check_types(dataset, {column: column for column in ("image", "label", "objects")}, f"The {name} split")
-        dataset = with_boxes_in_lists(dataset, "objects")
+        check_class_type(dataset, "label", f"The {name} split")
+        dataset = with_boxes_in_lists(dataset, "objects", f"The {name} split")
         check_boxes(dataset, f"The {name} split")
         has_labels = _has_labels(name, dataset)
         if not has_labels and "label" in dataset.column_names:
