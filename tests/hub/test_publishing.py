@@ -242,6 +242,7 @@ def test_what_is_in_the_repository(local_hub, pushed):
         "handler.py",
         "image_processing_pil_sat.py",
         "image_processing_sat.py",
+        "heif_sat.py",
         "images_sat.py",
         "localization_sat.py",
         "model.safetensors",

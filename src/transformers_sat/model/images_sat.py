@@ -31,11 +31,14 @@ import numpy as np
 import PIL.Image
 from transformers.image_utils import httpx  # the client that it fetches images with
 
+from .heif_sat import HEIF_NEEDS, HEIF_SUFFIXES, is_heif, reads_heif, stored_sizes, tamed_heif
+
 
 # Formats of photographs that Pillow decodes itself. Left out are its readers that run other programs (EPS and PS through
 # Ghostscript), that take any bytes for an image (TGA), that hold documents or whole other files (PDF, FPX, MIC, PSD, ICO),
 # and JPEG 2000, whose decoder fills a gigabyte from 7 KB. MPO, two JPEG images in a file, is read as JPEG.
-IMAGE_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# HEIF is read where Pillow's plug-in for it is installed.
+IMAGE_FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 IMAGE_SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
     *(".tif", ".tiff", ".webp"),
@@ -116,7 +119,7 @@ def read_image(
     """
     with opened_image(file, name, max_pixels, formats) as image:
         if min_side is not None:
-            image.draft(None, (min_side, min_side))
+            draft_jpeg(image, min_side)
         return upright(image)
 
 
@@ -139,10 +142,14 @@ def opened_image(
     """
     name = one_line(name)
     PIL.Image.init()
-    readable = [format for format in IMAGE_FORMATS if format in formats and format in PIL.Image.OPEN]
+    readable = []
     try:
-        with PIL.Image.open(io.BytesIO(_tamed(_content(file))), formats=readable) as image:
-            _check_size(image, max_pixels)
+        content = _tamed(_content(file))
+        if is_heif(content) and "HEIF" in formats and not reads_heif():
+            raise ValueError(f"HEIC {HEIF_NEEDS}.")
+        readable += [format for format in IMAGE_FORMATS if format in formats and format in PIL.Image.OPEN]
+        with PIL.Image.open(io.BytesIO(content), formats=readable) as image:
+            _check_size(image, content, max_pixels)
             yield image
     except ImageTooLargeError as error:
         raise ImageTooLargeError(f"The image {name} {error}") from error
@@ -155,6 +162,21 @@ def opened_image(
         ) from error
     except Exception as error:  # on damaged files Pillow's readers raise errors of any kind
         raise ValueError(f"The image {name} cannot be decoded: {one_line(error)}") from error
+
+
+def draft_jpeg(image: PIL.Image.Image, min_side: int):
+    """
+    Lets a JPEG file that was opened be decoded at a half, a quarter or an eighth of its size, as long as both sides keep
+    that many pixels. Of HEIF files Pillow would take a thumbnail, which says nothing about the image.
+    """
+    if image.format == "JPEG":
+        image.draft(None, (min_side, min_side))
+
+
+def has_image_suffix(path: str) -> bool:
+    """Whether a file's name is that of a format that is read."""
+    path = path.lower()
+    return path.endswith(IMAGE_SUFFIXES) or (path.endswith(HEIF_SUFFIXES) and reads_heif())
 
 
 def upright(image: PIL.Image.Image) -> PIL.Image.Image:
@@ -254,12 +276,14 @@ def _gathered(parts: Iterable[bytes]) -> bytes:
     return gathered[0] if len(gathered) == 1 else b"".join(gathered)
 
 
-def _check_size(image: PIL.Image.Image, max_pixels: int):
+def _check_size(image: PIL.Image.Image, content: bytes, max_pixels: int):
     """Stops before an image that was opened, and not decoded yet, fills the memory."""
     sizes = [image.size]
     if image.format == "TIFF":
         # the tiles that it is stored in are decoded whole, and may be larger than the image
         sizes.append([image.tag_v2.get(tag, 0) for tag in (TILE_WIDTH, TILE_LENGTH)])
+    if image.format == "HEIF":
+        sizes += stored_sizes(image, content)
     for width, height in sizes:
         if width * height > max_pixels:
             raise ImageTooLargeError(
@@ -286,10 +310,7 @@ def _tamed(content: bytes) -> bytes:
     if content.startswith(b"GIF8"):
         return _tamed_gif(content)
     if content[4:8] == b"ftyp":
-        # AVIF has its orientation in `irot` and `imir`, and decoders pass over the EXIF block's; here, over all of it
-        return (
-            content if b"Exif" not in content else re.sub(rb"(?s)(infe(?:\x02.{7}|\x03.{9}))Exif", rb"\1none", content)
-        )
+        return tamed_heif(content)
     if content.startswith(b"\x89PNG") and sum(map(content.count, (b"iCCP", b"zTXt", b"iTXt"))) > MAX_PNG_BLOCKS:
         raise ValueError(f"it has more than {MAX_PNG_BLOCKS} profiles and compressed texts.")
     if content[:2] in BYTE_ORDERS and _refers_too_often(content):
@@ -421,7 +442,9 @@ __all__ = [
     "QUARTER_TURNS",
     "TURNS",
     "ImageTooLargeError",
+    "draft_jpeg",
     "fetch_file",
+    "has_image_suffix",
     "one_line",
     "opened_image",
     "orientation_of",

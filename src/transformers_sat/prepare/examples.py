@@ -21,7 +21,15 @@ import datasets
 import numpy as np
 import PIL.Image
 
-from ..model.images_sat import MAX_IMAGE_BYTES, QUARTER_TURNS, TURNS, opened_image, orientation_of, read_image
+from ..model.images_sat import (
+    MAX_IMAGE_BYTES,
+    QUARTER_TURNS,
+    TURNS,
+    draft_jpeg,
+    opened_image,
+    orientation_of,
+    read_image,
+)
 from .records import ImageRecord, Reader
 from .validation import InvalidImage, check_boxes, check_classes
 
@@ -135,7 +143,7 @@ def _read_image(record: ImageRecord, reader: Reader) -> tuple[bytes, tuple[int, 
         with opened_image(content, record.image) as image:
             size = image.size
             # An eighth of a JPEG's pixels: all of its data are read, at a fraction of the time.
-            image.draft(None, (1, 1))
+            draft_jpeg(image, 1)
             image.load()
             return content, size, orientation_of(image)
     except ValueError as error:
