@@ -31,6 +31,7 @@ from transformers.utils import ModelOutput
 from .drawn.emblems import draw_emblem, emblem_class_names, load_photographs, pattern_of_class
 from .escaping import visible
 from .model.images_sat import IMAGE_FORMATS, has_image_suffix, read_image, upright
+from .model.inputs_sat import as_rgb
 from .model.pipeline_sat import WeaklySupervisedLocalizationPipeline
 from .safe_loading import load_localizer
 from .visualization import Localization, draw_localization
@@ -114,7 +115,7 @@ class Localizer:
     @torch.inference_mode()
     def see(self, image: PIL.Image.Image) -> SeenImage:
         """The one forward pass."""
-        image = upright(image).convert("RGB")
+        image = as_rgb(upright(image))
         inputs = self.image_processor(image, return_tensors="pt").to(self.model.device, self.model.dtype)
         outputs = self.model(**inputs, output_spatial_maps=True)
         maps = [outputs.localization_map, *outputs.spatial_maps]

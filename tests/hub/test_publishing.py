@@ -244,6 +244,7 @@ def test_what_is_in_the_repository(local_hub, pushed):
         "image_processing_sat.py",
         "heif_sat.py",
         "images_sat.py",
+        "inputs_sat.py",
         "localization_sat.py",
         "model.safetensors",
         "modeling_sat.py",

@@ -67,6 +67,8 @@ TURNS = {
     7: PIL.Image.Transpose.TRANSVERSE,
     8: PIL.Image.Transpose.ROTATE_90,
 }
+# The largest value of a PNG file's pixels, as Pillow names their layout, where they are decoded to 8 bits.
+PNG_LEVELS = {"L;2": 3, "L;4": 15, "RGB;16B": 65_280}
 # The orientations that exchange width and height.
 QUARTER_TURNS = (5, 6, 7, 8)
 # Where Pillow keeps what says how an image is held.
@@ -189,12 +191,28 @@ def upright(image: PIL.Image.Image) -> PIL.Image.Image:
     Returns:
         `PIL.Image.Image`: a copy, without what said so: it is not turned twice. An orientation that cannot be read is 1.
     """
+    _scale_transparency(image)
     image.load()
     turn = TURNS.get(orientation_of(image))
     turned = image.copy() if turn is None else image.transpose(turn)
     for entry in ORIENTATION_ENTRIES:
         turned.info.pop(entry, None)
     return turned
+
+
+def _scale_transparency(image: PIL.Image.Image):
+    """
+    Brings the colour that a PNG file says is transparent to the 8 bits that its pixels will have, before they are decoded:
+    Pillow leaves it as it stands in the file.
+    """
+    layout = image.tile[0].args if image.format == "PNG" and getattr(image, "tile", None) else None
+    transparent, levels = image.info.get("transparency"), PNG_LEVELS.get(layout if isinstance(layout, str) else None)
+    if levels is None or transparent is None or isinstance(transparent, bytes):
+        return
+    if isinstance(transparent, tuple):
+        image.info["transparency"] = tuple(value * 255 // levels for value in transparent)
+    else:
+        image.info["transparency"] = transparent * 255 // levels
 
 
 def upright_size(image: PIL.Image.Image) -> tuple[int, int]:
@@ -216,13 +234,14 @@ def orientation_of(image: PIL.Image.Image) -> int:
     return orientation if orientation in TURNS else 1
 
 
-def fetch_file(source: str) -> bytes:
+def fetch_file(source: str, timeout: float | None = None) -> bytes:
     """
     Content of the image file that a text stands for, with at most `MAX_IMAGE_BYTES`.
 
     Args:
         source (`str`): address that starts with `http://` or `https://`, or the file in base64, with or without a `data:`
             header.
+        timeout (`float`, *optional*): seconds to wait for an address; 60 by default.
 
     Raises:
         [`ImageTooLargeError`]: if it has more bytes.
@@ -231,7 +250,9 @@ def fetch_file(source: str) -> bytes:
     name = one_line(source, 100)
     if source.startswith(("http://", "https://")):
         try:
-            with httpx.stream("GET", source, timeout=SECONDS_TO_FETCH, follow_redirects=True) as response:
+            with httpx.stream(
+                "GET", source, timeout=SECONDS_TO_FETCH if timeout is None else timeout, follow_redirects=True
+            ) as response:
                 response.raise_for_status()
                 return _gathered(response.iter_bytes())
         except ImageTooLargeError as error:
