@@ -13,10 +13,8 @@
 # limitations under the License.
 """Reading images: what is read, what is refused, and that every entry does the same."""
 
-import asyncio
 import base64
 import contextlib
-import functools
 import http.server
 import io
 import json
@@ -29,8 +27,6 @@ import tracemalloc
 import warnings
 from pathlib import Path
 
-import gradio as gr
-import httpx
 import numpy as np
 import PIL.Image
 import pytest
@@ -53,13 +49,13 @@ from hostile_images import (
     tiff_of_large_tiles,
     tiff_of_repeated_strips,
 )
+from image_entries import through_demo, through_prepare, through_server
 from sat_testing import tiny_model
 
 import transformers_sat
 from transformers_sat import SATImageProcessor, SATImageProcessorPil
 from transformers_sat.cli import main
 from transformers_sat.data import decode_image
-from transformers_sat.demo import Localizer, build_demo
 from transformers_sat.model import heif_sat, images_sat
 from transformers_sat.model.handler import EndpointHandler
 from transformers_sat.model.images_sat import (
@@ -71,11 +67,7 @@ from transformers_sat.model.images_sat import (
     read_image,
     upright,
 )
-from transformers_sat.prepare import ImageRecord, open_source
-from transformers_sat.prepare.examples import read_example
-from transformers_sat.prepare.records import Reader
 from transformers_sat.safe_loading import load_localizer
-from transformers_sat.serving.app import create_app
 
 
 PROCESSORS = [SATImageProcessor(), SATImageProcessorPil()]
@@ -126,19 +118,6 @@ HOSTILE_FILES = {
 }
 
 
-class OneImage(Reader):
-    """The lists of a data set whose only image is a file."""
-
-    class_names = ["bird"]
-
-    def __init__(self, path: Path):
-        super().__init__(open_source(path.parent))
-        self.image = ImageRecord("train", "1", path.name, "bird", "the list")
-
-    def records(self):
-        yield self.image
-
-
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
@@ -172,45 +151,6 @@ def ghostscript(tmp_path_factory):
         patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
         yield mark
     assert not mark.exists()
-
-
-def through_server(localizer, content: bytes):
-    async def post():
-        app = create_app(localizer)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x") as client,
-        ):
-            return await client.post("/image-segmentation", content=content)
-
-    response = asyncio.run(post())
-    if response.status_code != 200:
-        assert response.status_code in (400, 413)
-        raise ValueError(response.json()["error"])
-    return PIL.Image.open(io.BytesIO(base64.b64decode(response.json()[0]["mask"])))
-
-
-@functools.cache
-def demo_of(localizer):
-    """What the page does with an upload, and with what that gave."""
-    demo = build_demo(Localizer(localizer))
-    upload = next(block for block in demo.blocks.values() if getattr(block, "elem_id", None) == "image")
-    return upload.preprocess, next(function.fn for function in demo.fns.values() if function.api_name == "localize")
-
-
-def through_demo(localizer, path: Path):
-    preprocess, look = demo_of(localizer)
-    given = preprocess(gr.data_classes.ImageData(path=str(path), orig_name=path.name))
-    try:
-        return look(given, 0.5, 0.5, False, Localizer(localizer).map_names[0])[0].image
-    except gr.Error as error:
-        raise ValueError(error.message) from error
-
-
-def through_prepare(path: Path):
-    reader = OneImage(path)
-    row = read_example(reader.image, reader, {"bird": 0}).row
-    return read_image(row["image"]["bytes"], "stored")
 
 
 def through_masks(path: Path):
