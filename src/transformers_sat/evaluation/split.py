@@ -20,7 +20,7 @@ from transformers import PreTrainedConfig
 
 from ..data.box_columns import with_boxes_in_lists
 from ..data.boxes import check_boxes, check_boxes_with_images
-from ..data.classes import class_numbers_of
+from ..data.classes import class_numbers_of, row_without_class
 from ..data.loading import MASK_COLUMNS, check_class_type, has_boxes, has_masks, is_usable
 from ..metrics import Protocol, get_protocol
 
@@ -123,8 +123,8 @@ class EvaluationSplit:
         """The split itself; `ValueError` if it has no classes."""
         if not self.has_labels:
             raise ValueError(
-                f"The {self.name} split cannot be measured: its images have no classes. It needs a column `label`; "
-                f"its columns are {self.dataset.column_names}."
+                f"The {self.name} split cannot be measured: row 0 has no class, and neither has any other. It needs a column "
+                f"`label` that is not empty, and not -1; its columns are {self.dataset.column_names}."
             )
         return self
 
@@ -144,9 +144,10 @@ def _has_labels(name: str, dataset: datasets.Dataset) -> bool:
     values = set(dataset.unique("label"))
     if values <= {None, -1}:
         return False
-    if None in values or -1 in values:
+    if (row := row_without_class(dataset)) is not None:
         raise ValueError(
-            f"The {name} split has classes for some of its images only: `label` is empty, or -1, in others."
+            f"The {name} split, row {row}: `label` is empty, or -1, and other rows have a class; leave the image out, or give "
+            "it one."
         )
     return True
 
