@@ -30,11 +30,13 @@ import torch
 from hostile_images import UNREADABLE_EXIF, encoded
 from image_entries import prepared_bytes, through_demo, through_server
 from sat_testing import tiny_model
+from transformers import pipeline
 
 from transformers_sat import SATForWeaklySupervisedLocalization, SATImageProcessor, SATImageProcessorPil
 from transformers_sat.cli import main
 from transformers_sat.data.dataset import LocalizationDataset
 from transformers_sat.model.handler import EndpointHandler
+from transformers_sat.model.inputs_sat import as_rgb, to_image
 from transformers_sat.model.pipeline_sat import WeaklySupervisedLocalizationPipeline
 from transformers_sat.safe_loading import load_localizer
 
@@ -295,3 +297,65 @@ def test_the_model_sees_the_same_pixels(localizer, files, seen, entry):
         if difference > file.tolerance:
             wrong.append(f"{path.name}: pixels differ by {difference}")
     assert not wrong, "\n".join(wrong)
+
+
+# What docs/pipelines.md says of the pipelines that are not of this package.
+
+STOCK = ("object-detection", "image-segmentation", "image-classification")
+
+
+@pytest.fixture(scope="module")
+def stock(model_folder):
+    return {task: pipeline(task, model=model_folder) for task in STOCK}
+
+
+@pytest.mark.parametrize("task", STOCK)
+def test_stock_pipelines_see_the_same_of_images_that_the_package_opened(stock, files, seen, task):
+    for path, file in files.items():
+        if file.refusal is None:
+            stock[task](as_rgb(to_image(path)))
+            found = pixels_of(seen[-1], stock[task].image_processor)
+            assert np.abs(found - file.pixels).max() <= file.tolerance, path.name
+
+
+@pytest.mark.parametrize("task", STOCK)
+def test_stock_pipelines_on_their_own(stock, files, seen, task):
+    expected = {
+        "rgba.png": MARKED,
+        # a colour stays with the image, and is laid on white by the image processor
+        "palette with a colour.png": PALETTE_ON_WHITE,
+        "rgb with a colour.png": COLOURS_ON_WHITE,
+        "turned.png": COLOURS,
+        "grey of 16 bits.png": np.full((SIDE, SIDE, 3), 255),
+        "float.tif": np.repeat(COLOURS[..., :1], 3, axis=-1),
+    }
+    for path in files:
+        if path.name in expected:
+            stock[task](str(path))
+            assert np.array_equal(pixels_of(seen[-1], stock[task].image_processor), expected[path.name]), path.name
+            with pytest.raises((TypeError, AttributeError)):
+                stock[task](path)
+            with pytest.raises((TypeError, AttributeError)):
+                stock[task](path.read_bytes())
+
+
+@pytest.mark.parametrize("task", STOCK)
+def test_stock_pipelines_read_what_they_can(stock, files, task):
+    """However they convert an image, what is left of its transparency is no error of the image processor."""
+    for path, file in files.items():
+        if path.name not in ("text.png", "unreadable exif.png"):
+            stock[task](str(path))
+    with pytest.raises(SyntaxError, match="not a TIFF file"):
+        stock[task](str(path.with_name("unreadable exif.png")))
+
+
+def test_stock_pipelines_on_arrays(stock, seen):
+    for task in STOCK[:2]:
+        with pytest.raises(TypeError, match="Incorrect format used for image"):
+            stock[task](COLOURS)
+    classifier = stock["image-classification"]
+    for values in (COLOURS, COLOURS.astype(np.float32)):
+        classifier(values)
+        assert np.abs(pixels_of(seen[-1], classifier.image_processor) - COLOURS).max() <= 1
+    classifier((COLOURS / 255).astype(np.float32))
+    assert pixels_of(seen[-1], classifier.image_processor).max() <= 1

@@ -82,6 +82,13 @@ def as_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
 
 def on_white(image: PIL.Image.Image) -> PIL.Image.Image:
     """An image laid on white where it is transparent; any other unchanged. The colours under the transparency are lost."""
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int) and image.mode == "RGB":
+        # so Pillow leaves the level of a grey image that it brings to RGB; of 16 bits it is no level of that
+        if transparent > 255:
+            return image
+        image = image.copy()
+        image.info["transparency"] = (transparent,) * 3
     if not image.has_transparency_data:
         return image
     white = PIL.Image.new("RGBA", image.size, "white")
