@@ -113,7 +113,7 @@ def check_boxes_of_image(boxes: list, size: tuple[int, int], name: str, row: int
 def _box_table(dataset: datasets.Dataset, name: str, column: str) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of the rows, and their boxes of shape `(num_boxes, 4)`."""
     objects = dataset.select_columns(column).with_format("arrow")[:][column]
-    rows, boxes, first = [], [], 0
+    rows, boxes, first = [np.empty(0, dtype=int)], [np.empty((0, 4))], 0
     for chunk in objects.chunks if isinstance(objects, pa.ChunkedArray) else [objects]:
         bbox = pc.struct_field(chunk, "bbox")
         try:
@@ -121,10 +121,14 @@ def _box_table(dataset: datasets.Dataset, name: str, column: str) -> tuple[np.nd
             lengths = pc.fill_null(pc.list_value_length(inside), 0).to_numpy(zero_copy_only=False)
             values = pc.fill_null(pc.cast(pc.list_flatten(inside), pa.float64()), float("nan"))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-            message = (
-                f"{name}: `bbox` in the column `{column}` must hold lists of boxes, got {shown(bbox.type)}. {FORM}."
-            )
-            raise ValueError(message) from error
+            given = [(row, value) for row, value in enumerate(bbox.to_pylist(), start=first) if value]
+            first += len(chunk)
+            if not given:
+                continue
+            raise ValueError(
+                f"{name}, row {given[0][0]}: `bbox` in the column `{column}` must hold lists of boxes, such as "
+                f"[[x, y, width, height]], got {shown(given[0][1])}. {FORM}."
+            ) from error
         parents = parents.to_numpy(zero_copy_only=False)
         if len(wrong := np.flatnonzero(lengths != 4)):
             row, box = first + int(parents[wrong[0]]), inside[int(wrong[0])].as_py()
