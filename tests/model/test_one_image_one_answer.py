@@ -131,6 +131,10 @@ FILES = {
     "rgba.png": File(encoded(with_opacity(), "PNG"), COLOURS_ON_WHITE),
     "rgba, half.png": File(encoded(with_opacity(100), "PNG"), HALF, tolerance=1),
     "rgba.webp": File(encoded(with_opacity(), "WEBP", lossless=True, exact=True), COLOURS_ON_WHITE),
+    "rgba.avif": File(
+        encoded(with_opacity(), "AVIF", quality=100, subsampling="4:4:4"), COLOURS_ON_WHITE, tolerance=4
+    ),
+    "rgba.heic": File(encoded(with_opacity(), "HEIF", quality=-1, chroma=444), COLOURS_ON_WHITE, tolerance=4),
     "rgba.tif": File(encoded(with_opacity(), "TIFF"), COLOURS_ON_WHITE),
     "grey and alpha.png": File(encoded(GREY_AND_ALPHA, "PNG"), GREY_ON_WHITE),
     "palette with a colour.png": File(encoded(PALETTE, "PNG", transparency=7), PALETTE_ON_WHITE),
