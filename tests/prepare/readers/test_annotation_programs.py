@@ -284,6 +284,14 @@ def test_label_studio_finds_images_by_what_its_tasks_call_them(tmp_path, referen
     assert read("label-studio", tmp_path) == {file: ("train", "robin", [BOX])}
 
 
+def test_label_studio_takes_no_image_of_a_name_that_is_only_alike(tmp_path):
+    put(tmp_path, "(1).jpg", image_bytes(SIZE))
+    put(tmp_path, "a b.jpg", image_bytes(SIZE, seed=1))
+    label_studio(tmp_path, task("1.jpg", region()), task("/data/upload/1/1a2b3c4d-a_b.jpg", region()))
+    report, _, _ = verify_dataset(READERS["label-studio"](open_source(tmp_path)))
+    assert dict(report.counts) == {"missing_file": 1} and "there is no file 1.jpg" in str(report)
+
+
 def test_label_studio_tells_images_of_one_name_apart_by_their_folders(tmp_path):
     for number, folder in enumerate(("a/x", "b/x")):
         put(tmp_path, f"{folder}/bird.jpg", image_bytes(SIZE, seed=number))

@@ -60,7 +60,11 @@ class TaskImages:
         reference = _reference(task, where)
         paths = list(_paths_meant(reference))
         for path in (*paths, *map(_without_prefix, paths)):
-            candidates = self._paths.get(_as_uploaded(path.rpartition("/")[2]), [])
+            name = path.rpartition("/")[2]
+            candidates = self._paths.get(_as_uploaded(name), [])
+            if path in paths:
+                # only an upload changes names
+                candidates = [candidate for candidate in candidates if candidate.rpartition("/")[2] == name]
             agreeing = [(_agreement(candidate, path), candidate) for candidate in candidates]
             best = [candidate for agreement, candidate in agreeing if agreement == max(agreeing)[0]]
             if len(best) > 1:

@@ -76,7 +76,7 @@ def annotation_of(task: dict, where: str) -> Annotation | None:
     Raises:
         `ValueError`: if it cannot be read; the message has task and field.
     """
-    name = "annotations" if "annotations" in task else "completions"
+    name = "completions" if "completions" in task else "annotations"
     annotations = [
         each for each in field(task, name, list, where) if not field(each, "was_cancelled", object, where, True)
     ]
