@@ -22,8 +22,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import random  # noqa: E402
+import sys  # noqa: E402
 
 import numpy as np  # noqa: E402
+import PIL.Image  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
@@ -33,6 +35,13 @@ def fixed_seeds():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def without_heif(monkeypatch):
+    """As where the extra `heif` is not installed."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.delitem(PIL.Image.OPEN, "HEIF", raising=False)
 
 
 def pytest_terminal_summary(terminalreporter):

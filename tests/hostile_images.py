@@ -14,17 +14,25 @@
 """Image files that are small as files and huge in memory or time, or that say wrong things of themselves."""
 
 import io
+import re
 import struct
 import zlib
 
 import numpy as np
 import PIL.Image
+import pillow_heif
 
 
 # No directory of tags begins like this.
 UNREADABLE_EXIF = b"Exif\0\0XX*\0\x08\0\0\0\0\0"
 # Ghostscript would be run on it.
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 30 20\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+# The property of a HEIF file that says how large something in it is.
+HEIF_SIZE = re.compile(rb"(?s)(ispe\0\0\0\0)(.{8})")
+
+pillow_heif.register_heif_opener()
 
 
 def photograph(width: int = 30, height: int = 20) -> PIL.Image.Image:
@@ -126,12 +134,35 @@ def tiff_of_large_tiles() -> bytes:
     return tiff((259, 3, 1, 8), (322, 4, 1, 60_000), (323, 4, 1, 60_000), (324, 4, 1, 8), (325, 4, 1, 100))
 
 
+def heif_cut_from_large() -> bytes:
+    """A HEIF of 31 x 21 pixels, cut from 60000 x 60000."""
+    return HEIF_SIZE.sub(
+        lambda found: found[1] + struct.pack(">LL", 60_000, 60_000), encoded(photograph(31, 21), "HEIF")
+    )
+
+
+def heif_of_tiles_outside() -> bytes:
+    """A HEIF of 30 x 20 pixels, stored in 3 x 3 tiles of 64 x 64."""
+    content = encoded(photograph(150, 150), "HEIF", tile_size=64)
+    content = content.replace(b"\x02\x02" + struct.pack(">HH", 150, 150), b"\x02\x02" + struct.pack(">HH", 30, 20))
+    large, small = struct.pack(">LL", 150, 150), struct.pack(">LL", 30, 20)
+    return HEIF_SIZE.sub(lambda found: found[1] + (small if found[2] == large else found[2]), content)
+
+
+def heif_with_metadata(number: int) -> bytes:
+    """A HEIF with as many references of metadata to its image."""
+    return encoded(photograph(), "HEIF") + struct.pack(">L", 8 + 4 * number) + b"free" + b"cdsc" * number
+
+
 __all__ = [
     "EPS",
     "UNREADABLE_EXIF",
     "encoded",
     "exif_of_greedy_tags",
     "gif_with_comment",
+    "heif_cut_from_large",
+    "heif_of_tiles_outside",
+    "heif_with_metadata",
     "jpeg_with_exif_blocks",
     "jpeg_with_scans",
     "photograph",

@@ -109,11 +109,12 @@ def test_maps_of_the_blocks(localizer, pipeline, image):
 def test_images_of_other_forms(localizer, image):
     """Grey, transparent, and stored sideways."""
     localizer.locate(localizer.see(image.convert("L")))
-    transparent = image.convert("RGBA")
-    assert (
-        localizer.locate(localizer.see(transparent)).predicted_boxes
-        == localizer.locate(localizer.see(image)).predicted_boxes
-    )
+    transparent, on_white = image.convert("RGBA"), image.copy()
+    transparent.paste((9, 9, 9, 0), (4, 4, 20, 20))
+    on_white.paste((255, 255, 255), (4, 4, 20, 20))
+    assert np.array_equal(localizer.see(transparent).image, on_white)
+    deep = PIL.Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    assert np.array_equal(localizer.see(deep).image, image.convert("L").convert("RGB"))
     sideways = image.transpose(PIL.Image.Transpose.ROTATE_90)
     sideways.getexif()[0x0112] = 6
     seen = localizer.see(sideways)

@@ -76,6 +76,9 @@ async function decode(file) {
 
 function pixelsOf(image) {
   const context = new OffscreenCanvas(image.width, image.height).getContext("2d", { willReadFrequently: true });
+  // what is transparent lies on white, as in Python
+  context.fillStyle = "white";
+  context.fillRect(0, 0, image.width, image.height);
   context.drawImage(image, 0, 0);
   return context.getImageData(0, 0, image.width, image.height);
 }

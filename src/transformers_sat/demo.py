@@ -30,7 +30,8 @@ from transformers.utils import ModelOutput
 
 from .drawn.emblems import draw_emblem, emblem_class_names, load_photographs, pattern_of_class
 from .escaping import visible
-from .model.images_sat import IMAGE_SUFFIXES, read_image, upright
+from .model.images_sat import IMAGE_FORMATS, has_image_suffix, read_image, upright
+from .model.inputs_sat import as_rgb
 from .model.pipeline_sat import WeaklySupervisedLocalizationPipeline
 from .safe_loading import load_localizer
 from .visualization import Localization, draw_localization
@@ -114,7 +115,7 @@ class Localizer:
     @torch.inference_mode()
     def see(self, image: PIL.Image.Image) -> SeenImage:
         """The one forward pass."""
-        image = upright(image).convert("RGB")
+        image = as_rgb(upright(image))
         inputs = self.image_processor(image, return_tensors="pt").to(self.model.device, self.model.dtype)
         outputs = self.model(**inputs, output_spatial_maps=True)
         maps = [outputs.localization_map, *outputs.spatial_maps]
@@ -194,9 +195,9 @@ def example_images(localizer: Localizer, folder: str | os.PathLike | None = None
         `ValueError`: if there is no image in the folder.
     """
     if folder is not None:
-        paths = sorted(str(path) for path in Path(folder).glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        paths = sorted(str(path) for path in Path(folder).glob("*") if has_image_suffix(path.name))
         if not paths:
-            raise ValueError(f"There is no image ({', '.join(IMAGE_SUFFIXES)}) in the folder {folder}.")
+            raise ValueError(f"There is no image ({', '.join(IMAGE_FORMATS)}) in the folder {folder}.")
         return paths
     if localizer.class_names != emblem_class_names():
         return []

@@ -24,6 +24,7 @@ import PIL.Image
 import PIL.ImageDraw
 
 from .escaping import on_plot
+from .model.inputs_sat import as_rgb
 from .writing import replacing_file
 
 
@@ -78,7 +79,7 @@ def draw_localization(localization: Localization, opacity: float = 0.5) -> PIL.I
     Returns:
         `PIL.Image.Image`: in RGB.
     """
-    image = localization.image.convert("RGB")
+    image = as_rgb(localization.image)
     scale = min(1.0, LONGEST_SIDE / max(image.size))
     size = tuple(max(round(side * scale), 1) for side in image.size)
     localization_map = PIL.Image.fromarray(np.asarray(localization.localization_map, dtype=np.float32))

@@ -54,3 +54,13 @@ def test_labels_that_are_no_classes(config):
         class_numbers_of(words, config)
     assert class_numbers_of(words.class_encode_column("label"), config) == [0, 1, 3]
     assert class_numbers_of(square_split(3).cast_column("label", datasets.Value("int64")), config) is None
+
+
+@pytest.mark.parametrize("value", [None, -1])
+def test_a_row_without_a_class_is_named(config, value):
+    split = square_split(3)
+    broken = (
+        split.remove_columns("label").add_column("label", [0, 1, value]).cast_column("label", split.features["label"])
+    )
+    with pytest.raises(ValueError, match="Row 2 has no class: `label` is empty, or -1"):
+        class_numbers_of(broken, config)

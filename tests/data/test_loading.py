@@ -22,6 +22,7 @@ import datasets
 import PIL.Image
 import pytest
 import yaml
+from sat_testing import tiny_config
 from square_images import CLASS_NAMES, FEATURES, draw_square, square_split, write_class_folders
 
 from transformers_sat.data import (
@@ -33,6 +34,7 @@ from transformers_sat.data import (
     load_localization_dataset,
     loading,
 )
+from transformers_sat.evaluation.split import EvaluationSplit
 
 
 GUIDE = Path(__file__).parent.parent.parent / "docs" / "own_data.md"
@@ -482,18 +484,71 @@ def test_a_single_class(tmp_path):
         ("label", [["robin"], ["wren"]], "the column `label` must hold classes .* got List"),
         ("label", [{"name": "robin"}] * 2, "the column `label` must hold classes"),
         ("label", ["robin", None], "The split `train` of .*, row 1: `label` is empty"),
-        ("objects", [[[1, 2, 3, 4]]] * 2, "the column `objects` must hold objects with `bbox`"),
-        ("objects", ["1 2 3 4"] * 2, "the column `objects` must hold objects with `bbox`"),
-        (
-            "objects",
-            [{"boxes": [[1, 2, 3, 4]]}] * 2,
-            "the column `objects` must hold objects with `bbox`, got {'boxes'",
-        ),
     ],
 )
-def test_columns_of_other_types(tmp_path, column, values, message):
+def test_labels_of_other_types(tmp_path, column, values, message):
     rows = {"image": [PIL.Image.new("RGB", (8, 8))] * 2, "label": ["robin", "wren"]} | {column: values}
     split = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
     datasets.DatasetDict(train=split, validation=split).save_to_disk(tmp_path / "data")
     with pytest.raises(ValueError, match=message):
         load_localization_dataset(str(tmp_path / "data"))
+
+
+def saved_objects(folder, objects: list) -> str:
+    """Images whose column `objects` holds that, for training and for validation."""
+    rows = {"image": [PIL.Image.new("RGB", (8, 8))] * len(objects), "label": ["robin", "wren"] * (len(objects) // 2)}
+    split = datasets.Dataset.from_dict(rows | {"objects": objects}).cast_column("image", datasets.Image())
+    datasets.DatasetDict(train=split, validation=split).save_to_disk(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        [None, [[1, 2, 3, 4]]],
+        [None, [1.0, 2.0, 3.0, 4.0]],
+        ["", "1 2 3 4"],
+        ["", "[1, 2.5, 3, 4]"],
+        [None, {"boxes": [[1, 2, 3, 4]], "label": ["a"]}],
+        [[], [{"xmin": 1, "ymin": 2, "xmax": 3, "ymax": 4}]],
+        [[], ["1,2,3,4", "5,6,7,8"]],
+    ],
+)
+def test_boxes_in_another_form_are_an_error_with_the_row(tmp_path, objects):
+    with pytest.raises(ValueError) as raised:
+        load_localization_dataset(saved_objects(tmp_path / "data", objects))
+    message = str(raised.value)
+    assert message.startswith("The split `train` of ") and ", row 1: the column `objects` must hold objects" in message
+    assert '{"bbox": [[x, y, width, height]]}' in message
+    split = datasets.load_from_disk(tmp_path / "data")["train"]
+    with pytest.raises(ValueError, match="The test split, row 1: the column `objects` must hold objects"):
+        EvaluationSplit.of("test", split, tiny_config(id2label={0: "robin", 1: "wren"}))
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        [["cup", "table"], ["cup"]],
+        [["cup"], None],
+        [{"name": ["cup"], "area": [3.5]}, {"name": [], "area": []}],
+        [[{"name": "cup", "id": 3}], []],
+        ["a cup and a table", "1 2 3 4"],
+        [3, 4],
+        [[1, 2, 3, 4], [1, 2, 3]],
+        [None, None],
+        [[], []],
+    ],
+)
+def test_objects_that_are_no_boxes_are_left_alone(tmp_path, objects, caplog):
+    name = saved_objects(tmp_path / "data", objects)
+    splits = load_localization_dataset(name)
+    assert splits["train"].column_names == ["image", "label"] and len(splits["train"]) == 2
+    assert "the column `objects` is not read, as it holds no boxes, but " in caplog.text
+    rows = datasets.load_from_disk(name)["train"].class_encode_column("label")
+    found = EvaluationSplit.of("test", rows, tiny_config(id2label={0: "robin", 1: "wren"}))
+    assert found.has_labels and not found.has_boxes
+    # the user says that it holds boxes
+    renamed = datasets.load_from_disk(name).rename_column("objects", "things")
+    renamed.save_to_disk(tmp_path / "renamed")
+    with pytest.raises(ValueError, match="the column `things` must hold objects with `bbox`"):
+        load_localization_dataset(str(tmp_path / "renamed"), columns={"objects": "things"})

@@ -129,3 +129,29 @@ def test_boxes_of_score_maps(tmp_path, line, message):
     (tmp_path / "localization.txt").write_text(f"a.jpg,10,10,101,61\n{line}\n")
     with pytest.raises(ValueError, match=f"localization.txt, {message}"):
         WsolMetadata.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ([4.0, 4.0, 20.0, 20.0], r"\[4.0, 4.0, 20.0, 20.0\]"),
+        (["4 4 20 20"], r"\['4 4 20 20'\]"),
+        ("4 4 20 20", "'4 4 20 20'"),
+        ({"x": 4, "y": 4}, "{'x': 4, 'y': 4}"),
+    ],
+)
+def test_boxes_of_another_type_name_the_row(value, found):
+    split = split_of([None, None]).remove_columns("objects")
+    split = split.add_column("objects", [{"bbox": None}, {"bbox": value}])
+    with pytest.raises(ValueError, match=f"The test split, row 1: `bbox` .* must hold lists of boxes, .* got {found}"):
+        looked_at(split)
+
+
+@pytest.mark.parametrize(
+    "feature", [datasets.Value("null"), datasets.Value("string"), datasets.List(datasets.Value("null"))]
+)
+def test_a_split_without_any_box_may_have_any_type(feature):
+    split = split_of([None, None]).remove_columns("objects")
+    split = split.add_column("objects", [{"bbox": None}, {"bbox": None}]).cast_column("objects", {"bbox": feature})
+    found = looked_at(split)
+    assert found.has_labels and not found.has_boxes

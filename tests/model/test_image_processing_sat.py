@@ -14,7 +14,6 @@
 """Every kind of image that comes from outside, through both back ends."""
 
 import json
-import warnings
 
 import numpy as np
 import PIL.Image
@@ -128,24 +127,37 @@ def test_modes_with_other_colours(processor, mode):
     assert_pixels(processor, image, image.convert("RGB"))
 
 
-@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
-def test_a_transparent_colour_stays_as_it_is(processor, mode):
-    image = photo().convert(mode)
-    image.info["transparency"] = (1, 2, 3) if mode == "RGB" else 3
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        assert_pixels(processor, image, photo().convert(mode).convert("RGB"))
+@pytest.mark.parametrize("mode", ["P", "L", "RGB", "I;16"])
+def test_a_transparent_colour_is_white(processor, mode):
+    """One colour of the image stands for transparency; every pixel of it is laid on white."""
+    pixels = np.asarray(photo().convert("L"))
+    transparent = np.zeros(pixels.shape, dtype=bool)
+    transparent[3:20, 5:30] = True
+    grey = np.where(transparent, np.uint8(7), np.maximum(pixels, 8))
+    image, colour = PIL.Image.fromarray(grey), 7
+    if mode == "P":
+        image = PIL.Image.fromarray(grey).convert("P")
+        colour = image.getpixel((5, 3))
+    elif mode == "RGB":
+        image, colour = image.convert("RGB"), (7, 7, 7)
+    elif mode == "I;16":
+        image, colour = PIL.Image.fromarray(grey.astype(np.uint16) * 257), 7 * 257
+    image.info["transparency"] = colour
+    expected = PIL.Image.fromarray(np.where(transparent, np.uint8(255), grey)).convert("RGB")
+    assert_pixels(processor, image, expected)
 
 
 def test_partly_transparent_palette(processor):
     """An opacity for each palette entry, as in many PNG files."""
     image = photo().convert("P")
     image.info["transparency"] = bytes(range(256))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        pixel_values = processor(image, return_tensors="pt").pixel_values
-    assert pixel_values.shape == (1, 3, 32, 32)
-    assert pixel_values.isfinite().all()
+    numbers, colours = np.asarray(image), np.asarray(photo().convert("P").convert("RGB")).astype(float)
+    opacity = numbers[..., None] / 255
+    expected = np.round(opacity * colours + (1 - opacity) * 255).astype(np.uint8)
+    pixel_values = processor(image, return_tensors="np").pixel_values[0]
+    np.testing.assert_allclose(
+        pixel_values, expected_pixels(PIL.Image.fromarray(expected), (32, 32)), atol=2 * ONE_LEVEL
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32], ids=["I;16", "I"])

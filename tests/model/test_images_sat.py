@@ -13,10 +13,8 @@
 # limitations under the License.
 """Reading images: what is read, what is refused, and that every entry does the same."""
 
-import asyncio
 import base64
 import contextlib
-import functools
 import http.server
 import io
 import json
@@ -29,8 +27,6 @@ import tracemalloc
 import warnings
 from pathlib import Path
 
-import gradio as gr
-import httpx
 import numpy as np
 import PIL.Image
 import pytest
@@ -40,6 +36,9 @@ from hostile_images import (
     encoded,
     exif_of_greedy_tags,
     gif_with_comment,
+    heif_cut_from_large,
+    heif_of_tiles_outside,
+    heif_with_metadata,
     jpeg_with_exif_blocks,
     jpeg_with_scans,
     photograph,
@@ -50,28 +49,25 @@ from hostile_images import (
     tiff_of_large_tiles,
     tiff_of_repeated_strips,
 )
+from image_entries import through_demo, through_prepare, through_server
 from sat_testing import tiny_model
 
 import transformers_sat
 from transformers_sat import SATImageProcessor, SATImageProcessorPil
 from transformers_sat.cli import main
 from transformers_sat.data import decode_image
-from transformers_sat.demo import Localizer, build_demo
-from transformers_sat.model import images_sat
+from transformers_sat.model import heif_sat, images_sat
 from transformers_sat.model.handler import EndpointHandler
 from transformers_sat.model.images_sat import (
     IMAGE_FORMATS,
     MAX_IMAGE_PIXELS,
     ImageTooLargeError,
+    has_image_suffix,
     opened_image,
     read_image,
     upright,
 )
-from transformers_sat.prepare import ImageRecord, open_source
-from transformers_sat.prepare.examples import read_example
-from transformers_sat.prepare.records import Reader
 from transformers_sat.safe_loading import load_localizer
-from transformers_sat.serving.app import create_app
 
 
 PROCESSORS = [SATImageProcessor(), SATImageProcessorPil()]
@@ -113,21 +109,13 @@ HOSTILE_FILES = {
     "comment.gif": (gif_with_comment(1000), (30, 20)),
     "profiles.png": (png_with_profiles(101), "more than 100 profiles"),
     "tiles.tif": (tiff_of_large_tiles(), "60000 x 60000 pixels, more than"),
+    "whole.heic": (encoded(photograph(), "HEIF"), (30, 20)),
+    "half.heic": (encoded(photograph(), "HEIF", quality=-1)[:-300], "cannot be decoded"),
+    "cut.heic": (heif_cut_from_large(), "60000 x 60000 pixels, more than"),
+    "tiles.heic": (heif_of_tiles_outside(), "tiles that are outside of it"),
+    "metadata.heic": (heif_with_metadata(17), "more than 16 blocks of metadata"),
     "strips.tif": (tiff_of_repeated_strips(500), "the same pixels several times"),
 }
-
-
-class OneImage(Reader):
-    """The lists of a data set whose only image is a file."""
-
-    class_names = ["bird"]
-
-    def __init__(self, path: Path):
-        super().__init__(open_source(path.parent))
-        self.image = ImageRecord("train", "1", path.name, "bird", "the list")
-
-    def records(self):
-        yield self.image
 
 
 @pytest.fixture(scope="module")
@@ -163,45 +151,6 @@ def ghostscript(tmp_path_factory):
         patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
         yield mark
     assert not mark.exists()
-
-
-def through_server(localizer, content: bytes):
-    async def post():
-        app = create_app(localizer)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x") as client,
-        ):
-            return await client.post("/image-segmentation", content=content)
-
-    response = asyncio.run(post())
-    if response.status_code != 200:
-        assert response.status_code in (400, 413)
-        raise ValueError(response.json()["error"])
-    return PIL.Image.open(io.BytesIO(base64.b64decode(response.json()[0]["mask"])))
-
-
-@functools.cache
-def demo_of(localizer):
-    """What the page does with an upload, and with what that gave."""
-    demo = build_demo(Localizer(localizer))
-    upload = next(block for block in demo.blocks.values() if getattr(block, "elem_id", None) == "image")
-    return upload.preprocess, next(function.fn for function in demo.fns.values() if function.api_name == "localize")
-
-
-def through_demo(localizer, path: Path):
-    preprocess, look = demo_of(localizer)
-    given = preprocess(gr.data_classes.ImageData(path=str(path), orig_name=path.name))
-    try:
-        return look(given, 0.5, 0.5, False, Localizer(localizer).map_names[0])[0].image
-    except gr.Error as error:
-        raise ValueError(error.message) from error
-
-
-def through_prepare(path: Path):
-    reader = OneImage(path)
-    row = read_example(reader.image, reader, {"bird": 0}).row
-    return read_image(row["image"]["bytes"], "stored")
 
 
 def through_masks(path: Path):
@@ -494,6 +443,40 @@ def test_formats(file_format, tmp_path):
         assert difference.mean() < 12
 
 
+def test_heif_is_read_where_its_package_is(tmp_path, monkeypatch):
+    """Whether the user registered the plug-in or not."""
+    content = encoded(photograph(), "HEIF")
+    monkeypatch.delitem(PIL.Image.OPEN, "HEIF")
+    assert read_image(content, "camera").size == (30, 20) and "HEIF" in PIL.Image.OPEN
+    assert has_image_suffix("IMG_1.HEIC") and has_image_suffix("a/b.heif")
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_without_its_package_heif_names_the_extra(localizer, hostile_files, without_heif, entry):
+    with pytest.raises(ValueError, match=r"HEIC needs .*pip install .*transformers-sat\[heif\].*JPEG or PNG"):
+        ENTRIES[entry](localizer, hostile_files / "whole.heic")
+    assert not has_image_suffix("IMG_1.HEIC")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_heif_is_turned_once(orientation):
+    """Its writer takes the orientation of an EXIF block over into the file's own, and both are in it."""
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    image = photograph(300, 200)
+    found = read_image(encoded(image, "HEIF", quality=90, exif=exif.tobytes()), "camera")
+    expected = read_image(encoded(image, "PNG", exif=exif), "camera")
+    assert found.size == expected.size
+    assert np.abs(np.asarray(found).astype(int) - np.asarray(expected)).mean() < 4
+
+
+def test_a_thumbnail_of_heif_is_not_taken_for_the_image(tmp_path):
+    """`prepare` decodes the image itself to see that it is whole."""
+    image = photograph(300, 200)
+    content = encoded(image, "HEIF", thumbnails=[64])
+    assert read_image(content, "camera", min_side=16).size == (300, 200)
+
+
 @pytest.mark.parametrize("file_format", ["EPS", "ICO", "JPEG2000", "PCX", "PDF", "SGI", "TGA"])
 def test_formats_that_are_not_read(file_format):
     options = {"sizes": [(16, 16)]} if file_format == "ICO" else {}
@@ -583,12 +566,13 @@ def test_base64():
 
 
 def test_travels_alone(tmp_path):
-    """Beside published weights the file has nothing but what Transformers brings."""
-    source = Path(images_sat.__file__)
-    (tmp_path / source.name).write_bytes(source.read_bytes())
+    """Beside published weights the files have nothing but what Transformers brings."""
+    (tmp_path / "alone").mkdir()
+    for source in (Path(images_sat.__file__), Path(heif_sat.__file__)):
+        (tmp_path / "alone" / source.name).write_bytes(source.read_bytes())
     (tmp_path / "whole.png").write_bytes(encoded(photograph(), "PNG"))
     script = (
-        "import sys; sys.modules['transformers_sat'] = None; from images_sat import read_image;"
+        "import sys; sys.modules['transformers_sat'] = None; from alone.images_sat import read_image;"
         "print(read_image('whole.png', 'whole').size)"
     )
     printed = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -13,12 +13,15 @@
 # limitations under the License.
 """A saved model in Transformers' pipelines: the right answers, and nothing logged."""
 
+import base64
+import io
 import logging
 import subprocess
 import sys
 import warnings
 from pathlib import Path
 
+import datasets
 import numpy as np
 import PIL.Image
 import pytest
@@ -34,6 +37,7 @@ from transformers_sat import (
     SATImageProcessorPil,
     WeaklySupervisedLocalizationPipeline,
 )
+from transformers_sat.model import inputs_sat
 
 
 TESTS = Path(__file__).parents[1]
@@ -59,6 +63,11 @@ def folder(tmp_path_factory):
     )
     processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def localizer(folder):
+    return pipeline("weakly-supervised-localization", model=str(folder))
 
 
 @pytest.fixture(autouse=True)
@@ -220,6 +229,126 @@ def test_localization_of_a_file_that_cannot_be_decoded(folder, tmp_path):
     localizer = pipeline("weakly-supervised-localization", model=str(folder))
     with pytest.raises(ValueError, match="broken.png"):
         localizer(str(tmp_path / "broken.png"))
+
+
+def content_of(image: PIL.Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+class TorchRows(torch.utils.data.Dataset):
+    """One row, as a torch data set."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> dict:
+        return {"image": photo(), "label": 3}
+
+
+FORMS = {
+    "str": lambda path: str(path),
+    "Path": lambda path: path,
+    "bytes": lambda path: path.read_bytes(),
+    "bytearray": lambda path: bytearray(path.read_bytes()),
+    "file": lambda path: open(path, "rb"),
+    "base64": lambda path: base64.b64encode(path.read_bytes()).decode(),
+    "PIL": lambda path: photo(),
+    "NumPy": lambda path: np.asarray(photo()),
+    "NumPy, not in one piece": lambda path: np.asarray(photo().transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT))[
+        :, ::-1
+    ],
+    "NumPy, opacity": lambda path: np.asarray(photo().convert("RGBA")),
+    "NumPy, float64": lambda path: np.asarray(photo()) / 255,
+    "NumPy, float32": lambda path: np.asarray(photo(), dtype=np.float32) / 255,
+    "tensor": lambda path: torch.from_numpy(np.array(photo())).permute(2, 0, 1),
+    "tensor, float": lambda path: torch.from_numpy(np.array(photo())).permute(2, 0, 1) / 255,
+    "row": lambda path: {"image": photo(), "label": 3},
+    "row, not decoded": lambda path: {"bytes": path.read_bytes(), "path": None},
+    "row, path": lambda path: {"bytes": None, "path": str(path)},
+}
+SEVERAL = {
+    "list": lambda path: [photo()],
+    "tuple": lambda path: (path,),
+    "generator": lambda path: (each for each in [np.asarray(photo())]),
+    "iterator": lambda path: map(str, [path]),
+    "data set": lambda path: datasets.Dataset.from_dict(
+        {"image": [photo()]}, features=datasets.Features(image=datasets.Image())
+    ),
+    "column": lambda path: datasets.Dataset.from_dict({"file": [str(path)]})["file"],
+    "torch data set": lambda path: TorchRows(),
+}
+
+
+@pytest.fixture
+def saved_photo(tmp_path) -> Path:
+    (tmp_path / "photo.png").write_bytes(content_of(photo()))
+    return tmp_path / "photo.png"
+
+
+@pytest.mark.parametrize("name", ["inputs", "images"])
+@pytest.mark.parametrize("form", FORMS)
+def test_localization_of_every_form_of_an_image(localizer, saved_photo, form, name):
+    assert_equal_results(localizer(**{name: FORMS[form](saved_photo)}), localizer(photo()))
+
+
+@pytest.mark.parametrize("form", SEVERAL)
+def test_localization_of_every_form_of_several_images(localizer, saved_photo, form):
+    results = localizer(SEVERAL[form](saved_photo))
+    assert isinstance(results, list) == (form in ("list", "tuple"))
+    (result,) = results
+    assert_equal_results(result, localizer(photo()))
+
+
+def test_localization_of_no_images(localizer):
+    assert localizer([]) == []
+    for given in ({}, {"inputs": photo(), "images": photo()}):
+        with pytest.raises(TypeError, match="One of `inputs` and `images` must be given.*An image is a path"):
+            localizer(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (17, "Got int"),
+        (object(), "Got object"),
+        ([None], "Got NoneType"),
+        (np.zeros((3, 48, 64), np.uint8), r"Got an array of shape \(3, 48, 64\)"),
+        (np.zeros((2, 48, 64, 3), np.uint8), r"Got an array of shape \(2, 48, 64, 3\)"),
+        (np.zeros((0, 64, 3), np.uint8), r"Got an array of shape \(0, 64, 3\)"),
+        (np.zeros((48, 64, 3), np.int64), "Got an array of int64"),
+        (np.full((48, 64, 3), 200.0), "Got an array of float64 with values from 200.0 to 200.0"),
+        (np.full((48, 64, 3), np.nan), "Got an array of float64 with values from nan"),
+        (torch.zeros(48, 64, 3), r"Got a tensor of shape \(48, 64, 3\)"),
+        (torch.zeros(1, 3, 48, 64), r"Got a tensor of shape \(1, 3, 48, 64\)"),
+        ({"label": 3}, "Got a row without `image`, but with"),
+    ],
+)
+def test_what_is_no_image_is_told_what_is_one(localizer, given, message):
+    accepted = (
+        r"An image is a path, an address .*, base64, the bytes of a file, a PIL image, a NumPy array .* a tensor"
+    )
+    with pytest.raises((TypeError, ValueError), match=f"{message}.*{accepted}"):
+        localizer(given)
+
+
+def test_a_file_that_is_not_there(localizer, tmp_path):
+    with pytest.raises(ValueError, match="There is no file .*nowhere.png"):
+        localizer(tmp_path / "nowhere.png")
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, None), ({"timeout": 3}, 3)])
+def test_timeout_is_that_of_the_address(localizer, monkeypatch, given, expected):
+    asked = []
+
+    def fetched(address, timeout):
+        asked.append((address, timeout))
+        return content_of(photo())
+
+    monkeypatch.setattr(inputs_sat, "fetch_file", fetched)
+    assert_equal_results(localizer("https://host.example/photo", **given), localizer(photo()))
+    assert asked == [("https://host.example/photo", expected)]
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16"])

@@ -18,6 +18,7 @@ import io
 import json
 
 import PIL.Image
+import pillow_heif
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -209,7 +210,18 @@ def test_metadata_in_any_form_and_place(tmp_path, suffix, place):
     }
 
 
-def test_every_file_is_accounted_for(tmp_path, caplog):
+def test_heic_is_read(tmp_path):
+    """Where its package is installed, under any of its suffixes."""
+    pillow_heif.register_heif_opener()
+    photograph = encoded(PIL.Image.new("RGB", (40, 30)), "HEIF")
+    reader = reader_of(tmp_path / "s", {"robin/a.HEIC": photograph, "wren/b.heif": photograph, "wren/c.hif": b"x"})
+    report, num_images, _ = verify_dataset(reader)
+    assert num_images == 3 and dict(report.counts) == {"undecodable": 1}
+    prepared = prepare_dataset(reader, tmp_path / "out", skip_invalid=True)
+    assert prepared.splits["train"].num_examples == 2 and [each.image for each in prepared.skipped] == ["wren/c.hif"]
+
+
+def test_every_file_is_accounted_for(tmp_path, caplog, without_heif):
     """Read, a problem, named as left out, or known clutter."""
     good = {f"train/robin/{number}.jpg": image_bytes(number) for number in range(2)}
     clutter = named("train/robin/.DS_Store", "train/robin/._0.jpg", "Thumbs.db", "train/desktop.ini")
@@ -220,8 +232,12 @@ def test_every_file_is_accounted_for(tmp_path, caplog):
     reader = ImageFolderReader(open_source(tmp_path / "s"))
     report, num_images, _ = verify_dataset(reader)
     assert num_images == 5 and dict(report.counts) == {"undecodable": 3}
-    for name, form in (("robin/a.HEIC", "HEIC"), ("owl/b.jxl", "JXL"), ("owl/c.tga", "TGA")):
+    for name, form in (("owl/b.jxl", "JXL"), ("owl/c.tga", "TGA")):
         assert f"train/{name} is in a format that is not read ({form}); convert it" in str(report)
+    message = (
+        "train/robin/a.HEIC is in a format (HEIC) that needs another package, `pip install pillow-heif`"
+    )
+    assert message in str(report)
     warnings = [record.getMessage() for record in caplog.records if "Left out" in record.getMessage()]
     assert sorted(warnings) == [
         "Left out: 1 files, beside the folders of the splits, such as 'extra/9.jpg'.",

@@ -281,7 +281,7 @@ def with_value(rows: datasets.Dataset, column: str, value) -> datasets.Dataset:
     [
         ({"train_dataset": square_split(3).rename_column("label", "kind")}, "`train_dataset` has no column `label`"),
         ({"train_dataset": square_split(3).rename_column("image", "photo")}, "`train_dataset` has no column `image`"),
-        ({"eval_dataset": square_split(3).remove_columns("label")}, "no classes.*`label`"),
+        ({"eval_dataset": square_split(3).remove_columns("label")}, "row 0 has no class.*`label`"),
         ({"eval_dataset": square_split(3).select([])}, "has no images"),
         ({"eval_dataset": square_split(3).to_iterable_dataset()}, "A stream cannot be measured"),
         ({"train_dataset": square_split(3), "processing_class": None}, "SATImageProcessor.*got NoneType"),

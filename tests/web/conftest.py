@@ -120,12 +120,17 @@ def emblem_image(label: int, width: int, height: int) -> PIL.Image.Image:
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory) -> dict[str, Path]:
-    """Files of several forms; `sideways.jpg` is stored turned by a quarter and says so."""
+    """Files of several forms; `sideways.jpg` is stored turned by a quarter and says so, `cutout.png` is transparent in part."""
     folder = tmp_path_factory.mktemp("images")
-    paths = {name: folder / name for name in ("wide.png", "tall.png", "sideways.jpg", "small.png")}
+    paths = {name: folder / name for name in ("wide.png", "tall.png", "sideways.jpg", "small.png", "cutout.png")}
     emblem_image(4, 400, 300).save(paths["wide.png"])
     emblem_image(7, 180, 321).save(paths["tall.png"])
     emblem_image(2, 40, 40).save(paths["small.png"])
+    cutout = emblem_image(4, 400, 300).convert("RGBA")
+    # of another colour under the transparency, and half transparent
+    cutout.paste((255, 0, 255, 0), (0, 0, 150, 120))
+    cutout.paste((0, 60, 0, 128), (250, 200, 380, 290))
+    cutout.save(paths["cutout.png"])
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
     turned = emblem_image(8, 320, 240).transpose(PIL.Image.Transpose.ROTATE_90)

@@ -25,13 +25,13 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 import pytest
 import torch
 from transformers.utils import ModelOutput
 
 from transformers_sat import SATImageProcessor
 from transformers_sat.export import export_onnx
+from transformers_sat.model.images_sat import read_image
 from transformers_sat.model.localization_sat import locate, map_in_image, normalize_map
 
 
@@ -119,7 +119,7 @@ def found_by_page(page) -> dict:
 
 
 def found_by_python(model, processor, path: Path, threshold: float | None = None) -> dict:
-    image = PIL.ImageOps.exif_transpose(PIL.Image.open(path)).convert("RGB")
+    image = read_image(path, path.name)
     with torch.no_grad():
         outputs = model(**processor(image, return_tensors="pt"))
     result = processor.post_process_localization(
@@ -150,7 +150,7 @@ def assert_close(found: dict, expected: dict):
     assert not outside.any()
 
 
-@pytest.mark.parametrize("name", ["wide.png", "tall.png", "small.png", "sideways.jpg"])
+@pytest.mark.parametrize("name", ["wide.png", "tall.png", "small.png", "sideways.jpg", "cutout.png"])
 def test_localizes_as_python(watched, address, images, emblem_model, emblem_processor, name):
     page = open_page(watched, address)
     choose(page, images[name])

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The column `objects`: brought to one form, and checked before anything is measured with it."""
+"""Boxes of the column `objects`, checked before anything is measured with them."""
 
 from collections.abc import Iterator
 
@@ -23,12 +23,11 @@ from transformers.utils import logging
 
 from ..box_values import EDGE_TOLERANCE, distance_past_edge, has_no_area, is_in_fractions, is_outside, numbers
 from ..fields import shown
-from ..model.images_sat import TURNS, opened_image, orientation_of
+from ..model.images_sat import opened_image, upright_size
+from .box_columns import FORM
 
 
 logger = logging.get_logger(__name__)
-
-FORM = "COCO boxes are x, y, width, height in pixels of the upright image"
 
 # Images of a split whose size is looked at before it is measured, without decoding them.
 NUM_SIZES = 256
@@ -36,22 +35,6 @@ NUM_SIZES = 256
 # Official boxes reach a little past the edge in a few images; corners given as x, y, width, height do so in most, and far.
 FAR_PAST_EDGE = 0.1
 MAX_SHARE_FAR_PAST_EDGE = 0.05
-
-
-def is_box_feature(feature) -> bool:
-    """Whether a column can hold boxes: a struct of lists, or a list of structs, with `bbox`."""
-    return "bbox" in (feature if isinstance(feature, dict) else _struct_in_list(feature) or ())
-
-
-def with_boxes_in_lists(dataset: datasets.Dataset, column: str) -> datasets.Dataset:
-    """A split whose objects are a struct of lists, `{"bbox": [...]}`, where they are a list of structs."""
-    feature = (dataset.features or {}).get(column)
-    struct = _struct_in_list(feature)
-    if struct is None or "bbox" not in struct or not isinstance(dataset, datasets.Dataset):
-        return dataset
-    objects = [None if rows is None else {"bbox": [row["bbox"] for row in rows]} for rows in dataset[column]]
-    dataset = dataset.remove_columns(column).add_column(column, objects)
-    return dataset.cast_column(column, {"bbox": datasets.List(struct["bbox"])})
 
 
 def check_boxes(dataset: datasets.Dataset, name: str, column: str = "objects"):
@@ -127,19 +110,10 @@ def check_boxes_of_image(boxes: list, size: tuple[int, int], name: str, row: int
             raise ValueError(_message(name, row, "objects", box, problem))
 
 
-def _struct_in_list(feature) -> dict | None:
-    """The struct that a list holds."""
-    if isinstance(feature, list) and len(feature) == 1:
-        inside = feature[0]
-    else:
-        inside = getattr(feature, "feature", None)
-    return inside if isinstance(inside, dict) else None
-
-
 def _box_table(dataset: datasets.Dataset, name: str, column: str) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of the rows, and their boxes of shape `(num_boxes, 4)`."""
     objects = dataset.select_columns(column).with_format("arrow")[:][column]
-    rows, boxes, first = [], [], 0
+    rows, boxes, first = [np.empty(0, dtype=int)], [np.empty((0, 4))], 0
     for chunk in objects.chunks if isinstance(objects, pa.ChunkedArray) else [objects]:
         bbox = pc.struct_field(chunk, "bbox")
         try:
@@ -147,10 +121,14 @@ def _box_table(dataset: datasets.Dataset, name: str, column: str) -> tuple[np.nd
             lengths = pc.fill_null(pc.list_value_length(inside), 0).to_numpy(zero_copy_only=False)
             values = pc.fill_null(pc.cast(pc.list_flatten(inside), pa.float64()), float("nan"))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-            message = (
-                f"{name}: `bbox` in the column `{column}` must hold lists of boxes, got {shown(bbox.type)}. {FORM}."
-            )
-            raise ValueError(message) from error
+            given = [(row, value) for row, value in enumerate(bbox.to_pylist(), start=first) if value]
+            first += len(chunk)
+            if not given:
+                continue
+            raise ValueError(
+                f"{name}, row {given[0][0]}: `bbox` in the column `{column}` must hold lists of boxes, such as "
+                f"[[x, y, width, height]], got {shown(given[0][1])}. {FORM}."
+            ) from error
         parents = parents.to_numpy(zero_copy_only=False)
         if len(wrong := np.flatnonzero(lengths != 4)):
             row, box = first + int(parents[wrong[0]]), inside[int(wrong[0])].as_py()
@@ -170,8 +148,7 @@ def _sized_boxes(dataset: datasets.Dataset, rows: list[int]) -> Iterator[tuple[i
             continue
         try:
             with opened_image(image["path"] if image["bytes"] is None else image["bytes"], "of a row") as opened:
-                turned = orientation_of(opened) in TURNS and orientation_of(opened) >= 5
-                size = opened.size[::-1] if turned else opened.size
+                size = upright_size(opened)
         except (ValueError, OSError):
             # told with its name where it is decoded
             continue
@@ -196,6 +173,4 @@ __all__ = [
     "check_boxes",
     "check_boxes_of_image",
     "check_boxes_with_images",
-    "is_box_feature",
-    "with_boxes_in_lists",
 ]

@@ -42,8 +42,8 @@ def class_numbers_of(
         `list[int]`, or `None` where the numbers are the same.
 
     Raises:
-        `ValueError`: if the model knows some of the classes but not all, or has fewer, or `label` holds something
-        else.
+        `ValueError`: if the model knows some of the classes but not all, or has fewer, a row has no class, or `label` holds
+        something else.
     """
     feature, model_names = dataset.features["label"], class_names_of(config)
     if not isinstance(feature, datasets.ClassLabel) and not str(getattr(feature, "dtype", "")).startswith("int"):
@@ -51,6 +51,8 @@ def class_numbers_of(
             f"The column `label` must hold class labels, got {shown(feature)}; "
             '`dataset.class_encode_column("label")` makes them of words.'
         )
+    if (row := row_without_class(dataset)) is not None:
+        raise ValueError(f"Row {row} has no class: `label` is empty, or -1; leave the image out, or give it a class.")
     names = getattr(feature, "names", None)
     if names is None or names == model_names[: len(names)]:
         return None
@@ -67,4 +69,11 @@ def class_numbers_of(
     return None
 
 
-__all__ = ["class_names_of", "class_numbers_of"]
+def row_without_class(dataset: datasets.Dataset | datasets.IterableDataset) -> int | None:
+    """The first row whose `label` is empty, or -1; `None` if there is none. Of a stream nothing is read."""
+    if not isinstance(dataset, datasets.Dataset) or not {None, -1}.intersection(dataset.unique("label")):
+        return None
+    return next(row for row, label in enumerate(dataset["label"]) if label in (None, -1))
+
+
+__all__ = ["class_names_of", "class_numbers_of", "row_without_class"]

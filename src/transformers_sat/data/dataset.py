@@ -21,6 +21,7 @@ from transformers import BaseImageProcessor
 
 from ..metrics import Protocol, get_protocol
 from ..model.images_sat import read_image
+from ..model.inputs_sat import as_rgb
 from .boxes import check_boxes_of_image
 from .transforms import TrainingAugmentation
 
@@ -155,7 +156,7 @@ class LocalizationDataset(torch.utils.data.Dataset):
         except ValueError as error:
             raise ValueError(f"{error} Such images are left out with {self.how_to_skip}.") from error
         try:
-            image = self._in_rgb(image)
+            image = as_rgb(image)
         except ValueError as error:
             raise ValueError(f"The image {image_name(row['image'])} cannot be used: {error}") from error
         # rows of pixels, as PIL has them: torchvision resizes that layout fastest, to the same pixels
@@ -176,12 +177,6 @@ class LocalizationDataset(torch.utils.data.Dataset):
         if label in (None, -1):
             return {}
         return {"labels": torch.tensor(label if self.class_numbers is None else self.class_numbers[label])}
-
-    def _in_rgb(self, image: PIL.Image.Image) -> PIL.Image.Image:
-        if image.mode == "RGB" and "transparency" not in image.info:
-            return image
-        pixels = np.asarray(self.image_processor.process_image(image, do_convert_rgb=True))
-        return PIL.Image.fromarray(np.ascontiguousarray(np.moveaxis(pixels, 0, -1)))
 
     def _normalized(self, pixels: torch.Tensor) -> torch.Tensor:
         """What the processor makes of pixels that have their final size, without the cost of its checks."""

@@ -25,7 +25,8 @@ from ..drawn.emblems import load_emblems
 from ..fields import shown
 from ..model.images_sat import check_header
 from ..places import reading_from
-from .boxes import check_boxes, is_box_feature, with_boxes_in_lists
+from .box_columns import with_boxes_in_lists
+from .boxes import check_boxes
 from .dataset import decode_image
 from .subsets import select_classes
 
@@ -165,12 +166,15 @@ def in_schema(
                 f"{name} has no column `{own}`; name it with `--{column}_column_name`, in Python with `columns`. Its columns "
                 f"are {dataset.column_names}.{hint}"
             )
-    check_types(dataset, columns, name)
+    for own, column in columns.items():
+        if column == "label":
+            check_class_type(dataset, own, name)
+        elif column == "objects":
+            dataset = with_boxes_in_lists(dataset, own, name, is_named=own != "objects")
     kept = [own for own in columns if own in dataset.column_names]
     optional = [column for column in OPTIONAL_COLUMNS if column not in columns and is_usable(dataset, column)]
     dataset = dataset.select_columns(kept + optional)
     for own in (own for own in kept if columns[own] == "objects" and isinstance(dataset, datasets.Dataset)):
-        dataset = with_boxes_in_lists(dataset, own)
         check_boxes(dataset, name, own)
     # before anything that would decode the images of a stream
     for column in (own for own in kept + optional if columns.get(own, own) in ("image", *MASK_COLUMNS)):
@@ -179,19 +183,13 @@ def in_schema(
     return dataset.rename_columns(renamed) if renamed else dataset
 
 
-def check_types(dataset: datasets.Dataset | datasets.IterableDataset, columns: dict[str, str], name: str):
-    """Checks that classes and boxes are in a form that can be read, as far as the split tells; see [`in_schema`]."""
-    for own, column in columns.items():
-        feature = (dataset.features or {}).get(own)
-        if feature is None:
-            continue
-        is_class = isinstance(feature, datasets.ClassLabel | datasets.Value)
-        if column == "label" and not is_class:
-            raise ValueError(
-                f"{name}: the column `{own}` must hold classes (class labels, text or numbers), got {shown(feature)}."
-            )
-        if column == "objects" and not is_box_feature(feature):
-            raise ValueError(f"{name}: the column `{own}` must hold objects with `bbox`, got {shown(feature)}.")
+def check_class_type(dataset: datasets.Dataset | datasets.IterableDataset, column: str, name: str):
+    """Checks that a column can hold classes, as far as the split tells; see [`in_schema`]."""
+    feature = (dataset.features or {}).get(column)
+    if feature is not None and not isinstance(feature, datasets.ClassLabel | datasets.Value):
+        raise ValueError(
+            f"{name}: the column `{column}` must hold classes (class labels, text or numbers), got {shown(feature)}."
+        )
 
 
 def classes_in(dataset: datasets.Dataset, name: str) -> list:

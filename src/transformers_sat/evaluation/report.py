@@ -24,6 +24,7 @@ import torch
 
 from ..data.dataset import decode_image
 from ..metrics import get_protocol
+from ..model.inputs_sat import as_rgb
 from ..visualization import Localization, contact_sheet
 from ..writing import replacing_file
 from .plots import plot_by_class, plot_by_size, plot_precision_recall, plot_thresholds
@@ -201,7 +202,7 @@ def draw_images(
         image = evaluation.images[place]
         is_right = "" if image["predicted_label"] == image["label"] else f" (is {class_names[image['label']]})"
         overlap = f"IoU {image['iou']:.2f}: " if "iou" in image else ""
-        photo = decode_image(dataset[image["row"]]["image"]).convert("RGB")
+        photo = as_rgb(decode_image(dataset[image["row"]]["image"]))
         tiles.append(
             Localization(
                 image=protocol.image_in_frame(photo, frame),

@@ -18,9 +18,10 @@ from dataclasses import dataclass, replace
 import datasets
 from transformers import PreTrainedConfig
 
-from ..data.boxes import check_boxes, check_boxes_with_images, with_boxes_in_lists
-from ..data.classes import class_numbers_of
-from ..data.loading import MASK_COLUMNS, check_types, has_boxes, has_masks, is_usable
+from ..data.box_columns import with_boxes_in_lists
+from ..data.boxes import check_boxes, check_boxes_with_images
+from ..data.classes import class_numbers_of, row_without_class
+from ..data.loading import MASK_COLUMNS, check_class_type, has_boxes, has_masks, is_usable
 from ..metrics import Protocol, get_protocol
 
 
@@ -79,8 +80,8 @@ class EvaluationSplit:
             raise ValueError(f"The {name} split has no column `image`. Its columns are {dataset.column_names}.")
         if len(dataset) == 0:
             raise ValueError(f"The {name} split has no images.")
-        check_types(dataset, {column: column for column in ("image", "label", "objects")}, f"The {name} split")
-        dataset = with_boxes_in_lists(dataset, "objects")
+        check_class_type(dataset, "label", f"The {name} split")
+        dataset = with_boxes_in_lists(dataset, "objects", f"The {name} split")
         check_boxes(dataset, f"The {name} split")
         has_labels = _has_labels(name, dataset)
         if not has_labels and "label" in dataset.column_names:
@@ -122,8 +123,8 @@ class EvaluationSplit:
         """The split itself; `ValueError` if it has no classes."""
         if not self.has_labels:
             raise ValueError(
-                f"The {self.name} split cannot be measured: its images have no classes. It needs a column `label`; "
-                f"its columns are {self.dataset.column_names}."
+                f"The {self.name} split cannot be measured: row 0 has no class, and neither has any other. It needs a column "
+                f"`label` that is not empty, and not -1; its columns are {self.dataset.column_names}."
             )
         return self
 
@@ -145,11 +146,10 @@ def _has_labels(name: str, dataset: datasets.Dataset) -> bool:
     values = set(labels.unique("label"))
     if values <= {None, -1}:
         return False
-    if None in values or -1 in values:
-        row = next(row for row, value in enumerate(labels["label"][:]) if value in (None, -1))
+    if (row := row_without_class(labels)) is not None:
         raise ValueError(
-            f"The {name} split has classes for some of its images only: `label` is empty, or -1, in row {row}. Leave such "
-            "images out, or give them classes."
+            f"The {name} split, row {row}: `label` is empty, or -1, and other rows have a class; leave the image out, or give "
+            "it one."
         )
     return True
 

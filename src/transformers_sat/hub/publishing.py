@@ -28,6 +28,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from .. import model as model_code
 from ..model.configuration_sat import SATConfig
+from ..model.inputs_sat import as_rgb
 from ..registration import HEAD_AUTO_CLASSES
 from ..results import RESULTS_FILE, check_results, public_name
 from ..saving import WEIGHT_FILES, save_model
@@ -289,7 +290,7 @@ def _save_example(example_image: str | os.PathLike | PIL.Image.Image, folder: Pa
         if is_file:
             shutil.copyfile(example_image, unfinished)
         else:
-            example_image.convert("RGB").save(unfinished)
+            as_rgb(example_image).save(unfinished)
     for other in EXAMPLE_SUFFIXES:
         if other != suffix:
             (folder / f"example{other}").unlink(missing_ok=True)

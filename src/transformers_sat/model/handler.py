@@ -30,8 +30,6 @@ import torch
 from transformers import Pipeline, PreTrainedModel, pipeline
 
 
-# Pillow reads many more; some of its readers run other programs, which strangers' images should not reach.
-IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_IMAGES = 32
 BATCH_SIZE = 8
 # Of an image's answer: each class has all its masks again.
@@ -192,9 +190,7 @@ class EndpointHandler:
             if not image:
                 raise RequestError("The image in `inputs` is empty (0 bytes).")
             try:
-                image = self.localizer.image_processor.decode_image(
-                    io.BytesIO(image), "in `inputs`", formats=IMAGE_FORMATS, **self.limits
-                )
+                image = self.localizer.image_processor.decode_image(io.BytesIO(image), "in `inputs`", **self.limits)
             except ValueError as error:
                 raise RequestError(str(error)) from error
         elif not isinstance(image, PIL.Image.Image):

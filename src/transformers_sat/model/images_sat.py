@@ -31,11 +31,14 @@ import numpy as np
 import PIL.Image
 from transformers.image_utils import httpx  # the client that it fetches images with
 
+from .heif_sat import HEIF_NEEDS, HEIF_SUFFIXES, is_heif, reads_heif, stored_sizes, tamed_heif
+
 
 # Formats of photographs that Pillow decodes itself. Left out are its readers that run other programs (EPS and PS through
 # Ghostscript), that take any bytes for an image (TGA), that hold documents or whole other files (PDF, FPX, MIC, PSD, ICO),
 # and JPEG 2000, whose decoder fills a gigabyte from 7 KB. MPO, two JPEG images in a file, is read as JPEG.
-IMAGE_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# HEIF is read where Pillow's plug-in for it is installed.
+IMAGE_FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 IMAGE_SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
     *(".tif", ".tiff", ".webp"),
@@ -64,6 +67,10 @@ TURNS = {
     7: PIL.Image.Transpose.TRANSVERSE,
     8: PIL.Image.Transpose.ROTATE_90,
 }
+# The largest value of a PNG file's pixels, as Pillow names their layout, where they are decoded to 8 bits.
+PNG_LEVELS = {"L;2": 3, "L;4": 15, "RGB;16B": 65_280}
+# The orientations that exchange width and height.
+QUARTER_TURNS = (5, 6, 7, 8)
 # Where Pillow keeps what says how an image is held.
 ORIENTATION_ENTRIES = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 
@@ -114,7 +121,7 @@ def read_image(
     """
     with opened_image(file, name, max_pixels, formats) as image:
         if min_side is not None:
-            image.draft(None, (min_side, min_side))
+            draft_jpeg(image, min_side)
         return upright(image)
 
 
@@ -135,9 +142,12 @@ def opened_image(
     Raises:
         [`ImageTooLargeError`], `ValueError`: as [`read_image`].
     """
-    with _errors_of_image(name, formats) as readable:
-        with PIL.Image.open(io.BytesIO(_tamed(_content(file))), formats=readable) as image:
-            _check_size(image, max_pixels)
+    readable = []
+    with _errors_of_image(name, readable):
+        content = _tamed(_content(file))
+        readable += _readable(content, formats)
+        with PIL.Image.open(io.BytesIO(content), formats=readable) as image:
+            _check_size(image, content, max_pixels)
             yield image
 
 
@@ -152,18 +162,40 @@ def check_header(file: str | os.PathLike | BinaryIO, name: str):
     Raises:
         [`ImageTooLargeError`], `ValueError`: as [`read_image`].
     """
-    with _errors_of_image(name, IMAGE_FORMATS) as readable, PIL.Image.open(file, formats=readable) as image:
-        _check_size(image, MAX_IMAGE_PIXELS)
+    readable = []
+    with _errors_of_image(name, readable):
+        beginning = _beginning(file)
+        readable += _readable(beginning, IMAGE_FORMATS)
+        # the plug-in for HEIF reads such a file whole in any case
+        opened = opened_image(file, name) if is_heif(beginning) else PIL.Image.open(file, formats=readable)
+        with opened as image:
+            _check_size(image, beginning, MAX_IMAGE_PIXELS)
+
+
+def _beginning(file: str | os.PathLike | BinaryIO) -> bytes:
+    """As much of a file as tells HEIF from others."""
+    if isinstance(file, str | os.PathLike):
+        with open(file, "rb") as opened:
+            return opened.read(64)
+    beginning = file.read(64)
+    file.seek(0)
+    return beginning
+
+
+def _readable(content: bytes, formats: Sequence[str]) -> list[str]:
+    """Those of the formats that Pillow reads here; `ValueError` if the content is HEIF, and that is not one of them."""
+    PIL.Image.init()
+    if is_heif(content) and "HEIF" in formats and not reads_heif():
+        raise ValueError(f"HEIC {HEIF_NEEDS}.")
+    return [format for format in IMAGE_FORMATS if format in formats and format in PIL.Image.OPEN]
 
 
 @contextlib.contextmanager
-def _errors_of_image(name: str, formats: Sequence[str]) -> Iterator[list[str]]:
-    """Gives those of the formats that Pillow reads here; errors in the block are those of [`read_image`]."""
+def _errors_of_image(name: str, readable: list[str]) -> Iterator[None]:
+    """Errors in the block are those of [`read_image`]; `readable` has the formats that were tried."""
     name = one_line(name)
-    PIL.Image.init()
-    readable = [format for format in IMAGE_FORMATS if format in formats and format in PIL.Image.OPEN]
     try:
-        yield readable
+        yield
     except ImageTooLargeError as error:
         raise ImageTooLargeError(f"The image {name} {error}") from error
     except (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError) as error:
@@ -177,6 +209,21 @@ def _errors_of_image(name: str, formats: Sequence[str]) -> Iterator[list[str]]:
         raise ValueError(f"The image {name} cannot be decoded: {one_line(error)}") from error
 
 
+def draft_jpeg(image: PIL.Image.Image, min_side: int):
+    """
+    Lets a JPEG file that was opened be decoded at a half, a quarter or an eighth of its size, as long as both sides keep
+    that many pixels. Of HEIF files Pillow would take a thumbnail, which says nothing about the image.
+    """
+    if image.format == "JPEG":
+        image.draft(None, (min_side, min_side))
+
+
+def has_image_suffix(path: str) -> bool:
+    """Whether a file's name is that of a format that is read."""
+    path = path.lower()
+    return path.endswith(IMAGE_SUFFIXES) or (path.endswith(HEIF_SUFFIXES) and reads_heif())
+
+
 def upright(image: PIL.Image.Image) -> PIL.Image.Image:
     """
     Turns an image as its EXIF block (or XMP) says that it is held.
@@ -187,12 +234,33 @@ def upright(image: PIL.Image.Image) -> PIL.Image.Image:
     Returns:
         `PIL.Image.Image`: a copy, without what said so: it is not turned twice. An orientation that cannot be read is 1.
     """
+    _scale_transparency(image)
     image.load()
     turn = TURNS.get(orientation_of(image))
     turned = image.copy() if turn is None else image.transpose(turn)
     for entry in ORIENTATION_ENTRIES:
         turned.info.pop(entry, None)
     return turned
+
+
+def _scale_transparency(image: PIL.Image.Image):
+    """
+    Brings the colour that a PNG file says is transparent to the 8 bits that its pixels will have, before they are decoded:
+    Pillow leaves it as it stands in the file.
+    """
+    layout = image.tile[0].args if image.format == "PNG" and getattr(image, "tile", None) else None
+    transparent, levels = image.info.get("transparency"), PNG_LEVELS.get(layout if isinstance(layout, str) else None)
+    if levels is None or transparent is None or isinstance(transparent, bytes):
+        return
+    if isinstance(transparent, tuple):
+        image.info["transparency"] = tuple(value * 255 // levels for value in transparent)
+    else:
+        image.info["transparency"] = transparent * 255 // levels
+
+
+def upright_size(image: PIL.Image.Image) -> tuple[int, int]:
+    """Width and height that an image has once it is [`upright`]; its pixels are not decoded for it."""
+    return image.size[::-1] if orientation_of(image) in QUARTER_TURNS else image.size
 
 
 def orientation_of(image: PIL.Image.Image) -> int:
@@ -209,13 +277,14 @@ def orientation_of(image: PIL.Image.Image) -> int:
     return orientation if orientation in TURNS else 1
 
 
-def fetch_file(source: str) -> bytes:
+def fetch_file(source: str, timeout: float | None = None) -> bytes:
     """
     Content of the image file that a text stands for, with at most `MAX_IMAGE_BYTES`.
 
     Args:
         source (`str`): address that starts with `http://` or `https://`, or the file in base64, with or without a `data:`
             header.
+        timeout (`float`, *optional*): seconds to wait for an address; 60 by default.
 
     Raises:
         [`ImageTooLargeError`]: if it has more bytes.
@@ -224,7 +293,9 @@ def fetch_file(source: str) -> bytes:
     name = one_line(source, 100)
     if source.startswith(("http://", "https://")):
         try:
-            with httpx.stream("GET", source, timeout=SECONDS_TO_FETCH, follow_redirects=True) as response:
+            with httpx.stream(
+                "GET", source, timeout=SECONDS_TO_FETCH if timeout is None else timeout, follow_redirects=True
+            ) as response:
                 response.raise_for_status()
                 return _gathered(response.iter_bytes())
         except ImageTooLargeError as error:
@@ -269,12 +340,14 @@ def _gathered(parts: Iterable[bytes]) -> bytes:
     return gathered[0] if len(gathered) == 1 else b"".join(gathered)
 
 
-def _check_size(image: PIL.Image.Image, max_pixels: int):
+def _check_size(image: PIL.Image.Image, content: bytes, max_pixels: int):
     """Stops before an image that was opened, and not decoded yet, fills the memory."""
     sizes = [image.size]
     if image.format == "TIFF":
         # the tiles that it is stored in are decoded whole, and may be larger than the image
         sizes.append([image.tag_v2.get(tag, 0) for tag in (TILE_WIDTH, TILE_LENGTH)])
+    if image.format == "HEIF":
+        sizes += stored_sizes(image, content)
     for width, height in sizes:
         if width * height > max_pixels:
             raise ImageTooLargeError(
@@ -301,10 +374,7 @@ def _tamed(content: bytes) -> bytes:
     if content.startswith(b"GIF8"):
         return _tamed_gif(content)
     if content[4:8] == b"ftyp":
-        # AVIF has its orientation in `irot` and `imir`, and decoders pass over the EXIF block's; here, over all of it
-        return (
-            content if b"Exif" not in content else re.sub(rb"(?s)(infe(?:\x02.{7}|\x03.{9}))Exif", rb"\1none", content)
-        )
+        return tamed_heif(content)
     if content.startswith(b"\x89PNG") and sum(map(content.count, (b"iCCP", b"zTXt", b"iTXt"))) > MAX_PNG_BLOCKS:
         raise ValueError(f"it has more than {MAX_PNG_BLOCKS} profiles and compressed texts.")
     if content[:2] in BYTE_ORDERS and _refers_too_often(content):
@@ -433,12 +503,17 @@ __all__ = [
     "MAX_IMAGE_BYTES",
     "MAX_IMAGE_PIXELS",
     "MAX_IMAGE_SIDE",
+    "QUARTER_TURNS",
+    "TURNS",
     "ImageTooLargeError",
+    "draft_jpeg",
     "fetch_file",
+    "has_image_suffix",
     "one_line",
     "opened_image",
     "orientation_of",
     "read_image",
     "read_mask",
     "upright",
+    "upright_size",
 ]

@@ -13,11 +13,15 @@
 # limitations under the License.
 """The `weakly-supervised-localization` pipeline."""
 
+from collections.abc import Iterator, Sequence
+from types import GeneratorType
+
 import numpy as np
 import PIL.Image
+import torch
 from transformers import Pipeline
 
-from .images_sat import upright
+from .inputs_sat import ACCEPTED, to_image
 from .localization_sat import Components
 
 
@@ -41,13 +45,17 @@ class WeaklySupervisedLocalizationPipeline(Pipeline):
     _load_feature_extractor = False
     _load_tokenizer = False
 
-    def __call__(self, inputs, **kwargs):
+    def __call__(self, inputs=None, *, images=None, **kwargs):
         """
         Localizes what is in the images.
 
         Args:
-            inputs (`str`, `PIL.Image`, or a list, generator or dataset of them):
-                Path, URL or image.
+            inputs (`str`, `os.PathLike`, `bytes`, `PIL.Image`, `np.ndarray`, `torch.Tensor`, or several of them):
+                Path, URL, base64, content of a file, or image: arrays have the shape `(height, width, 3)`, tensors
+                `(3, height, width)`, both `uint8` or floating-point values from 0.0 to 1.0. Several are a list, a generator
+                or a data set, whose rows have them as `image`. Transparent images are laid on white.
+            images: another name for `inputs`.
+            timeout (`float`, *optional*): seconds to wait for a URL; 60 by default.
             threshold (`float`, *optional*):
                 The least score, in [0, 1]: results with a smaller one are left out. By default 0, or 0.5 for a multi-label
                 model unless `top_k` is given.
@@ -60,7 +68,8 @@ class WeaklySupervisedLocalizationPipeline(Pipeline):
                 Whether to return every connected component, instead of the largest alone.
 
         Returns:
-            `list[dict]` for one image, a list of them for several: per class (and component)
+            `list[dict]` for one image, a list of them for a list, an iterator of them for a generator or a data set: per
+            class (and component)
 
             - **label** (`str`): name of the class.
             - **score** (`float`): its probability (see `SATImageProcessor.post_process_localization`).
@@ -69,20 +78,26 @@ class WeaklySupervisedLocalizationPipeline(Pipeline):
             - **localization_map** (`np.ndarray` of shape `(height, width)`): normalized map, in [0, 1]; of a multi-label
               model that of the class.
         """
-        return super().__call__(inputs, **kwargs)
+        if (inputs is None) == (images is None):
+            raise TypeError(f"One of `inputs` and `images` must be given. {ACCEPTED}.")
+        inputs = _in_a_form_of_transformers(images if inputs is None else inputs)
+        return [] if isinstance(inputs, list) and not inputs else super().__call__(inputs, **kwargs)
 
-    def _sanitize_parameters(self, threshold=None, localization_threshold=None, top_k=None, multiple_boxes=None):
+    def _sanitize_parameters(
+        self, threshold=None, localization_threshold=None, top_k=None, multiple_boxes=None, timeout=None
+    ):
         given = {
             "threshold": threshold,
             "localization_threshold": localization_threshold,
             "top_k": top_k,
             "multiple_boxes": multiple_boxes,
         }
-        return {}, {}, {name: value for name, value in given.items() if value is not None}
+        preprocessing = {} if timeout is None else {"timeout": timeout}
+        return preprocessing, {}, {name: value for name, value in given.items() if value is not None}
 
-    def preprocess(self, image):
+    def preprocess(self, image, timeout=None):
         # upright, as the stock pipelines do; the boxes are in the upright image's pixels
-        image = upright(self.image_processor.fetch_images(image))
+        image = to_image(image, timeout)
         inputs = self.image_processor(image, return_tensors="pt").to(self.dtype)
         return {"target_size": (image.height, image.width), **inputs}
 
@@ -115,6 +130,17 @@ class WeaklySupervisedLocalizationPipeline(Pipeline):
                 result["scores"].tolist(), result["labels"].tolist(), result["boxes"].tolist(), places, maps
             )
         ]
+
+
+def _in_a_form_of_transformers(inputs):
+    """Several images as the base class knows them: a list, a generator or a torch data set. One image as it is."""
+    if isinstance(inputs, tuple):
+        return list(inputs)
+    is_several = isinstance(inputs, Iterator) or hasattr(inputs, "column_names") or isinstance(inputs, Sequence)
+    is_one = isinstance(inputs, str | bytes | bytearray) or hasattr(inputs, "read")
+    if is_several and not is_one and not isinstance(inputs, list | GeneratorType | torch.utils.data.Dataset):
+        return (image for image in inputs)
+    return inputs
 
 
 def mask_image(components: Components, index: int) -> PIL.Image.Image:

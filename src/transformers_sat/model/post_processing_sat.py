@@ -31,6 +31,7 @@ from transformers.utils import ModelOutput, logging
 
 from .configuration_sat import MAX_INPUT_SIDE, copy_code
 from .images_sat import IMAGE_FORMATS, MAX_IMAGE_PIXELS, ImageTooLargeError, fetch_file, read_image
+from .inputs_sat import in_eight_bits, on_white
 from .localization_sat import (
     Components,
     Masks,
@@ -171,10 +172,13 @@ class SATPostProcessingMixin:
         return super().preprocess(images, *args, **kwargs)
 
     def process_image(self, image, **kwargs):
-        """As the back end does it, after bringing images of 16 bits to the 8 bits that `rescale_factor` is for."""
+        """
+        As the back end does it, after laying transparent images on white, and bringing those of 16 bits to the 8 bits that
+        `rescale_factor` is for.
+        """
         strips = []
         for strip in _strips(image):
-            strips.append(super().process_image(_to_eight_bits(strip), **kwargs))
+            strips.append(super().process_image(_as_plain(strip), **kwargs))
         if len(strips) == 1:
             return strips[0]
         return torch.cat(strips, dim=1) if self.backend == "torchvision" else np.concatenate(strips, axis=1)
@@ -706,22 +710,13 @@ def _strips(image) -> Iterator:
         yield image.crop((0, top, image.width, min(top + num_rows, image.height)))
 
 
-def _to_eight_bits(image):
-    """Images of 16 bits per channel as 8 bits, others unchanged. Floating-point PIL images have no known range."""
+def _as_plain(image):
+    """Images without transparency and of 8 bits a channel."""
     if isinstance(image, PIL.Image.Image):
-        if image.mode == "F":
-            raise ValueError("Floating-point images (PIL mode `F`) have no known range; convert them to 8 bits first.")
-        if image.mode == "I" or image.mode.startswith("I;16"):
-            values = np.asarray(image).astype(np.int64)
-            if values.min() < 0 or values.max() > 65535:
-                raise ValueError(
-                    f"Images of PIL mode `{image.mode}` must have values between 0 and 65535, got {values.min()} to "
-                    f"{values.max()}; convert them to 8 bits first."
-                )
-            return PIL.Image.fromarray(np.round(values / 257).astype(np.uint8))
-    elif isinstance(image, np.ndarray) and image.dtype == np.uint16:
+        return on_white(in_eight_bits(image))
+    if isinstance(image, np.ndarray) and image.dtype == np.uint16:
         return np.round(image / 257).astype(np.uint8)
-    elif isinstance(image, torch.Tensor) and image.dtype == torch.uint16:
+    if isinstance(image, torch.Tensor) and image.dtype == torch.uint16:
         return (image.float() / 257).round().to(torch.uint8)
     return image
 

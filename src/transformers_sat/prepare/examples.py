@@ -21,18 +21,17 @@ import datasets
 import numpy as np
 import PIL.Image
 
-from ..model.images_sat import MAX_IMAGE_BYTES, opened_image, orientation_of, read_image
+from ..model.images_sat import (
+    MAX_IMAGE_BYTES,
+    QUARTER_TURNS,
+    TURNS,
+    draft_jpeg,
+    opened_image,
+    orientation_of,
+    read_image,
+)
 from .records import ImageRecord, Reader
 from .validation import InvalidImage, check_boxes, check_classes
-
-
-# The orientations that exchange width and height, and what brings the image upright.
-QUARTER_TURNS = {
-    5: PIL.Image.Transpose.TRANSPOSE,
-    6: PIL.Image.Transpose.ROTATE_270,
-    7: PIL.Image.Transpose.TRANSVERSE,
-    8: PIL.Image.Transpose.ROTATE_90,
-}
 
 
 @dataclass
@@ -104,7 +103,7 @@ def read_example(record: ImageRecord, reader: Reader, class_numbers: dict[str, i
     if is_stored and record.boxes:
         record = replace(record, boxes=[turn_box(box, stored_size, orientation) for box in record.boxes])
     mask, ignore_mask = _merge_masks(record, masks, ignored, size)
-    turn = QUARTER_TURNS[orientation] if is_stored else None
+    turn = TURNS[orientation] if is_stored else None
 
     row = {
         "image": {"bytes": content, "path": PurePosixPath(record.image).name},
@@ -144,7 +143,7 @@ def _read_image(record: ImageRecord, reader: Reader) -> tuple[bytes, tuple[int, 
         with opened_image(content, record.image) as image:
             size = image.size
             # An eighth of a JPEG's pixels: all of its data are read, at a fraction of the time.
-            image.draft(None, (1, 1))
+            draft_jpeg(image, 1)
             image.load()
             return content, size, orientation_of(image)
     except ValueError as error:

@@ -11,7 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Data as annotation programs write them: labelImg's XML, Roboflow's COCO and YOLO exports, and what goes wrong in each."""
+"""
+Data as annotation programs write them: labelImg's XML and text files, Roboflow's COCO and YOLO exports, Label Studio's JSON, and
+what goes wrong in each.
+"""
 
 import codecs
 import json
@@ -58,6 +61,39 @@ def coco(*names: str, **fields: object) -> str:
     )
 
 
+def region(name: str = "robin", size: tuple[int, int] = SIZE, **value: object) -> dict:
+    """The box 6, 8, 30, 20 of an image of 60 x 40, in percent, as Label Studio has it."""
+    value = {"x": 10, "y": 20, "width": 50, "height": 50, "rotation": 0, "rectanglelabels": [name]} | value
+    kind = next((key for key in value if key.endswith("labels") and value[key]), "rectangle")
+    sizes = {"original_width": size[0], "original_height": size[1], "image_rotation": 0}
+    return {"id": f"{value}", "type": kind, "to_name": "image", "from_name": "label", "value": value} | sizes
+
+
+def task(image: str, *results: dict, **fields: object) -> dict:
+    """A task of Label Studio with one annotation."""
+    annotation = {
+        "id": 1,
+        "was_cancelled": False,
+        "created_at": "2025-03-01T10:00:00.000000Z",
+        "result": list(results),
+    }
+    return {"id": 7, "data": {"image": image}, "annotations": [annotation], "predictions": []} | fields
+
+
+def chosen(*names: str) -> dict:
+    return {
+        "id": "c",
+        "type": "choices",
+        "to_name": "image",
+        "from_name": "species",
+        "value": {"choices": list(names)},
+    }
+
+
+def label_studio(folder: Path, *tasks: object, file: str = "project-1-at-2025.json"):
+    put(folder, file, json.dumps(tasks))
+
+
 def read(name: str, folder: Path) -> dict[str, tuple[str, str, list]]:
     """Split, class and boxes of each image, by its path, as they would be written."""
     reader = READERS[name](open_source(folder))
@@ -65,7 +101,8 @@ def read(name: str, folder: Path) -> dict[str, tuple[str, str, list]]:
     found = {}
     for record in reader.records():
         row = read_example(record, reader, numbers).row
-        found[record.image] = (record.split, record.label, [tuple(box) for box in row["objects"]["bbox"]])
+        boxes = [] if row["objects"] is None else row["objects"]["bbox"]
+        found[record.image] = (record.split, record.label, [tuple(box) for box in boxes])
     return found
 
 
@@ -189,10 +226,205 @@ def test_outlines_of_yolo_become_the_boxes_around_them(tmp_path):
     assert boxes == [pytest.approx((6, 8, 30, 20))]
 
 
+@pytest.mark.parametrize("place", ["beside the images", "folders of splits", "labels"])
+def test_yolo_as_labelimg_and_label_studio_write_it(tmp_path, place):
+    """`classes.txt` and no `data.yaml`; each folder that has one counts the classes in its own order."""
+    if place == "labels":
+        folders = {"": ("train", ["robin", "wren"])}
+    elif place == "beside the images":
+        folders = {"photos/": ("train", ["robin", "wren"])}
+    else:
+        folders = {"train/": ("train", ["robin", "wren"]), "valid/": ("validation", ["wren", "robin"])}
+    expected = {}
+    for folder, (split, names) in folders.items():
+        images, labels = (f"{folder}images/", f"{folder}labels/") if place == "labels" else (folder, folder)
+        put(tmp_path, f"{folder}classes.txt", "\r\n".join(names) + "\r\n")
+        put(tmp_path, f"{folder}notes.txt", "see the other folder")
+        for number, suffix in enumerate((".jpg", ".PNG", ".jpg")):
+            image = f"{images}{number}{suffix}"
+            put(tmp_path, image, image_bytes(SIZE, "RGB PNG" if suffix == ".PNG" else "RGB JPEG", seed=number))
+            if number < 2:
+                put(tmp_path, f"{labels}{number}.txt", YOLO_LINE.replace("0", str(number), 1) + "\n")
+                expected[image] = (split, names[number], [pytest.approx(BOX)])
+    assert read("yolo", tmp_path) == expected
+
+
+def test_the_classes_of_labelimg_are_those_of_its_lines(tmp_path):
+    """A blank line counts; a number without a line, and a folder without the file, are problems of their images."""
+    put(tmp_path, "a/classes.txt", "robin\n\nwren\n")
+    put(tmp_path, "b/classes.txt", "wren\n")
+    for number, path in enumerate(("a/1", "a/2", "a/3", "c/4")):
+        put(tmp_path, f"{path}.jpg", image_bytes(SIZE, seed=number))
+        put(tmp_path, f"{path}.txt", YOLO_LINE.replace("0", "2" if number < 2 else "1", 1))
+    records = {each.image: each for each in READERS["yolo"](open_source(tmp_path)).records()}
+    assert [records[f"a/{number}.jpg"].label for number in (1, 2)] == ["wren", "wren"]
+    assert records["a/3.jpg"].problem == ("unknown_class", "there is no class 1 in a/classes.txt.")
+    kind, message = records["c/4.jpg"].problem
+    assert kind == "unknown_class" and "classes.txt beside it" in message
+
+
+@pytest.mark.parametrize(
+    ("reference", "file"),
+    [
+        ("/data/upload/1/1a2b3c4d-bird.jpg", "bird.jpg"),
+        ("/data/upload/1/1a2b3c4d-bird.jpg", "media/upload/1/1a2b3c4d-bird.jpg"),
+        ("/data/upload/1/1a2b3c4d-my_bird_1.jpg", "my bird (1).jpg"),
+        ("upload/1/1a2b3c4d-bird.jpg", "deep/in/bird.jpg"),
+        ("/data/local-files/?d=photos/my%20bird.jpg", "photos/my bird.jpg"),
+        ("/data/local-files/?d=C%3A%5Cphotos%5Cbird.jpg", "photos/bird.jpg"),
+        ("s3://bucket/set/bird.jpg", "set/bird.jpg"),
+        ("https://host.example/a/b%20c.jpg?X-Signature=ab%2Fcd.jpg&e=1", "a/b c.jpg"),
+        ("bird.jpg", "bird.jpg"),
+        ("100%25 ?.jpg", "100%25 ?.jpg"),
+    ],
+)
+def test_label_studio_finds_images_by_what_its_tasks_call_them(tmp_path, reference, file):
+    put(tmp_path, file, image_bytes(SIZE))
+    label_studio(tmp_path, task(reference, region()))
+    assert read("label-studio", tmp_path) == {file: ("train", "robin", [BOX])}
+
+
+def test_label_studio_takes_no_image_of_a_name_that_is_only_alike(tmp_path):
+    put(tmp_path, "(1).jpg", image_bytes(SIZE))
+    put(tmp_path, "a b.jpg", image_bytes(SIZE, seed=1))
+    label_studio(tmp_path, task("1.jpg", region()), task("/data/upload/1/1a2b3c4d-a_b.jpg", region()))
+    report, _, _ = verify_dataset(READERS["label-studio"](open_source(tmp_path)))
+    assert dict(report.counts) == {"missing_file": 1} and "there is no file 1.jpg" in str(report)
+
+
+def test_label_studio_tells_images_of_one_name_apart_by_their_folders(tmp_path):
+    for number, folder in enumerate(("a/x", "b/x")):
+        put(tmp_path, f"{folder}/bird.jpg", image_bytes(SIZE, seed=number))
+    label_studio(tmp_path, task("s3://bucket/b/x/bird.jpg", region()), task("/upload/1/bird.jpg", region()))
+    first, second = READERS["label-studio"](open_source(tmp_path)).records()
+    assert first.image == "b/x/bird.jpg" and first.problem is None
+    assert second.problem[0] == "unreadable_annotation"
+    assert "may be any of a/x/bird.jpg, b/x/bird.jpg" in second.problem[1]
+
+
+@pytest.mark.parametrize("form", ["JSON", "JSON-MIN"])
+def test_label_studio(tmp_path, form, caplog):
+    """The newest annotation counts unless one is marked as the truth, cancelled ones do not; classes are drawn or chosen."""
+    old, new = (
+        {"created_at": "2025-01-01T10:00:00Z"},
+        {"created_at": "2025-01-01T10:00:00Z", "updated_at": "2025-06-01T10:00:00Z"},
+    )
+    wren, robin = {"result": [region("wren")]}, {"result": [region("robin")]}
+    content = {
+        "newest.jpg": [wren | new, robin | old],
+        "chosen.jpg": [{"result": [chosen("wren"), region("bird")]}],
+        "no_box.jpg": [{"result": [chosen("wren")]}],
+        "two.jpg": [{"result": [region("wren"), region("robin", x=12)]}],
+        "nothing.jpg": [{"result": []}],
+    }
+    if form == "JSON":
+        content["cancelled.jpg"] = [wren | old, robin | new | {"was_cancelled": True}]
+        content["truth.jpg"] = [wren | old | {"ground_truth": True}, robin | new]
+        content["skipped.jpg"] = [robin | {"was_cancelled": True}]
+        content["open.jpg"] = []
+    tasks = []
+    for number, (image, annotations) in enumerate(content.items()):
+        put(tmp_path, image, image_bytes(SIZE, seed=number))
+        if form == "JSON":
+            tasks.append({"id": number, "data": {"text": "a bird", "photo": f"/data/upload/1/0123abcd-{image}"}})
+            tasks[-1]["annotations"] = annotations
+            continue
+        for annotation in annotations:
+            row = {
+                "id": number,
+                "photo": f"/data/upload/1/0123abcd-{image}",
+                "annotation_id": len(tasks),
+                "annotator": 1,
+            }
+            for each in annotation.pop("result"):
+                if each["type"] == "choices":
+                    row["choice"] = each["value"]["choices"][0]
+                else:
+                    sizes = {name: each[name] for name in ("original_width", "original_height")}
+                    row.setdefault("label", []).append(each["value"] | sizes)
+            tasks.append(row | annotation)
+    label_studio(tmp_path, *tasks)
+    expected = {"newest.jpg": [BOX], "chosen.jpg": [BOX], "no_box.jpg": []}
+    if form == "JSON":
+        expected |= {"cancelled.jpg": [BOX], "truth.jpg": [BOX]}
+    assert read("label-studio", tmp_path) == {name: ("train", "wren", boxes) for name, boxes in expected.items()}
+    left_out = (
+        "1 with several classes, 1 without a class"
+        if form == "JSON-MIN"
+        else ("1 with several classes, 1 without a class, 2 without an annotation")
+    )
+    assert f"of {len(content)} images left out: {left_out}." in caplog.text
+
+
+def test_regions_of_label_studio_become_the_boxes_around_them(tmp_path):
+    """A turned rectangle, a polygon, a label apart from its rectangle, and strokes, which are no boxes."""
+    rectangle = region("robin", rectanglelabels=[]) | {"id": "r"}
+    apart = rectangle | {"type": "labels", "value": rectangle["value"] | {"labels": ["robin"]}}
+    regions = {
+        # a quarter turn to the right about the corner 36, 8: 20 wide and 30 high to the left of it
+        "turned": [region(x=60, width=50, height=50, rotation=90)],
+        "polygon": [region(rectanglelabels=[], polygonlabels=["robin"], points=[[10, 20], [60, 30], [40, 70]])],
+        "apart": [rectangle, apart],
+        "strokes": [region(), region(rectanglelabels=[], brushlabels=["robin"], rle=[1])],
+        "only_strokes": [region(rectanglelabels=[], brushlabels=["robin"], rle=[1])],
+    }
+    for number, name in enumerate(regions):
+        put(tmp_path, f"{name}.jpg", image_bytes(SIZE, seed=number))
+    label_studio(tmp_path, *(task(f"{name}.jpg", *found) for name, found in regions.items()))
+    boxes = {image: boxes for image, (_, _, boxes) in read("label-studio", tmp_path).items()}
+    expected = {"turned.jpg": (16, 8, 20, 30), "polygon.jpg": BOX, "apart.jpg": BOX, "strokes.jpg": BOX}
+    assert boxes == {image: [pytest.approx(box)] for image, box in expected.items()}
+
+
+def test_splits_of_label_studio_are_folders_or_files(tmp_path):
+    for number, path in enumerate(("photos/a.jpg", "photos/b.jpg", "test/c.jpg")):
+        put(tmp_path, path, image_bytes(SIZE, seed=number))
+    label_studio(tmp_path, task("a.jpg", region()), task("c.jpg", region()), file="train.json")
+    label_studio(tmp_path, task("b.jpg", region()), file="val.json")
+    put(tmp_path, "notes.json", '{"categories": []}')
+    assert {image: split for image, (split, _, _) in read("label-studio", tmp_path).items()} == {
+        "photos/a.jpg": "train",
+        "photos/b.jpg": "validation",
+        "test/c.jpg": "test",
+    }
+
+
+@pytest.mark.parametrize(
+    ("bad", "parts"),
+    [
+        (17, ["project-1-at-2025.json, task 2", "expected an object with a field `data`"]),
+        ({"data": {"text": "x"}, "annotations": []}, ["task 2", "no field of `data` names an image"]),
+        (task("1.jpg", region(rectanglelabels="robin")), ["region 1", "`rectanglelabels` must be a list of names"]),
+        (task("1.jpg", region(size=(None, None))), ["region 1", "there is no field `original_width`"]),
+        (task("1.jpg", region() | {"image_rotation": 90}), ["region 1", "drawn on a turned image"]),
+        (task("1.jpg", region(points=[[1]])), ["region 1", "`points` must hold pairs x, y"]),
+        (task("1.jpg", annotations={}), ["task 2", "`annotations` must be a list"]),
+    ],
+)
+def test_a_task_that_cannot_be_read_is_its_own_problem(tmp_path, bad, parts):
+    for number in range(2):
+        put(tmp_path, f"{number}.jpg", image_bytes(SIZE, seed=number))
+    label_studio(tmp_path, task("0.jpg", region()), bad)
+    report, num_images, _ = verify_dataset(READERS["label-studio"](open_source(tmp_path)))
+    assert num_images == 2 and dict(report.counts) == {"unreadable_annotation": 1}
+    for part in parts:
+        assert part in str(report)
+
+
+@pytest.mark.parametrize("name", ["yolo", "label-studio"])
+def test_a_source_without_annotations_says_what_there_should_be(tmp_path, name):
+    put(tmp_path, "a.jpg", image_bytes(SIZE))
+    put(tmp_path, "a.json", "[]")
+    with pytest.raises(ValueError, match="is missing") as raised:
+        READERS[name](open_source(tmp_path))
+    assert READERS[name].layout in str(raised.value)
+
+
 def write_three(name: str, folder: Path, bad: set[int], kind: str):
     """Three images; those of `bad` have a problem."""
     for number in range(3):
-        path = {"voc": "", "coco": "train/", "yolo": "images/", "imagefolder": "train/robin/"}[name] + f"{number}.jpg"
+        folders = {"coco": "train/", "yolo": "images/", "imagefolder": "train/robin/"}
+        path = f"{folders.get(name, '')}{number}.jpg"
         is_bad = number in bad
         if not (is_bad and kind == "missing_file"):
             put(folder, path, b"<html>" if is_bad and kind == "undecodable" else image_bytes(SIZE, seed=number))
@@ -200,15 +432,16 @@ def write_three(name: str, folder: Path, bad: set[int], kind: str):
         broken = is_bad and kind == "unreadable_annotation"
         if name == "voc":
             put(folder, f"{number}.xml", "<annotation><obj" if broken else xml(corners=corners or "6 8 36 28"))
-        elif name == "yolo":
+        elif name in ("yolo", "labelimg"):
             line = (
                 {"empty_box": "0 0.35 0.45 0 0.5", "box_outside": "0 1.5 0.45 0.1 0.5"}.get(kind) if is_bad else None
             )
-            put(folder, f"labels/{number}.txt", "0 a b c d" if broken else line or YOLO_LINE)
+            beside = "" if name == "labelimg" else "labels/"
+            put(folder, f"{beside}{number}.txt", "0 a b c d" if broken else line or YOLO_LINE)
     boxes = {
         "empty_box": [6, 8, -3, 20],
         "box_outside": [70, 8, 20, 20],
-        "unreadable_annotation": [6, 8, "wide"],
+        "unreadable_annotation": [6, 8, "wide", 20],
     }
     boxes = [boxes.get(kind, list(BOX)) if number in bad else list(BOX) for number in range(3)]
     if name == "coco":
@@ -219,13 +452,22 @@ def write_three(name: str, folder: Path, bad: set[int], kind: str):
     elif name == "imagefolder":
         rows = [{"file_name": f"{number}.jpg", "objects": {"bbox": [box]}} for number, box in enumerate(boxes)]
         put(folder, "train/robin/metadata.jsonl", "\n".join(map(json.dumps, rows)))
+    elif name == "labelimg":
+        put(folder, "classes.txt", "robin\n")
+    elif name == "label-studio":
+        tasks = []
+        for number, (x, y, width, height) in enumerate(boxes):
+            width = width if isinstance(width, str) else width / 0.6
+            found = region(x=x / 0.6, y=y / 0.4, width=width, height=height / 0.4)
+            tasks.append(task(f"/data/upload/1/0123abcd-{number}.jpg", found))
+        label_studio(folder, *tasks)
     elif name == "yolo":
         put(folder, "data.yaml", "train: images\nnames: [robin]\n")
 
 
 @pytest.mark.parametrize("bad", [{1}, {0}, {0, 1, 2}], ids=["second", "first", "all"])
 @pytest.mark.parametrize("kind", ["missing_file", "undecodable", "unreadable_annotation", "empty_box", "box_outside"])
-@pytest.mark.parametrize("name", ["imagefolder", "coco", "voc", "yolo"])
+@pytest.mark.parametrize("name", ["imagefolder", "coco", "voc", "yolo", "labelimg", "label-studio"])
 def test_a_problem_is_that_of_its_image(tmp_path, name, kind, bad):
     """One bad image among three leaves two, whichever it is; of three bad ones each is listed."""
     write_three(name, tmp_path / "files", bad, kind)
@@ -233,7 +475,7 @@ def test_a_problem_is_that_of_its_image(tmp_path, name, kind, bad):
         # the folder is the list
         put(tmp_path / "files", "all.txt", "".join(f"images/{number}.jpg\n" for number in range(3)))
         put(tmp_path / "files", "data.yaml", "train: all.txt\nnames: [robin]\n")
-    reader = READERS[name](open_source(tmp_path / "files"))
+    reader = READERS["yolo" if name == "labelimg" else name](open_source(tmp_path / "files"))
     report, num_images, _ = verify_dataset(reader)
     assert num_images == 3
     counts = dict(report.counts)

@@ -370,14 +370,14 @@ def test_two_years_of_coco_for_one_split(official):
 
 def test_images_of_several_classes_are_counted(official):
     official.write("coco")
-    with CaptureLogger(logging.get_logger("transformers_sat.prepare.readers.coco")) as log:
+    with CaptureLogger(logging.get_logger("transformers_sat.prepare.readers.lists")) as log:
         official.read("coco")
     assert "instances_train2017.json: 3 of 5 images left out: 1 with several categories, 2 without a box." in log.out
 
 
 def test_images_of_several_classes_are_counted_in_voc(official):
     official.write("voc")
-    with CaptureLogger(logging.get_logger("transformers_sat.prepare.readers.voc")) as log:
+    with CaptureLogger(logging.get_logger("transformers_sat.prepare.readers.lists")) as log:
         official.read("voc")
     assert "3 of 6 images left out: 2 with several classes, 1 without an object." in log.out
 

@@ -19,6 +19,7 @@ from .cub import CubReader
 from .fgvc_aircraft import AircraftReader
 from .ilsvrc import ImageNetReader
 from .imagefolder import ImageFolderReader
+from .label_studio import LabelStudioReader
 from .stamps import StampsReader
 from .stanford_cars import StanfordCarsReader
 from .stanford_dogs import StanfordDogsReader
@@ -41,6 +42,7 @@ READERS: dict[str, type[Reader]] = {
         CocoReader,
         VocReader,
         YoloReader,
+        LabelStudioReader,
         ImageFolderReader,
         StampsReader,
     )

@@ -26,7 +26,7 @@ from ..archives import Source
 from ..records import ImageRecord, Reader
 from .image_files import looks_like_image
 from .json_text import parse_json
-from .lists import distinct_names, missing
+from .lists import SPLITS, distinct_names, log_left_out, missing
 
 
 logger = logging.get_logger(__name__)
@@ -35,7 +35,7 @@ logger = logging.get_logger(__name__)
 BESIDE_IMAGES = re.compile(r"(?:(.*)/|)_annotations\.coco\.json")
 INSTANCES = re.compile(r"(?:.*/|)instances_(([A-Za-z_]+?)_?(?:\d*))\.json")
 # `default` is what CVAT calls data without splits.
-SPLIT_NAMES = {"val": "validation", "valid": "validation", "default": "train"}
+SPLIT_NAMES = SPLITS | {"default": "train"}
 
 
 class CocoReader(Reader):
@@ -135,9 +135,7 @@ train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folde
                 size=_size(image, where),
                 problem=problem,
             )
-        if left_out:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
-            logger.warning(f"{path}: {left_out.total()} of {len(contents['images'])} images left out: {reasons}.")
+        log_left_out(left_out, len(contents["images"]), path)
         if empty := sum(annotation.is_empty for annotations in found.values() for annotation in annotations):
             logger.warning(f"{path}: {empty} boxes left out, of no width or no height.")
 

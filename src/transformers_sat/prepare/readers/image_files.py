@@ -15,63 +15,32 @@
 
 from collections.abc import Iterator
 
-from ...model.images_sat import IMAGE_SUFFIXES
+from ...model.heif_sat import HEIF_NEEDS, HEIF_SUFFIXES
+from ...model.images_sat import has_image_suffix
 
 
 # Photographs and drawings in formats that are not read: such files are named as a problem, rather than passed over.
+# fmt: off
 UNREAD_SUFFIXES = (
-    *(
-        ".apng",
-        ".arw",
-        ".bpg",
-        ".cr2",
-        ".cr3",
-        ".dds",
-        ".dng",
-        ".eps",
-        ".exr",
-        ".hdr",
-        ".heic",
-        ".heif",
-        ".hif",
-        ".icns",
-    ),
-    *(
-        ".ico",
-        ".j2k",
-        ".jp2",
-        ".jpf",
-        ".jpx",
-        ".jxl",
-        ".jxr",
-        ".nef",
-        ".orf",
-        ".pcx",
-        ".psd",
-        ".raf",
-        ".rw2",
-        ".sgi",
-        ".svg",
-    ),
-    *(".svgz", ".tga", ".wdp", ".xcf"),
+    ".apng", ".arw", ".bpg", ".cr2", ".cr3", ".dds", ".dng", ".eps", ".exr", ".hdr", ".heic",
+    ".heif", ".hif", ".icns", ".ico", ".j2k", ".jp2", ".jpf", ".jpx", ".jxl", ".jxr", ".nef",
+    ".orf", ".pcx", ".psd", ".raf", ".rw2", ".sgi", ".svg", ".svgz", ".tga", ".wdp", ".xcf",
 )
-
-
-def is_image(path: str) -> bool:
-    """Whether the name is one of a format that is read."""
-    return path.lower().endswith(IMAGE_SUFFIXES)
+# fmt: on
 
 
 def looks_like_image(path: str) -> bool:
     """Whether the name is one of an image, of a format that is read or not."""
-    return path.lower().endswith(IMAGE_SUFFIXES + UNREAD_SUFFIXES)
+    return has_image_suffix(path) or path.lower().endswith(UNREAD_SUFFIXES)
 
 
 def format_problem(path: str) -> tuple[str, str] | None:
     """The problem of an image in a format that is not read."""
-    if is_image(path) or not looks_like_image(path):
+    if has_image_suffix(path) or not looks_like_image(path):
         return None
     suffix = path.rpartition(".")[2].upper()
+    if path.lower().endswith(HEIF_SUFFIXES):
+        return "undecodable", f"{path} is in a format ({suffix}) that {HEIF_NEEDS}."
     return "undecodable", f"{path} is in a format that is not read ({suffix}); convert it to JPEG or PNG."
 
 
@@ -115,4 +84,4 @@ def stem_of(path: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-__all__ = ["ImagesByStem", "format_problem", "is_image", "looks_like_image", "stem_of"]
+__all__ = ["ImagesByStem", "format_problem", "looks_like_image", "stem_of"]

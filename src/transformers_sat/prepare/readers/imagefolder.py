@@ -26,22 +26,9 @@ from ..archives import MAX_LIST_BYTES, Source
 from ..records import ImageRecord, Reader
 from .image_files import format_problem, looks_like_image
 from .json_text import parse_json
-from .lists import existing, problem_of, read_csv
+from .lists import SPLITS, existing, problem_of, read_csv
 
 
-# What `datasets` takes for each split.
-SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-    "eval": "test",
-    "evaluation": "test",
-}
 METADATA_FILES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
 
@@ -136,12 +123,12 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv, .parquet) and t
             if not paths:
                 raise ValueError(f"{self.source.path} has no images; what is read is:\n{self.layout}")
             children = sorted({path.split("/")[0] for path in paths if "/" in path})
-            splits = [child for child in children if child.lower() in SPLIT_FOLDERS]
+            splits = [child for child in children if child.lower() in SPLITS]
             if splits:
                 self._above = [root + name for name in METADATA_FILES if root + name in self.source]
                 folders = {}
                 for child in splits:
-                    folders.setdefault(SPLIT_FOLDERS[child.lower()], []).append(f"{root}{child}/")
+                    folders.setdefault(SPLITS[child.lower()], []).append(f"{root}{child}/")
                 return folders
             is_around = len(children) == 1 and all(path.count("/") >= 2 or is_metadata(path) for path in paths)
             if not is_around or any("/" not in path for path in paths):

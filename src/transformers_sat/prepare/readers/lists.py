@@ -17,8 +17,27 @@ import csv
 from collections import Counter
 from collections.abc import Iterator
 
+from transformers.utils import logging
+
 from ...fields import shown
 from ..archives import Source
+
+
+logger = logging.get_logger(__name__)
+
+# The split that a folder, a list or a key of that name stands for, as `datasets` has it.
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+}
 
 
 def read_fields(
@@ -78,6 +97,27 @@ def read_csv(source: Source, path: str) -> Iterator[tuple[str, list[str]]]:
 def problem_of(error: ValueError, where: str) -> tuple[str, str]:
     """An annotation of one image that cannot be read, as the problem of its record; `where` is named there once."""
     return "unreadable_annotation", str(error).removeprefix(where).lstrip(":, ")
+
+
+def log_left_out(left_out: Counter[str], total: int, file: str = ""):
+    """
+    Says how many images a reader left out, and why.
+
+    Args:
+        left_out (`Counter[str]`): how many for each reason, such as `"without a box"`.
+        total (`int`): number of the images that there are.
+        file (`str`, *optional*): the list that has them, if it is one of several.
+    """
+    if left_out:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+        place = f"{file}: " if file else ""
+        logger.warning(f"{place}{left_out.total()} of {total} images left out: {reasons}.")
+
+
+def split_of(path: str, default: str = "train") -> str:
+    """The split that a folder around a file is called by, the innermost; `default` where none is."""
+    splits = [SPLITS[part.lower()] for part in path.split("/")[:-1] if part.lower() in SPLITS]
+    return splits[-1] if splits else default
 
 
 def existing(source: Source, path: str) -> str:
@@ -146,9 +186,11 @@ def distinct_names(names: dict[str, str]) -> list[str]:
 
 
 __all__ = [
+    "SPLITS",
     "corners_to_box",
     "distinct_names",
     "existing",
+    "log_left_out",
     "missing",
     "optional_root",
     "problem_of",
@@ -156,5 +198,6 @@ __all__ = [
     "read_fields",
     "required_root",
     "roots_with",
+    "split_of",
     "without_number",
 ]

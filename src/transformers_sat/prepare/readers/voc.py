@@ -19,28 +19,16 @@ from functools import cached_property
 
 import numpy as np
 import PIL.Image
-from transformers.utils import logging
 
 from ..archives import Source
 from ..records import ImageRecord, Reader
 from .image_files import ImagesByStem, format_problem, looks_like_image, stem_of
-from .lists import missing, problem_of, roots_with
+from .lists import log_left_out, missing, problem_of, roots_with, split_of
 from .voc_xml import Annotation, read_annotation
 
 
-logger = logging.get_logger(__name__)
-
 # Split and list.
 LISTS = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
-
-# What folders around XML files without lists are called.
-FOLDER_SPLITS = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
 
 # The value of a segmentation where the outline of an object is, which is neither object nor background.
 VOID = 255
@@ -158,9 +146,7 @@ folder train/, valid/ or test/ around them is the split"""
                     problem=problem or format_problem(image or ""),
                 )
             )
-        if left_out:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
-            logger.warning(f"{left_out.total()} of {total} images left out: {reasons}.")
+        log_left_out(left_out, total)
         return records
 
     def _listed(self) -> Iterator[tuple[str, str, str, str, str]]:
@@ -174,11 +160,8 @@ folder train/, valid/ or test/ around them is the split"""
         # no lists, as annotation programs write it: all files, in the split that a folder around them names
         for path in self.source.paths():
             if path.lower().endswith(".xml"):
-                splits = [
-                    FOLDER_SPLITS[part.lower()] for part in path.split("/")[:-1] if part.lower() in FOLDER_SPLITS
-                ]
                 root = path.rpartition("/")[0].rpartition("/")[0]
-                yield (splits or ["train"])[-1], f"{root}/" if root else "", path.rpartition(".")[0], path, path
+                yield split_of(path), f"{root}/" if root else "", path.rpartition(".")[0], path, path
 
     def _image_folders(self, root: str, xml: str) -> tuple[str | None, ...]:
         if self.lists:

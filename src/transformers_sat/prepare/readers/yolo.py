@@ -11,41 +11,24 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Detection data as YOLO programs have them: a `data.yaml`, and a text file of boxes for each image."""
+"""Detection data as YOLO programs have them: a text file of boxes for each image, and what tells the classes' names."""
 
-import posixpath
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 
-import yaml
-from transformers.utils import logging
-
-from ...fields import as_number, checked_name, shown
-from ...model.images_sat import opened_image, orientation_of
+from ...model.images_sat import opened_image, upright_size
 from ..archives import Source
 from ..records import ImageRecord, Reader
-from .image_files import format_problem, looks_like_image, stem_of
-from .lists import missing, problem_of
-
-
-logger = logging.get_logger(__name__)
-
-SPLIT_NAMES = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
-
-MAX_FILE_BYTES = 2**20
+from .image_files import format_problem, looks_like_image
+from .lists import log_left_out, problem_of
+from .yolo_lists import labels_of, open_lists, read_line
 
 
 class YoloReader(Reader):
     """
-    What Roboflow, Ultralytics and others export for YOLO.
+    What Roboflow, Ultralytics and others export for YOLO, and what labelImg writes in its form.
 
     An image has one class here. So what is taken are the images whose boxes are all of one class, whatever their number.
     Outlines become the boxes around them. How many images that leaves out is logged.
@@ -59,26 +42,19 @@ class YoloReader(Reader):
     citation = ""
     layout = """data.yaml              names: [cat, dog], and train: images/train and the like: folders, or lists of images
 images/<split>/*.jpg   or <split>/images/*.jpg
-labels/<split>/*.txt   or <split>/labels/*.txt: a line `class x y width height` for each box, centre and size in fractions"""
+labels/<split>/*.txt   or <split>/labels/*.txt: a line `class x y width height` for each box, centre and size in fractions
+or, as labelImg writes it, without data.yaml: classes.txt, a class on each line, and *.txt beside the images; a folder
+train/, valid/ or test/ around them is the split"""
 
     def __init__(self, source: Source):
         super().__init__(source)
-        found = [path for path in source.paths() if path.lower().endswith((".yaml", ".yml"))]
-        contents = {path: _read_yaml(source, path) for path in found}
-        self.files = [path for path in found if isinstance(contents[path], dict) and "names" in contents[path]]
-        if len(self.files) != 1:
-            what = "data.yaml" if not self.files else f"One of {', '.join(self.files)}, the others taken out,"
-            raise missing(what, self.layout)
-        self.file = self.files[0]
-        self.root = self.file[: self.file.rfind("/") + 1]
-        self.settings = contents[self.file]
-        self.names = _read_names(self.settings["names"], self.file)
+        self.lists = open_lists(source, self.layout)
 
     @property
     def class_names(self) -> list[str]:
         """Names of the classes that some image is of, by their numbers in the file."""
         used = {record.label for record in self._images if record.problem is None}
-        return [name for name in self.names.values() if name in used]
+        return [name for name in self.lists.class_names if name in used]
 
     def records(self) -> Iterator[ImageRecord]:
         yield from self._images
@@ -88,7 +64,7 @@ labels/<split>/*.txt   or <split>/labels/*.txt: a line `class x y width height` 
         content = self.source.read(record.image)
         try:
             with opened_image(content, record.image) as image:
-                width, height = image.size[::-1] if orientation_of(image) >= 5 else image.size
+                width, height = upright_size(image)
         except ValueError:
             # told where it is decoded
             return record
@@ -96,7 +72,7 @@ labels/<split>/*.txt   or <split>/labels/*.txt: a line `class x y width height` 
         return replace(record, boxes=[(x * width, y * height, w * width, h * height) for x, y, w, h in boxes])
 
     def left_over(self) -> Iterator[tuple[str, str]]:
-        listed = {image for _, image, _ in self._listed()}
+        listed = {image for _, image, _ in self.lists.images()}
         for path in self.source.paths():
             if looks_like_image(path) and path not in listed:
                 yield path, "which are in no split"
@@ -104,7 +80,7 @@ labels/<split>/*.txt   or <split>/labels/*.txt: a line `class x y width height` 
     @cached_property
     def _images(self) -> list[ImageRecord]:
         records, left_out, total = [], Counter(), 0
-        for split, image, where in self._listed():
+        for split, image, where in self.lists.images():
             total += 1
             label, problem = "", format_problem(image)
             try:
@@ -116,99 +92,18 @@ labels/<split>/*.txt   or <split>/labels/*.txt: a line `class x y width height` 
                     left_out["with several classes" if classes else "without a box"] += 1
                     continue
                 number = classes.pop()
-                label = self.names.get(number, "")
-                if number not in self.names:
-                    problem = problem or ("unknown_class", f"there is no class {number} in {self.file}.")
+                file, names = self.lists.names_for(labels_of(self.source, image))
+                label = names.get(number, "")
+                if number not in names:
+                    problem = problem or ("unknown_class", f"there is no class {number} in {file}.")
             records.append(ImageRecord(split, image, image, label, where, problem=problem))
-        if left_out:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
-            logger.warning(f"{left_out.total()} of {total} images left out: {reasons}.")
+        log_left_out(left_out, total)
         return records
-
-    def _listed(self) -> Iterator[tuple[str, str, str]]:
-        """Split and image, and where it says so."""
-        given = set()
-        for key, split in SPLIT_NAMES.items():
-            values = self.settings.get(key)
-            for value in values if isinstance(values, list) else [values] if values else []:
-                for image, where in self._images_at(checked_name(value, key, self.file), key):
-                    if image not in given:
-                        given.add(image)
-                        yield split, image, where
-        if not given:
-            raise ValueError(f"{self.file} names no folder with images.\nThe source should hold:\n{self.layout}")
-
-    def _images_at(self, value: str, key: str) -> Iterator[tuple[str, str]]:
-        value = value.replace("\\", "/")
-        for path in self._places(value):
-            if path in self.source and path.lower().endswith(".txt"):
-                for where, line in self.source.lines(path):
-                    name = line.strip().replace("\\", "/")
-                    known = [place for place in self._places(name) if place in self.source]
-                    yield (known or [posixpath.normpath(name).lstrip("/")])[0], where
-                return
-            if images := [image for image in self.source.folder(path) if looks_like_image(image)]:
-                yield from ((image, image) for image in images)
-                return
-        raise ValueError(f"{self.file}: `{key}` is {shown(value)}, where there are no images in the source.")
-
-    def _places(self, value: str) -> Iterator[str]:
-        """
-        Where a path of the file may be: it is relative to the file, to its `path`, or (Roboflow) to a folder that is not
-        there, or absolute on another machine.
-        """
-        base = self.settings.get("path")
-        for folder in (str(base), "") if isinstance(base, str) else ("",):
-            path = posixpath.normpath(posixpath.join(self.root, folder.replace("\\", "/"), value))
-            if not path.startswith(("/", "..")) and path != ".":
-                yield path
-        parts = [part for part in value.split("/") if part not in ("", ".", "..")]
-        for first in range(len(parts)):
-            yield self.root + "/".join(parts[first:])
 
     def _boxes(self, image: str) -> list[tuple[int, tuple[float, float, float, float]]]:
         """Class and box `(x, y, width, height)`, in fractions, of each line of an image's file."""
-        folder, _, _ = image.rpartition("/")
-        before, found, after = f"/{folder}/".rpartition("/images/")
-        folders = [f"{before}/labels/{after}".strip("/")] if found else []
-        for candidate in (*folders, folder):
-            path = f"{candidate}/{stem_of(image)}.txt".lstrip("/")
-            if path in self.source:
-                return [_read_line(text, where) for where, text in self.source.lines(path)]
-        return []
-
-
-def _read_line(text: str, where: str) -> tuple[int, tuple[float, float, float, float]]:
-    number, *values = text.split()
-    coordinates = [as_number(value, where, "box", float) for value in values]
-    if len(coordinates) == 4:
-        x, y, width, height = coordinates
-        box = (x - width / 2, y - height / 2, width, height)
-    elif len(coordinates) >= 6 and len(coordinates) % 2 == 0:
-        xs, ys = coordinates[::2], coordinates[1::2]
-        box = (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
-    else:
-        raise ValueError(f"{where}: `class x y width height` expected, or an outline, got {shown(text)}.")
-    if not all(-1 <= value <= 2 for value in coordinates):
-        raise ValueError(f"{where}: centre and size must be fractions of the image, got {shown(text)}.")
-    return as_number(number, where, "class"), box
-
-
-def _read_yaml(source: Source, path: str):
-    try:
-        return yaml.safe_load(source.read(path, MAX_FILE_BYTES))
-    except (yaml.YAMLError, RecursionError, UnicodeError) as error:
-        raise ValueError(f"{path}: no valid YAML: {' '.join(str(error).split())}.") from error
-
-
-def _read_names(names, file: str) -> dict[int, str]:
-    """Names of the classes by number, of a list or of a mapping."""
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if not isinstance(names, dict) or not names:
-        raise ValueError(f"{file}: `names` must be a list of classes, or number them, got {shown(names)}.")
-    found = {as_number(str(key), file, "names"): checked_name(name, "names", file) for key, name in names.items()}
-    return dict(sorted(found.items()))
+        labels = labels_of(self.source, image)
+        return [] if labels is None else [read_line(text, where) for where, text in self.source.lines(labels)]
 
 
 __all__ = ["YoloReader"]
