@@ -120,7 +120,11 @@ def script():
 
 @pytest.fixture
 def run_wsol(script, settings, tmp_path, monkeypatch):
-    """Runs the script in this process with the shared settings and others; returns its results and its folder."""
+    """
+    Runs the script in this process with the shared settings and others; returns its results and its folder. It draws no
+    plots, which take most of the time; the run of `commanded` has them.
+    """
+    monkeypatch.setattr(script, "write_reports", lambda *arguments: None)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     # `datasets` pauses five seconds at the end of every pass over a stream
     monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)
@@ -495,9 +499,8 @@ def test_a_second_run_on_two_processes_is_refused(settings, tmp_path):
 # What an output folder holds.
 
 
-def test_what_a_folder_holds_is_not_replaced_unasked(run_wsol, script, tmp_path, monkeypatch):
+def test_what_a_folder_holds_is_not_replaced_unasked(run_wsol):
     """A finished model stays, unless the script is told to; what it was goes with it (tests/training/test_runs.py)."""
-    monkeypatch.setattr(script, "report", lambda *arguments: None)
     arguments = {"save_strategy": "steps", "save_steps": 1}
     _, output = run_wsol(**arguments)
     with pytest.raises(FolderHoldsRunError, match=r"holds a model already \(results.json\).*--overwrite_output_dir"):

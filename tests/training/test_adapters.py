@@ -22,6 +22,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from sat_testing import tiny_model
 from small_training import small_trainer
 
+from transformers_sat.training import LocalizationTrainer
 from transformers_sat.training.trainer import is_new_parameter
 
 
@@ -93,3 +94,14 @@ def test_what_is_saved_and_its_card(tmp_path):
     pixels = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(loaded(pixels).logits, trainer.model.eval()(pixels).logits, atol=1e-5, rtol=0)
+
+
+def test_pushed_checkpoints_do_not_tell_folders(tmp_path, monkeypatch):
+    monkeypatch.setattr(LocalizationTrainer, "init_hf_repo", lambda self, token=None: None)
+    monkeypatch.setattr(LocalizationTrainer, "_push_from_checkpoint", lambda self, folder: None)
+    monkeypatch.setattr(LocalizationTrainer, "push_in_progress", None, raising=False)
+    model = adapted("classifier")
+    model.peft_config["default"].base_model_name_or_path = str(tmp_path / "machine" / "start")
+    small_trainer(tmp_path / "out", model=model, push_to_hub=True, max_steps=3).train()
+    noted = json.loads((tmp_path / "out" / "checkpoint-3" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert noted["base_model_name_or_path"] == "start"

@@ -20,7 +20,7 @@ from transformers.trainer import PushInProgress
 from transformers.trainer_utils import HubStrategy
 
 from ..hub.publishing import ADAPTER_CONFIG, MODEL_FILES, PUBLISHED_FILES, add_adapter_card, add_hub_files
-from ..results import RESULTS_FILE, read_results
+from ..results import RESULTS_FILE, public_name, read_results
 from .saving import SavingTrainer
 
 
@@ -29,6 +29,13 @@ class PublishingTrainer(SavingTrainer):
     [`SavingTrainer`] whose pushes hold the files that [`~transformers_sat.hub.push_to_hub`] uploads, `results.json`
     and, with `hub_strategy` `checkpoint` or `all_checkpoints`, the checkpoints: no logs, reports or other files.
     """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.args.push_to_hub:
+            # each checkpoint is pushed with what PEFT notes there, of a folder of this machine its path
+            for adapter in getattr(self.model, "peft_config", {}).values():
+                adapter.base_model_name_or_path = public_name(adapter.base_model_name_or_path or None)
 
     def create_model_card(self, *args, **kwargs):
         """
