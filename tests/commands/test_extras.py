@@ -23,6 +23,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 import PIL.Image
+import pillow_heif
 import pytest
 from installed_packages import ROOT, closure_of, link_packages, own_requirements, run_installed
 from sat_testing import FIXTURES, tiny_model
@@ -32,12 +33,14 @@ from transformers_sat import SATImageProcessor
 from transformers_sat.extras import install_hint
 
 
-EXTRAS = ["", "demo", "eval", "export", "serve", "train"]
+EXTRAS = ["", "demo", "eval", "export", "heif", "serve", "train"]
 
-# Words, the extra that brings what is needed ("" for none), and all extras that do. Words with `{port}` are servers.
+# Words, the extra that brings what is needed ("" for none), and all extras that do. Words with `{port}` are servers. Without
+# the extra of an image's format (`None`) a command goes on with the other images.
 COMMANDS = [
     ("predict {model} {image}", "", EXTRAS),
     ("predict {model} {image} --output {out}/drawings", "eval", ["eval", "train"]),
+    ("predict {model} {photograph}", None, ["heif"]),
     (f"convert original {FIXTURES}/sat_micro_pth_tar.pth.tar {{out}}/original --num_attention_heads 3", "", EXTRAS),
     ("convert backbone {vit} {out}/backbone --num_spatial_layers 1", "", EXTRAS),
     ("evaluate {model} {data} --batch_size 2 --output {out}/report", "eval", ["eval", "train"]),
@@ -65,6 +68,7 @@ def inputs(tmp_path_factory) -> dict[str, Path]:
         path = folder / "images" / label / "1.png"
         path.parent.mkdir(parents=True)
         PIL.Image.new("RGB", (40, 30), (200, 100, 0)).save(path)
+    pillow_heif.from_pillow(PIL.Image.new("RGB", (40, 30))).save(folder / "photograph.heic")
     (folder / "maps").mkdir()
     np.save(folder / "maps" / "a.npy", np.random.default_rng(0).random((14, 14)))
     (folder / "metadata").mkdir()
@@ -81,6 +85,7 @@ def inputs(tmp_path_factory) -> dict[str, Path]:
         "data": folder / "data",
         "images": folder / "images",
         "image": folder / "images" / "ant" / "1.png",
+        "photograph": folder / "photograph.heic",
         "maps": folder / "maps",
         "metadata": folder / "metadata",
     }
@@ -118,7 +123,7 @@ def run_all(extra: str, commands: list[str], inputs: dict[str, Path], folder: Pa
 
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_what_is_missing_is_named(extra, inputs, tmp_path):
-    refused = [(words, needed) for words, needed, extras in COMMANDS if extra not in extras]
+    refused = [(words, needed) for words, needed, extras in COMMANDS if needed is not None and extra not in extras]
     endings = run_all(extra, [words for words, _ in refused], inputs, tmp_path)
     for (words, needed), ending in zip(refused, endings, strict=True):
         assert ending["status"] == 1, words
