@@ -22,7 +22,8 @@ options are called as there.
         --dataset_name data/cub --model_name_or_path facebook/deit-small-patch16-224 --image_size 224 \\
         --output_dir outputs/cub
 
-Accelerate's settings hold: `accelerate launch --gradient_accumulation_steps 4` makes a step of four batches.
+`ACCELERATE_GRADIENT_ACCUMULATION_STEPS=4` or `--gradient_accumulation_steps 4` behind the script's name makes a step of
+four batches. `accelerate launch` hands its own option of that name on to the script with DeepSpeed alone.
 
 The area loss sees the whole batch of a step over all processes, so any number of them gives the same result.
 Streaming, reports and pushing to the Hub are in `run_wsol.py`.
@@ -79,6 +80,7 @@ class LoopArguments:
     num_train_epochs: int = option(3, "Passes over the training images.")
     max_steps: int = option(-1, "Ends the training after that many steps, if positive.")
     per_device_train_batch_size: int = option(32, "Images a step, on each process.")
+    gradient_accumulation_steps: int = option(1, "Batches of a step; what Accelerate's environment says wins.")
     per_device_eval_batch_size: int = option(100, "Images at a time when measuring, on each process.")
     learning_rate: float = option(5e-4, "Largest learning rate.")
     weight_decay: float = option(0.05, "Weight decay of matrices and kernels.")
@@ -95,8 +97,9 @@ class LoopArguments:
     def __post_init__(self):
         if self.output_dir is None:
             raise ValueError("`--output_dir` is missing: the folder for the model and its figures.")
-        if self.save_steps < 1:
-            raise ValueError(f"`--save_steps` must be at least 1, got {self.save_steps}.")
+        for name in ("save_steps", "gradient_accumulation_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`--{name}` must be at least 1, got {getattr(self, name)}.")
 
 
 def parse_arguments() -> tuple[DataArguments, ModelArguments, EvaluationArguments, LoopArguments]:
@@ -271,7 +274,7 @@ def record_of(accelerator: Accelerator, data_args: DataArguments, model_args: Mo
 def main():
     data_args, model_args, evaluation_args, options = parse_arguments()
     name = start_name(data_args, model_args)
-    accelerator = Accelerator(cpu=options.use_cpu)
+    accelerator = Accelerator(cpu=options.use_cpu, gradient_accumulation_steps=options.gradient_accumulation_steps)
     # one run at a time in a folder
     with run_folder(options.output_dir):
         batch_size = total_batch_size(accelerator, options)

@@ -152,13 +152,14 @@ def test_goes_on_after_an_interruption(run, flags, tmp_path, monkeypatch):
 
 def test_goes_on_in_the_middle_of_an_epoch(run, flags, tmp_path, monkeypatch):
     """
-    Cut after the third of five batches of the second epoch, with two batches a step and an odd one at the end, as
-    `accelerate launch --gradient_accumulation_steps 2` sets them: the weights are those of one run.
+    Cut after the third of five batches of the second epoch, with two batches a step and an odd one at the end, as the
+    option or Accelerate's environment says: the weights are those of one run.
     """
-    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "2")
+    steps = ("--gradient_accumulation_steps", "2")
     arguments = [*flags, "--per_device_train_batch_size", "3", "--max_train_samples", "15", "--save_steps", "1"]
     arguments += ["--drop_path_rate", "0.4"]
-    whole = run(tmp_path / "whole", *arguments)
+    whole = run(tmp_path / "whole", *arguments, *steps)
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "2")
     assert read_results(whole / "results.json")["training"]["batch_size"] == 6
     assert sorted(path.name for path in whole.glob("checkpoint-*")) == ["checkpoint-6"]
     see, seen = DivergenceWatch.see, []
@@ -342,6 +343,7 @@ def test_the_optimizer_is_trainers(script, flags, tmp_path, monkeypatch):
     [
         (["--output_dir", "out", "--dataset_name", "my_images"], "--model_name_or_path` is missing"),
         (["--dataset_name", "my_images"], "--output_dir` is missing"),
+        (["--output_dir", "out", "--save_steps", "0"], "`--save_steps` must be at least 1, got 0"),
         (["--output_dir", "out", "--streaming", "True"], "stream with `run_wsol.py`"),
     ],
 )
