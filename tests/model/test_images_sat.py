@@ -452,8 +452,8 @@ def test_heif_is_read_where_its_package_is(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_without_its_package_heif_names_the_extra(localizer, hostile_files, without_heif, entry):
-    with pytest.raises(ValueError, match=r"HEIC needs .*pip install .*transformers-sat\[heif\].*JPEG or PNG"):
+def test_without_its_package_heif_names_it(localizer, hostile_files, without_heif, entry):
+    with pytest.raises(ValueError, match=r"HEIC needs .*pip install pillow-heif.*JPEG or PNG"):
         ENTRIES[entry](localizer, hostile_files / "whole.heic")
     assert not has_image_suffix("IMG_1.HEIC")
 

@@ -93,7 +93,7 @@ def test_what_is_measured(caplog):
         assert list(splits_to_measure(given, model.config, SATImageProcessor(), "sat")) == ["validation"]
     assert "The test split is not measured: its images have no classes." in caplog.text
     assert "The validation split has no boxes" in caplog.text and "it stays at 0.4" in caplog.text
-    with pytest.raises(ValueError, match="validation split cannot be measured: its images have no classes"):
+    with pytest.raises(ValueError, match="validation split cannot be measured: row 0 has no class"):
         splits_to_measure({"validation": hidden}, model.config, SATImageProcessor(), "sat")
 
 

@@ -642,7 +642,7 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         loss, loss_dict = None, None
         if labels is not None:
             loss, loss_dict = self.localization_loss(logits, localization_map, labels)
-        elif self.training:
+        elif self.training and not torch.compiler.is_compiling():
             check_labels_are_not_kept_back()
 
         class_scores = None
