@@ -256,7 +256,7 @@ def report(
     print(f"\n{summary(record['results'])}\nresults: {Path(output_dir, RESULTS_FILE)}")
     folder = Path(output_dir, "report")
     write_reports([evaluation], rows, class_names, folder)
-    print(f"plots, worst and best cases, one row per image: {folder}")
+    print(f"report: {folder}")
     if report_args.contact_sheet_samples > 0:
         sheet = Path(output_dir, "contact_sheet.png")
         heading = f"{record['dataset']}, {split}: true boxes green, predicted boxes red"

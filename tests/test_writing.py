@@ -71,3 +71,17 @@ def test_an_error_among_several_files_changes_nothing(tmp_path):
         raise KeyError("model")
 
     assert [(path.name, path.read_text(encoding="utf-8")) for path in tmp_path.iterdir()] == [("config.json", "old")]
+
+
+def test_files_have_the_mode_of_others(tmp_path):
+    """Safetensors writes files that their owner alone can read."""
+    (tmp_path / "other").write_text("x")
+    usual = (tmp_path / "other").stat().st_mode
+    with replacing_files(tmp_path / "folder") as unfinished:
+        (unfinished / "a.safetensors").write_bytes(b"x")
+        (unfinished / "a.safetensors").chmod(0o600)
+    with replacing_file(tmp_path / "b.safetensors") as unfinished:
+        unfinished.write_bytes(b"x")
+        unfinished.chmod(0o600)
+    assert (tmp_path / "folder" / "a.safetensors").stat().st_mode == usual
+    assert (tmp_path / "b.safetensors").stat().st_mode == usual

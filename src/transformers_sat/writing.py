@@ -47,8 +47,13 @@ def replacing_file(path: str | os.PathLike, work_folder: str | os.PathLike | Non
     path.parent.mkdir(parents=True, exist_ok=True)
     # not the whole name, which may be as long as names can be
     unfinished = Path(work_folder or path.parent, f"{UNFINISHED}{secrets.token_hex(8)}-{path.name[-40:]}")
+    # the mode that files have here; some libraries keep what they write to its owner
+    unfinished.touch()
+    mode = unfinished.stat().st_mode
+    unfinished.unlink()
     try:
         yield unfinished
+        unfinished.chmod(mode)
         sync(unfinished)
         os.replace(unfinished, path)
     except BaseException:
@@ -79,7 +84,10 @@ def replacing_files(folder: str | os.PathLike) -> Iterator[Path]:
     try:
         yield unfinished
         files = sorted(path for path in unfinished.rglob("*") if path.is_file())
+        # as that of the new folder, which nobody has narrowed
+        mode = unfinished.stat().st_mode & 0o666
         for path in files:
+            path.chmod(mode)
             sync(path)
         for path in files:
             place = folder / path.relative_to(unfinished)

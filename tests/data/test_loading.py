@@ -552,3 +552,19 @@ def test_objects_that_are_no_boxes_are_left_alone(tmp_path, objects, caplog):
     renamed.save_to_disk(tmp_path / "renamed")
     with pytest.raises(ValueError, match="the column `things` must hold objects with `bbox`"):
         load_localization_dataset(str(tmp_path / "renamed"), columns={"objects": "things"})
+
+
+@pytest.mark.parametrize("fraction, expected", [(0.1, 4), (0.4, 6)])
+def test_images_with_boxes_are_set_apart_where_only_some_have_them(fraction, expected, caplog):
+    """A threshold is chosen on boxes. Of 40 images 12 have some, six of each class."""
+    rows = datasets.Dataset.from_dict(
+        {
+            "label": [row % 2 for row in range(40)],
+            "objects": [{"bbox": [[1.0, 2.0, 3.0, 4.0]] if row < 12 else []} for row in range(40)],
+        }
+    ).cast_column("label", datasets.ClassLabel(names=["robin", "wren"]))
+    left, apart = loading.set_apart(rows, fraction, seed=0)
+    assert len(apart) == expected and len(left) == 40 - expected
+    assert has_boxes(apart) and sum(apart["label"]) == expected // 2
+    assert f"12 of the 40 training images have boxes: {expected} of these are set apart" in caplog.text
+    assert loading.set_apart(rows, fraction, seed=0)[1]["label"][:] == apart["label"][:]

@@ -109,4 +109,4 @@ def test_loading_from_the_hub(local_hub, tmp_path, files):
         assert not [path for path in downloads if path.endswith((".safetensors", ".bin"))], downloads
     assert "missing weights" in found["owner/half"] and f"owner/half/{INDEX}" in found["owner/half"]
     assert found["owner/config"].startswith("ValueError: owner/config/config.json: must hold an object")
-    assert found["owner/nothing"].startswith("OSError: owner/nothing")
+    assert found["owner/nothing"].startswith("NoSuchPlaceError: There is no folder 'owner/nothing' here")

@@ -234,9 +234,7 @@ def test_every_file_is_accounted_for(tmp_path, caplog, without_heif):
     assert num_images == 5 and dict(report.counts) == {"undecodable": 3}
     for name, form in (("owl/b.jxl", "JXL"), ("owl/c.tga", "TGA")):
         assert f"train/{name} is in a format that is not read ({form}); convert it" in str(report)
-    message = (
-        "train/robin/a.HEIC is in a format (HEIC) that needs another package, `pip install pillow-heif`"
-    )
+    message = "train/robin/a.HEIC is in a format (HEIC) that needs another package, `pip install pillow-heif`"
     assert message in str(report)
     warnings = [record.getMessage() for record in caplog.records if "Left out" in record.getMessage()]
     assert sorted(warnings) == [

@@ -103,6 +103,8 @@ def predict(
     failed = False
     for path in images:
         try:
+            if Path(path).is_dir():
+                raise ValueError("a folder; give its files, such as with `*.jpg`.")
             if not Path(path).is_file():
                 raise ValueError("no such file.")
             image = localizer.image_processor.fetch_images(path)

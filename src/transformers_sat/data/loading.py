@@ -111,14 +111,40 @@ def load_localization_dataset(
 
     if "train" in splits and "validation" not in splits:
         try:
-            divided = splits["train"].train_test_split(validation_fraction, seed=seed, stratify_by_column="label")
+            splits["train"], splits["validation"] = set_apart(splits["train"], validation_fraction, seed)
         except ValueError as error:
             raise ValueError(
                 f"{validation_fraction} of the {len(splits['train'])} training images of {name} cannot be set apart for "
                 f"validation: {error} Change `validation_fraction`, or give the data set a validation split."
             ) from error
-        splits["train"], splits["validation"] = divided["train"], divided["test"]
     return splits
+
+
+def set_apart(dataset: datasets.Dataset, fraction: float, seed: int) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """
+    Divides the images of a split, the classes in the same shares. Where some of them have boxes and others none, a threshold
+    can be chosen on the former alone: they are the ones to set apart.
+
+    Args:
+        dataset (`datasets.Dataset`): the split, with `label`.
+        fraction (`float`): share of the images to set apart, in (0, 1); at most half of those with boxes, if some have.
+        seed (`int`): chooses them.
+
+    Returns:
+        `tuple`: the images that are left, and those set apart.
+
+    Raises:
+        `ValueError`: if there are too few images of a class, or `fraction` is no share.
+    """
+    boxed = rows_with_boxes(dataset)
+    chosen = _some_with_boxes(dataset, boxed, fraction, seed) if 0 < len(boxed) < len(dataset) else []
+    if not chosen:
+        divided = dataset.train_test_split(fraction, seed=seed, stratify_by_column="label")
+        return divided["train"], divided["test"]
+    logger.warning(
+        f"{len(boxed)} of the {len(dataset)} training images have boxes: {len(chosen)} of these are set apart for validation."
+    )
+    return dataset.select(sorted(set(range(len(dataset))) - set(chosen))), dataset.select(chosen)
 
 
 def open_splits(
@@ -134,6 +160,17 @@ def open_splits(
     if not isinstance(splits, datasets.DatasetDict):
         raise ValueError(f"The data set {name} has no splits, but {list(splits)}.")
     return splits
+
+
+def _some_with_boxes(dataset: datasets.Dataset, boxed: list[int], fraction: float, seed: int) -> list[int]:
+    """Rows to set apart of those with boxes; none if they are too few of each class to divide."""
+    rows = datasets.Dataset.from_dict({"row": boxed}).add_column("label", dataset.select(boxed)["label"][:])
+    rows = rows.cast_column("label", dataset.features["label"])
+    share = min(fraction * len(dataset) / len(boxed), 0.5)
+    try:
+        return rows.train_test_split(share, seed=seed, stratify_by_column="label")["test"]["row"][:]
+    except ValueError:
+        return []
 
 
 def schema_of_columns(columns: dict[str, str] | None) -> dict[str, str]:
@@ -277,9 +314,15 @@ def labelled_as(
 
 def has_boxes(dataset: datasets.Dataset) -> bool:
     """Whether localization can be measured on a split: it has boxes, and every image at least one."""
-    return "objects" in dataset.column_names and all(
-        objects is not None and objects["bbox"] for objects in dataset["objects"]
-    )
+    return "objects" in dataset.column_names and len(rows_with_boxes(dataset)) == len(dataset)
+
+
+def rows_with_boxes(dataset: datasets.Dataset) -> list[int]:
+    """Numbers of the rows with at least one box."""
+    if "objects" not in dataset.column_names:
+        return []
+    objects = dataset.select_columns("objects")["objects"]
+    return [row for row, each in enumerate(objects) if each is not None and each["bbox"]]
 
 
 def has_masks(dataset: datasets.Dataset) -> bool:

@@ -21,7 +21,7 @@ from transformers import PreTrainedConfig
 from ..data.box_columns import with_boxes_in_lists
 from ..data.boxes import check_boxes, check_boxes_with_images
 from ..data.classes import class_numbers_of, row_without_class
-from ..data.loading import MASK_COLUMNS, check_class_type, has_boxes, has_masks, is_usable
+from ..data.loading import MASK_COLUMNS, check_class_type, has_boxes, has_masks, is_usable, rows_with_boxes
 from ..metrics import Protocol, get_protocol
 
 
@@ -112,10 +112,12 @@ class EvaluationSplit:
     def check_boxes(self) -> "EvaluationSplit":
         """The split itself; `ValueError` if localization cannot be measured on it."""
         if not self.has_boxes:
+            number = len(rows_with_boxes(self.dataset))
             raise ValueError(
-                f"Localization cannot be measured on the {self.name} split, because not all of its images have "
-                "boxes: it needs a column `objects` with `bbox`, for each image at least one COCO box (x, y, width, "
-                f"height) in pixels. Its columns are {self.dataset.column_names}."
+                f"Localization cannot be measured on the {self.name} split: of its {len(self.dataset)} images {number or 'none'} "
+                f"ha{'ve' if number > 1 else 's'} boxes, and all must have. It needs a column `objects` with `bbox`, for each "
+                "image at least one COCO box (x, y, width, height) in pixels; other images of the same classes will do. Its "
+                f"columns are {self.dataset.column_names}."
             )
         return self
 

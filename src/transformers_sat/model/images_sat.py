@@ -184,6 +184,8 @@ def _beginning(file: str | os.PathLike | BinaryIO) -> bytes:
 
 def _readable(content: bytes, formats: Sequence[str]) -> list[str]:
     """Those of the formats that Pillow reads here; `ValueError` if the content is HEIF, and that is not one of them."""
+    if not content:
+        raise ValueError("it is empty (0 bytes).")
     PIL.Image.init()
     if is_heif(content) and "HEIF" in formats and not reads_heif():
         raise ValueError(f"HEIC {HEIF_NEEDS}.")

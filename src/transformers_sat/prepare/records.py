@@ -66,7 +66,7 @@ class Reader(ABC):
 
     Class attributes, for the command line and the data set's card: `name`, `title`, `homepage`, `license` (an identifier
     of the Hub), `license_text` (what the owner states), `citation` (BibTeX) and `layout` (the official files that
-    `source` should hold).
+    `source` should hold). Page, terms and citation are those of images that somebody has, unless a reader has others.
 
     Args:
         source ([`Source`]): the official files.
@@ -78,10 +78,10 @@ class Reader(ABC):
 
     name: str
     title: str
-    homepage: str
-    license: str
-    license_text: str
-    citation: str
+    homepage: str = ""
+    license: str = "unknown"
+    license_text: str = "Not stated: say here under which terms the images may be used, and change `license` above."
+    citation: str = ""
     layout: str
 
     # Whether images of the set have them: which columns there will be.
@@ -95,6 +95,12 @@ class Reader(ABC):
 
     def __init__(self, source: Source):
         self.source = source
+
+    def take_for_own(self, title: str):
+        """What is in the source has the form alone of the set that the reader is called after: nobody's terms are known."""
+        self.title = title
+        for name in ("homepage", "license", "license_text", "citation"):
+            setattr(self, name, getattr(Reader, name))
 
     @classmethod
     def open(cls, source: str | Path | None, **settings) -> "Reader":

@@ -23,6 +23,7 @@ from .card import CARD_FILE, write_card
 from .engine import DEFAULT_SHARD_SIZE, SKIPPED_FILE, STATE_FOLDER, is_complete, prepare_dataset, verify_dataset
 from .readers import READERS
 from .records import Reader
+from .validation import InvalidImage
 
 
 def open_reader(name: str, source: str | Path | None = None, **settings) -> Reader:
@@ -42,7 +43,10 @@ def open_reader(name: str, source: str | Path | None = None, **settings) -> Read
         `ValueError`: if the name is unknown, or as [`Reader.open`] and the reader itself.
     """
     if name not in READERS:
-        raise ValueError(f"There is no form {name!r}; there are {', '.join(READERS)}.")
+        raise ValueError(
+            f"There is no form {name!r}; there are {', '.join(READERS)}. Files of annotation programs: XML beside images is "
+            "`voc`, text files are `yolo`, and the rest is called after its form."
+        )
     return READERS[name].open(source, **settings)
 
 
@@ -66,7 +70,12 @@ def prepare(
     Raises:
         `ValueError`: see [`prepare_dataset`].
     """
-    prepared = prepare_dataset(reader, output, max_shard_size, num_proc, skip_invalid)
+    try:
+        prepared = prepare_dataset(reader, output, max_shard_size, num_proc, skip_invalid)
+    except InvalidImage as problem:
+        raise ValueError(
+            f"{problem} `--verify` lists all problems, `--skip_invalid` leaves such images out."
+        ) from problem
     write_card(prepared, reader, _command(reader, prepared.output, max_shard_size, skip_invalid))
     for split, summary in prepared.splits.items():
         counts = f"{summary.num_examples} images in {summary.num_shards} files, {summary.num_boxes} boxes"

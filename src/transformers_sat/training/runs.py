@@ -19,6 +19,7 @@ import logging
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -38,6 +39,8 @@ from .divergence import TrainingDivergedError
 
 
 logger = logging.getLogger(__name__)
+
+PACKAGE = Path(__file__).resolve().parents[1]
 
 LOCK_FILE = ".run.lock"
 # What the run in a folder is; it stays on this machine.
@@ -191,6 +194,11 @@ def plain_last_words() -> Iterator[None]:
         NonFiniteWeightsError,
         TrainingDivergedError,
     ) as error:
+        sys.exit(f"{Path(sys.argv[0]).name}: {error}")
+    except ValueError as error:
+        # what the package itself finds wrong with what it was given; those of other origins are no such thing
+        if PACKAGE not in Path(traceback.extract_tb(error.__traceback__)[-1].filename).resolve().parents:
+            raise
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")
     except OSError as error:
         if error.errno not in DISK_FULL:

@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 from official_trees import image_bytes, voc_xml
 
-from transformers_sat.prepare import InvalidImage, open_source, prepare_dataset, verify_dataset
+from transformers_sat.prepare import InvalidImage, open_reader, open_source, prepare_dataset, verify_dataset
 from transformers_sat.prepare.examples import read_example
 from transformers_sat.prepare.readers import READERS
 
@@ -141,6 +141,36 @@ def test_voc_finds_images_by_name_in_the_xml(tmp_path):
     for stem, name in (("a", "C:\\photos\\a.png"), ("b", "other.jpg")):
         put(tmp_path, f"{stem}.xml", xml().replace("<folder>", f"<filename>{name}</filename><folder>"))
     assert set(read("voc", tmp_path)) == {"a.png", "other.jpg"}
+
+
+def test_xml_beside_images_in_class_folders(tmp_path):
+    """Some of the images have one; the class is the folder's, and boxes that are called after another are not its."""
+    for name in ("robin/a.JPG", "robin/b.jpg", "wren/c.png", "wren/d.jpg"):
+        put(tmp_path, name, image_bytes(SIZE, "RGB PNG" if name.endswith("png") else "RGB JPEG"))
+    put(tmp_path, "robin/a.xml", xml("robin"))
+    put(tmp_path, "wren/c.xml", xml("robin"))
+    put(tmp_path, "wren/d.XML", xml("bird"))
+    assert read("imagefolder", tmp_path) == {
+        "robin/a.JPG": ("train", "robin", [BOX]),
+        "robin/b.jpg": ("train", "robin", []),
+        "wren/c.png": ("train", "wren", []),
+        "wren/d.jpg": ("train", "wren", [BOX]),
+    }
+    reader = open_reader("imagefolder", tmp_path)
+    assert reader.has_boxes and list(reader.left_over()) == []
+    put(tmp_path, "robin/a.xml", xml("robin")[:-20])
+    problems = [record.problem for record in open_reader("imagefolder", tmp_path).records()]
+    assert [problem and problem[0] for problem in problems] == ["unreadable_annotation", None, None, None]
+
+
+def test_the_card_of_own_images_has_nobodys_terms(tmp_path):
+    put(tmp_path, "a.jpg", image_bytes(SIZE))
+    put(tmp_path, "a.xml", xml())
+    put(tmp_path, "annotations/instances_default.json", coco("a.jpg"))
+    for name in ("voc", "coco"):
+        reader = open_reader(name, tmp_path)
+        assert (reader.homepage, reader.license, reader.citation) == ("", "unknown", "")
+        assert "VOC" not in reader.license_text and "COCO" not in reader.license_text
 
 
 @pytest.mark.parametrize("folders", ["splits", "top"])

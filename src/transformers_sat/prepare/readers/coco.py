@@ -33,6 +33,8 @@ logger = logging.get_logger(__name__)
 
 # As COCO names the files (CVAT, too), and as Roboflow does: one beside the images of each split.
 BESIDE_IMAGES = re.compile(r"(?:(.*)/|)_annotations\.coco\.json")
+# Annotations of COCO itself, by year.
+OFFICIAL = re.compile(r"instances_(train|val)20\d\d\.json$")
 INSTANCES = re.compile(r"(?:.*/|)instances_(([A-Za-z_]+?)_?(?:\d*))\.json")
 # `default` is what CVAT calls data without splits.
 SPLIT_NAMES = SPLITS | {"default": "train"}
@@ -53,7 +55,7 @@ class CocoReader(Reader):
     license = "other"
     license_text = (
         "COCO: the annotations are licensed under CC BY 4.0 by the COCO Consortium, which does not own the copyright of "
-        "the images; their use must abide by Flickr's terms. Other data in this form: as their owner states."
+        "the images; their use must abide by Flickr's terms."
     )
     citation = """@inproceedings{lin2014microsoft,
   title     = {{Microsoft COCO}: Common Objects in Context},
@@ -80,6 +82,8 @@ train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folde
                 self.files[split] = (path, folder)
         if not self.files:
             raise missing("instances_<split>.json, or <split>/_annotations.coco.json,", self.layout)
+        if not all(OFFICIAL.search(path) for path, _ in self.files.values()):
+            self.take_for_own("Images of one category, with boxes in COCO's form")
 
     @property
     def class_names(self) -> list[str]:

@@ -27,6 +27,7 @@ from ..records import ImageRecord, Reader
 from .image_files import format_problem, looks_like_image
 from .json_text import parse_json
 from .lists import SPLITS, existing, problem_of, read_csv
+from .voc_xml import read_annotation
 
 
 METADATA_FILES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
@@ -37,6 +38,9 @@ class ImageFolderReader(Reader):
     Images in one folder a class, with or without folders for splits, or listed in `metadata.jsonl`, `.csv` or `.parquet`,
     in the folders of the splits, below or above them.
 
+    An image in a class folder can have an XML file beside it, as labelImg writes it: its boxes are those of the file, but
+    for the ones that are marked as difficult or called after another class folder.
+
     A line of the metadata has `file_name`, relative to its own folder, and what is known of: `label` (the folder's name by
     default), `objects` (`bbox`: boxes x, y, width, height in pixels; or a list of objects, each with its `bbox`),
     `mask_file_name`, `ignore_mask_file_name` (a file or several), `image_id`, and `width` with `height`. In CSV, `objects`
@@ -45,11 +49,7 @@ class ImageFolderReader(Reader):
 
     name = "imagefolder"
     title = "Images in folders"
-    homepage = ""
-    license = "unknown"
-    license_text = "Not stated: say here under which terms the images may be used, and change `license` above."
-    citation = ""
-    layout = """[train/ validation/ test/]<class>/<image>
+    layout = """[train/ validation/ test/]<class>/<image>, with or without <image>.xml beside it
 or, with boxes: {train,validation,test}/metadata.jsonl (or .csv, .parquet) and the images it names"""
 
     def __init__(self, source: Source):
@@ -65,7 +65,8 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv, .parquet) and t
                 for file in self._metadata[folder]:
                     for _, line in self._read_metadata(file):
                         columns.update(name for name, value in line.items() if value not in (None, "", []))
-        self.has_boxes = "objects" in columns
+        self._xml = self._xml_of_images()
+        self.has_boxes = "objects" in columns or bool(self._xml)
         self.has_masks = "mask_file_name" in columns
         self.has_ignore_masks = "ignore_mask_file_name" in columns
 
@@ -84,7 +85,7 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv, .parquet) and t
             yield record
 
     def left_over(self) -> Iterator[tuple[str, str]]:
-        used, given = set(), set()
+        used, given = set(self._xml.values()), set()
         if any(self._metadata.values()):
             for record in self._read():
                 used.update((record.image, *record.masks, *record.ignore_masks))
@@ -157,7 +158,35 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv, .parquet) and t
             label, problem = self._folder_class(path, folder), format_problem(path)
             if label is None:
                 problem = problem or self._no_class(path)
-            yield ImageRecord(split, path, path, label or "", where=path, problem=problem)
+            record = ImageRecord(split, path, path, label or "", where=path, problem=problem)
+            if path in self._xml:
+                self._add_boxes(record)
+            yield record
+
+    def _xml_of_images(self) -> dict[str, str]:
+        """The XML files beside images of class folders, by the image."""
+        files = {path.rpartition(".")[0]: path for path in self.source.paths() if path.lower().endswith(".xml")}
+        found = {}
+        for folder in (each for each, metadata in self._metadata.items() if not metadata):
+            for path in self.source.folder(folder):
+                if looks_like_image(path) and (xml := files.get(path.rpartition(".")[0])):
+                    found[path] = xml
+        return found
+
+    @cached_property
+    def _class_folders(self) -> set[str | None]:
+        paths = (path for path in self.source.paths() if looks_like_image(path))
+        return {self._folder_class(path, "") for path in paths}
+
+    def _add_boxes(self, record: ImageRecord):
+        try:
+            annotation = read_annotation(self.source, self._xml[record.image])
+        except ValueError as error:
+            record.problem = record.problem or problem_of(error, record.where)
+            return
+        others = self._class_folders - {record.label}
+        objects = [each for each in annotation.objects if each.name not in others and not each.is_difficult]
+        record.boxes, record.size = [each.box for each in objects] or None, annotation.size
 
     def _listed(self, split: str, folder: str, files: list[str]) -> Iterator[ImageRecord]:
         for file in files:

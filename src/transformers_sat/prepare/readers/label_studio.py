@@ -37,10 +37,6 @@ class LabelStudioReader(Reader):
 
     name = "label-studio"
     title = "Images of one class annotated with Label Studio"
-    homepage = ""
-    license = "unknown"
-    license_text = "Not stated: say here under which terms the images may be used, and change `license` above."
-    citation = ""
     layout = """<export>.json      as Label Studio exports it: JSON or JSON-MIN; train.json, valid.json and test.json are splits
 <image>            the images by name, in any folder; with or without the eight characters that an upload puts before it"""
 

@@ -47,10 +47,7 @@ class VocReader(Reader):
     title = "Images of one class in PASCAL VOC's form"
     homepage = "http://host.robots.ox.ac.uk/pascal/VOC/"
     license = "other"
-    license_text = (
-        "PASCAL VOC: the images are from Flickr, whose terms their use must respect; see the homepage. Other data in this "
-        "form: as their owner states."
-    )
+    license_text = "PASCAL VOC: the images are from Flickr, whose terms their use must respect; see the homepage."
     citation = """@article{everingham2010pascal,
   title   = {The {PASCAL} Visual Object Classes ({VOC}) Challenge},
   author  = {Everingham, Mark and Van Gool, Luc and Williams, Christopher K. I. and Winn, John and Zisserman, Andrew},
@@ -75,6 +72,8 @@ folder train/, valid/ or test/ around them is the split"""
         ]
         if not self.lists and not any(path.lower().endswith(".xml") for path in source.paths()):
             raise missing("ImageSets/Main/train.txt, val.txt or test.txt, or an XML file for each image,", self.layout)
+        if not self.lists:
+            self.take_for_own("Images of one class, each with an XML file of boxes")
         self._named: set[str] = set()
         self.has_masks = self.has_ignore_masks = any(
             source.folder(f"{root}SegmentationObject") for _, root, _ in self.lists
@@ -97,7 +96,14 @@ folder train/, valid/ or test/ around them is the split"""
                 and stem_of(path) not in self._named
                 and not is_segmentation
             ):
-                yield path, "which no list or XML file names"
+                yield (
+                    path,
+                    (
+                        "which no list of a split names"
+                        if self.lists
+                        else "which no XML file names; `prepare imagefolder` reads images in class folders, with and without one"
+                    ),
+                )
 
     def object_pixels(self, mask: PIL.Image.Image) -> np.ndarray:
         """The objects of a segmentation, which are numbered from 1."""

@@ -36,10 +36,6 @@ class YoloReader(Reader):
 
     name = "yolo"
     title = "Images of one class in YOLO's form"
-    homepage = ""
-    license = "unknown"
-    license_text = "Not stated: say here under which terms the images may be used, and change `license` above."
-    citation = ""
     layout = """data.yaml              names: [cat, dog], and train: images/train and the like: folders, or lists of images
 images/<split>/*.jpg   or <split>/images/*.jpg
 labels/<split>/*.txt   or <split>/labels/*.txt: a line `class x y width height` for each box, centre and size in fractions
