@@ -44,6 +44,9 @@ def test_defaults_are_the_papers():
         ("num_spatial_layers", -1, {}),
         ("num_spatial_layers", 13, {}),
         ("num_spatial_layers", 3, {"num_hidden_layers": 2}),
+        ("spatial_token_layer", -1, {}),
+        ("spatial_token_layer", 10, {}),
+        ("spatial_token_layer", 8, {"num_spatial_layers": 5}),
         ("area_target", 0.0, {}),
         ("area_target", 1.0, {}),
         ("area_target", -0.1, {}),
@@ -96,6 +99,8 @@ def test_values_out_of_range(field, value, arguments):
     ("field", "value"),
     [
         ("num_spatial_layers", 2.0),
+        ("spatial_token_layer", 2.0),
+        ("spatial_token_layer", True),
         ("num_spatial_layers", "3"),
         ("num_spatial_layers", None),
         ("area_target", "a quarter"),

@@ -48,6 +48,7 @@ LOSS_SETTINGS = (
     "normalization_loss_weight",
     "area_band_loss_weight",
     "num_spatial_layers",
+    "spatial_token_layer",
     "drop_path_rate",
 )
 

@@ -56,6 +56,10 @@ class SATConfig(ViTConfig):
         num_spatial_layers (`int`, *optional*, defaults to 3):
             Number of last blocks in which the spatial token's attention masks the keys; between 1 and
             `num_hidden_layers`.
+        spatial_token_layer (`int`, *optional*, defaults to 0):
+            Block that the spatial token joins at, with its position: 0 is the input, the paper's way; at most
+            `num_hidden_layers - num_spatial_layers`. The blocks before it are the backbone's own: frozen ones need no
+            gradient, and give what they give in the backbone.
         area_target (`float`, *optional*, defaults to 0.25):
             Lambda of the area loss: the share of the image, in (0, 1), that the localization map should cover on
             average over a batch. The paper uses 0.25 on CUB-200-2011 and 0.35 on ImageNet.
@@ -109,6 +113,7 @@ class SATConfig(ViTConfig):
 
     layer_norm_eps: float = 1e-6
     num_spatial_layers: int = 3
+    spatial_token_layer: int = 0
     area_target: float = 0.25
     area_loss_weight: float | int = 1.0
     normalization_loss_weight: float | int = 1.0
@@ -181,6 +186,14 @@ class SATConfig(ViTConfig):
             raise ValueError(
                 f"`num_spatial_layers` must be between 1 and `num_hidden_layers` ({self.num_hidden_layers}), "
                 f"got {self.num_spatial_layers}."
+            )
+
+    def validate_spatial_token_layer(self):
+        last = self.num_hidden_layers - self.num_spatial_layers
+        if isinstance(self.spatial_token_layer, bool) or not 0 <= self.spatial_token_layer <= last:
+            raise ValueError(
+                f"`spatial_token_layer` must be between 0 and `num_hidden_layers - num_spatial_layers` ({last}), as the "
+                f"spatial blocks need the token, got {self.spatial_token_layer}."
             )
 
     def validate_heads(self):

@@ -67,7 +67,8 @@ class SATModelOutput(ModelOutput):
         spatial_maps (`tuple(torch.FloatTensor)`, *optional*, returned when `output_spatial_maps=True` is passed):
             One map of shape `(batch_size, height, width)` per spatial block, first block first.
         hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned when `output_hidden_states=True` is passed):
-            The embeddings and the output of each block, as `last_hidden_state` without the final normalization.
+            The embeddings and the output of each block, as `last_hidden_state` without the final normalization. Before
+            `config.spatial_token_layer` they have no spatial token.
         attentions (`tuple(torch.FloatTensor)`, *optional*, returned when `output_attentions=True` is passed):
             Softmax attention of each block before the spatial mask, of shape
             `(batch_size, num_heads, sequence_length, sequence_length)`. Only the eager attention computes it; the
@@ -123,7 +124,7 @@ class SATForWeaklySupervisedLocalizationOutput(ModelOutput):
 
 
 class SATEmbeddings(ViTEmbeddings):
-    """The ViT's embeddings `[cls, patches]`, followed by the spatial token with a position embedding of its own."""
+    """The ViT's embeddings `[cls, patches]`, and the spatial token with a position embedding of its own."""
 
     def __init__(self, config: SATConfig):
         super().__init__(config)
@@ -152,7 +153,10 @@ class SATEmbeddings(ViTEmbeddings):
         new_grid = (height // patch_height, width // patch_width)
         return resize_position_embeddings(self.position_embeddings, old_grid, new_grid)
 
-    def forward(self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool | None = None) -> torch.Tensor:
+    def forward(
+        self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns `(batch_size, 1 + num_patches, hidden_size)` and the token that joins them, `(batch_size, 1, hidden_size)`."""
         height, width = pixel_values.shape[-2:]
         if not interpolate_pos_encoding and (height, width) != tuple(self.image_size):
             raise ValueError(
@@ -162,7 +166,7 @@ class SATEmbeddings(ViTEmbeddings):
             )
         embeddings = super().forward(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
         spatial_token = self.dropout(self.spatial_token + self.spatial_position_embedding)
-        return torch.cat((embeddings, spatial_token.expand(embeddings.shape[0], -1, -1)), dim=1)
+        return embeddings, spatial_token.expand(embeddings.shape[0], -1, -1)
 
 
 def eager_attention_forward(
@@ -479,13 +483,16 @@ class SATModel(SATPreTrainedModel):
         grid = self.embeddings.patch_grid(pixel_values)
         # not of the projection, which an adapter may have wrapped
         pixel_values = pixel_values.to(self.embeddings.cls_token.dtype)
-        hidden_states = self.embeddings(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
-        attention_mask = create_bidirectional_mask(
-            config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
-        )
+        hidden_states, spatial_token = self.embeddings(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
+        token_layer = self.config.spatial_token_layer
+        mask_before = self._attention_mask(attention_mask, hidden_states) if token_layer > 0 else None
 
         spatial_maps = ()
-        for layer in self.layers:
+        for layer in self.layers[:token_layer]:
+            hidden_states, _ = layer(hidden_states, mask_before, **kwargs)
+        hidden_states = torch.cat((hidden_states, spatial_token), dim=1)
+        attention_mask = self._attention_mask(attention_mask, hidden_states)
+        for layer in self.layers[token_layer:]:
             hidden_states, spatial_mask = layer(hidden_states, attention_mask, **kwargs)
             if spatial_mask is not None:
                 spatial_maps += (spatial_mask[:, 1:-1].unflatten(1, grid),)
@@ -494,6 +501,14 @@ class SATModel(SATPreTrainedModel):
             last_hidden_state=self.layernorm(hidden_states),
             localization_map=torch.stack(spatial_maps).mean(0),
             spatial_maps=spatial_maps if output_spatial_maps else None,
+        )
+
+    def _attention_mask(self, attention_mask: torch.Tensor | None, hidden_states: torch.Tensor) -> torch.Tensor | None:
+        """The mask for the tokens that are there: the spatial token, the last of those that it is given for, may not be yet."""
+        if attention_mask is not None:
+            attention_mask = attention_mask[:, : hidden_states.shape[1]]
+        return create_bidirectional_mask(
+            config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
         )
 
 

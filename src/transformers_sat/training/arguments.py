@@ -99,6 +99,9 @@ class ModelArguments:
     normalization_loss_weight: float | None = option(None, "Weight of the normalization loss. The model's own, or 1.")
     area_band_loss_weight: float | None = option(None, "Weight of the per-image area band. The model's own, or 0.")
     num_spatial_layers: int | None = option(None, "Last blocks with spatial-query attention. The model's own, or 3.")
+    spatial_token_layer: int | None = option(
+        None, "Block that the spatial token joins at. The model's own, or 0 (the input)."
+    )
     drop_path_rate: float | None = option(None, "Stochastic depth of the last block. The model's own, or 0.1.")
     trainable_layers: int | None = option(None, "Train only that many last blocks; all.")
     new_parameters_learning_rate: float | None = option(
