@@ -155,6 +155,7 @@ ELSEWHERE = {
     "src/transformers_sat/model/post_processing_sat.py": "Transformers' own saving, into a folder of the caller's",
     "src/transformers_sat/training/checkpoints.py": "a probe of the disk, taken away again",
     "benchmarks/data_speed.py": "data to measure with, in a temporary folder",
+    "benchmarks/encoders.py": "modules to compare with, in a temporary folder",
     "benchmarks/localization_speed.py": "a switch of the kernel's, and no file",
     "benchmarks/prepare_speed.py": "data to measure with, in a temporary folder",
 }
