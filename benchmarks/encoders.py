@@ -24,6 +24,7 @@ other sizes in its own way.
 
 import argparse
 import datetime
+import json
 import platform
 import tempfile
 from collections.abc import Callable
@@ -33,7 +34,7 @@ from pathlib import Path
 import timm
 import torch
 import transformers
-from timm.models import save_for_hf
+from safetensors.torch import save_file
 from torch import nn
 
 from transformers_sat import SATForWeaklySupervisedLocalization
@@ -133,8 +134,23 @@ def save_original(original: Original, folder: Path) -> nn.Module:
     if original.arguments is None:
         model.save_pretrained(folder)
     else:
-        save_for_hf(model, folder, model_args=original.arguments, safe_serialization=True)
+        save_timm_model(model, folder, original.arguments)
     return getattr(model, "vision_model", model)
+
+
+def save_timm_model(model: nn.Module, folder: Path, arguments: dict):
+    """The files of a repository of timm. Its own function for them fails with some versions of `huggingface_hub`."""
+    settings = {name: model.pretrained_cfg[name] for name in ("input_size", "mean", "std", "interpolation")}
+    config = {
+        "architecture": model.pretrained_cfg["architecture"],
+        "num_classes": model.num_classes,
+        "global_pool": model.global_pool,
+        "model_args": arguments | {"num_classes": model.num_classes, "in_chans": 3},
+        "pretrained_cfg": settings | {"num_classes": model.num_classes, "first_conv": "patch_embed.proj"},
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    save_file(model.state_dict(), folder / "model.safetensors")
 
 
 @torch.no_grad()

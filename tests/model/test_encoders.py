@@ -26,6 +26,7 @@ import timm
 import torch
 from PIL import Image
 from sat_testing import tiny_batch, tiny_config, tiny_model
+from timm.models.vision_transformer import VisionTransformer
 from transformers import CLIPImageProcessor, CLIPProcessor
 
 from transformers_sat import SATConfig, SATForWeaklySupervisedLocalization, SATImageProcessor, SATImageProcessorPil
@@ -33,13 +34,14 @@ from transformers_sat.cli import main
 from transformers_sat.convert import load_backbone
 from transformers_sat.export import export_onnx
 from transformers_sat.hub import save_with_remote_code
-from transformers_sat.model.timm_sat import TimmConfig
+from transformers_sat.model.backbones_sat import backbone_config, read_backbone
+from transformers_sat.model.timm_sat import TimmConfig, timm_processor_settings
 from transformers_sat.safe_loading import load_localizer, load_model
 from transformers_sat.training.setting_up import start_model
 
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-from encoders import ORIGINALS, differences, save_original  # noqa: E402
+from encoders import ORIGINALS, differences, save_original, save_timm_model  # noqa: E402
 
 
 # One of each family, and what the model of it is.
@@ -193,6 +195,21 @@ def test_normalization_is_the_backbones(folders, tmp_path):
     check_normalization(folder, tmp_path / "sat timm")
 
 
+def test_a_dinov2_of_timm_trains_at_224_px(tmp_path):
+    """As one of Transformers: the 518 px of its positions are nobody's choice."""
+    folder = tmp_path / "timm"
+    save_original(ORIGINALS["timm DINOv2"], folder)
+    for start in (load_backbone, SATForWeaklySupervisedLocalization.from_backbone):
+        # up to there it is the positions' own size
+        assert start(folder, num_spatial_layers=1).config.image_size == 32
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["pretrained_cfg"]["input_size"] = [3, 518, 518]
+    del config["model_args"]["img_size"]
+    backbone, source = read_backbone(config)
+    assert list(source.image_size) == [518, 518]
+    assert backbone_config(backbone, source, timm_processor_settings(config)).image_size == 224
+
+
 def save_in_a_processor(processor: CLIPImageProcessor, folder):
     """As the processor of images and texts is saved: nested, in another file."""
     settings = processor.to_dict()
@@ -291,31 +308,37 @@ def test_with_transformers_alone(folders, tmp_path):
         "vit_small_patch14_reg4_dinov2",
     ],
 )
-def test_sizes_of_timms_architectures(architecture):
-    """What the name says is what timm builds, at the size of timm's own settings."""
-    with torch.device("meta"):
-        model = timm.create_model(architecture)
-    config = TimmConfig(
-        architecture=architecture, pretrained_cfg={"input_size": list(model.pretrained_cfg["input_size"])}
-    )
-    block = model.blocks[0]
-    assert (config.hidden_size, config.num_hidden_layers) == (model.embed_dim, len(model.blocks))
-    assert config.num_attention_heads == block.attn.num_heads
-    assert config.intermediate_size == block.mlp.fc1.out_features
-    assert config.num_register_tokens == model.num_reg_tokens
-    assert (config.layerscale_value is not None) == hasattr(block.ls1, "gamma")
-    assert config.layer_norm_eps == block.norm1.eps == model.norm.eps
-    assert (config.patch_size, config.patch_size) == model.patch_embed.patch_size
-    assert tuple(config.image_size) == model.patch_embed.img_size
-    # a file of older versions has no size
-    assert TimmConfig(architecture=architecture).image_size == config.image_size[0]
+def test_sizes_of_timms_architectures(architecture, monkeypatch):
+    """What the name says is what timm builds."""
+
+    class Stopped(Exception):
+        pass
+
+    def stop(self, *args, **kwargs):
+        raise Stopped(kwargs)
+
+    # large ones need not be built
+    monkeypatch.setattr(VisionTransformer, "__init__", stop)
+    with pytest.raises(Stopped) as stopped:
+        timm.create_model(architecture)
+    arguments = stopped.value.args[0]
+    config = TimmConfig(architecture=architecture)
+    assert config.patch_size == arguments["patch_size"]
+    assert config.hidden_size == arguments["embed_dim"]
+    assert config.num_hidden_layers == arguments["depth"]
+    assert config.num_attention_heads == arguments["num_heads"]
+    assert config.intermediate_size == arguments["embed_dim"] * arguments.get("mlp_ratio", 4)
+    assert config.num_register_tokens == arguments.get("reg_tokens", 0)
+    assert (config.layerscale_value is None) == (arguments.get("init_values") is None)
+    sides = arguments["img_size"]
+    assert [config.image_size] * 2 == list(sides if isinstance(sides, tuple) else [sides] * 2)
 
 
 def test_a_distilled_deit_of_timm(tmp_path):
     """Its distillation token is left out with its position, and nothing else is another than in the original."""
     arguments = {"embed_dim": 48, "depth": 2, "num_heads": 3, "patch_size": 8, "img_size": 32}
     model = timm.create_model("deit_tiny_distilled_patch16_224", **arguments, qkv_bias=False)
-    timm.models.save_for_hf(model, tmp_path, model_args={**arguments, "qkv_bias": False}, safe_serialization=True)
+    save_timm_model(model, tmp_path, {**arguments, "qkv_bias": False})
     ours = load_backbone(tmp_path, num_spatial_layers=1).vit
     theirs = model.state_dict()
     expected = torch.cat((theirs["pos_embed"][:, :1], theirs["pos_embed"][:, 2:]), dim=1)
@@ -350,7 +373,7 @@ HOSTILE = {
 def test_a_timm_model_that_does_not_fit(case, tmp_path, capsys):
     arguments = {"embed_dim": 48, "depth": 2, "num_heads": 3, "patch_size": 8, "img_size": 32}
     model = timm.create_model("vit_base_patch16_224", **arguments)
-    timm.models.save_for_hf(model, tmp_path / "timm", model_args=arguments, safe_serialization=True)
+    save_timm_model(model, tmp_path / "timm", arguments)
     path = tmp_path / "timm" / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     changes, message = HOSTILE[case]

@@ -113,10 +113,9 @@ class TimmConfig(PreTrainedConfig):
     def _arguments(self, found: re.Match) -> dict[str, Any]:
         """Arguments of the model: those of its architecture, and what differs from them."""
         hidden_size, num_layers, num_heads = SIZES[found["size"]]
-        size = timm_processor_settings({"pretrained_cfg": self.pretrained_cfg}).get("size")
         has_layer_scale = found["kind"] == "deit3" or found["dinov2"]
         own = {
-            "img_size": size if _are_sides(size) else int(found["side"] or 518),
+            "img_size": _input_size(self.pretrained_cfg or {}) or int(found["side"] or 518),
             "patch_size": int(found["patch"]),
             "in_chans": 3,
             "embed_dim": hidden_size,
@@ -143,18 +142,23 @@ class TimmConfig(PreTrainedConfig):
 def timm_processor_settings(fields: dict[str, Any]) -> dict[str, Any]:
     """
     Mean, deviation and size of the images, named as an image processor does, as far as a `config.json` of timm has them;
-    nothing of another one.
+    nothing of another one. DINOv2 has no size: its 518 px are those of its positions, at which nobody trains unasked.
     """
     images, arguments = fields.get("pretrained_cfg"), fields.get("model_args")
     if not isinstance(images, dict):
         return {}
     settings = {"image_mean": images.get("mean"), "image_std": images.get("std")}
-    input_size = images.get("input_size")
-    if isinstance(arguments, dict) and "img_size" in arguments:
-        settings["size"] = arguments["img_size"]
-    elif isinstance(input_size, list | tuple) and len(input_size) == 3:
-        settings["size"] = list(input_size[1:])
+    if not str(fields.get("architecture")).endswith("dinov2"):
+        given = arguments.get("img_size") if isinstance(arguments, dict) else None
+        settings["size"] = given or _input_size(images)
     return {name: value for name, value in settings.items() if value is not None}
+
+
+def _input_size(pretrained_cfg: dict[str, Any]) -> list[int] | None:
+    """(height, width) of the images that a model was trained on, if its settings say; they name the channels first."""
+    size = pretrained_cfg.get("input_size")
+    is_size = isinstance(size, list | tuple) and len(size) == 3 and _are_sides(size[1:])
+    return list(size[1:]) if is_size else None
 
 
 def _are_sides(value: Any) -> bool:

@@ -84,8 +84,8 @@ class ModelArguments:
 
     model_name_or_path: str | None = option(
         None,
-        "ViT, DeiT, DINOv2 or SAT repository or folder to start from; the backbone that comes with the package for "
-        "the embedded data, which other data sets must not leave out.",
+        "Repository or folder to start from: a ViT, DeiT, DINOv2, DINOv3, CLIP, SigLIP, a ViT of timm, or SAT; the backbone "
+        "that comes with the package for the embedded data, which other data sets must not leave out.",
     )
     model_revision: str = option("main", "Branch, tag or commit of the model.")
     from_scratch: bool = option(False, "Keep the backbone's sizes, but not its weights.")
