@@ -25,9 +25,10 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from sat_testing import tiny_batch, tiny_config, tiny_model
 from timm.models.vision_transformer import VisionTransformer
-from transformers import CLIPImageProcessor, CLIPProcessor
+from transformers import CLIPImageProcessor, CLIPProcessor, SiglipVisionConfig, SiglipVisionModel
 
 from transformers_sat import SATConfig, SATForWeaklySupervisedLocalization, SATImageProcessor, SATImageProcessorPil
 from transformers_sat.cli import main
@@ -288,6 +289,55 @@ def test_with_transformers_alone(folders, tmp_path):
     assert run.returncode == 0, run.stderr[-3000:]
     found = json.loads(run.stdout.strip().splitlines()[-1])
     assert found == {name: pytest.approx(values, abs=1e-6) for name, values in expected.items()}
+
+
+def test_clip_as_its_older_files_are(folders, tmp_path):
+    """The positions' numbers lie among the weights, and the settings of the images' part are there twice."""
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    config = json.loads((folders["CLIP"] / "config.json").read_text(encoding="utf-8"))
+    config["vision_config_dict"] = config["vision_config"]
+    config["vision_config"] = {"hidden_size": 768, "model_type": "clip_vision_model"}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    tensors = load_file(folders["CLIP"] / "model.safetensors")
+    tensors["vision_model.embeddings.position_ids"] = torch.arange(17)[None]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    expected = load_backbone(folders["CLIP"], num_spatial_layers=1).vit.layers.state_dict()
+    for start in (load_backbone, SATForWeaklySupervisedLocalization.from_backbone):
+        found = start(folder, num_spatial_layers=1).vit.layers.state_dict()
+        assert found.keys() == expected.keys()
+        for name, tensor in found.items():
+            torch.testing.assert_close(tensor, expected[name], atol=0, rtol=0)
+
+
+def test_a_siglip_whose_patches_leave_a_margin(tmp_path):
+    """As in so400m of 384 px with patches of 14: the convolution leaves out what is no whole patch."""
+    config = SiglipVisionConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=38, patch_size=8
+    )
+    SiglipVisionModel(config).save_pretrained(tmp_path)
+    model = load_backbone(tmp_path, num_spatial_layers=1)
+    assert model.config.image_size == 32
+    assert model.vit.embeddings.position_embeddings.shape == (1, 16, 16)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"num_register_tokens": 3, "use_class_token": False, "has_embedding_norm": True},
+        {"num_register_tokens": 3, "rope_theta": 100.0, "use_gated_mlp": True},
+    ],
+)
+def test_going_on_at_another_size(fields, tmp_path):
+    source = tiny_model(**fields)
+    source.save_pretrained(tmp_path)
+    model = load_backbone(tmp_path, image_size=(48, 40)).eval()
+    pixel_values, _ = tiny_batch(size=(48, 40))
+    with torch.no_grad():
+        expected = source(pixel_values, interpolate_pos_encoding=True)
+        found = model(pixel_values)
+    torch.testing.assert_close(found.localization_map, expected.localization_map, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.logits, expected.logits, atol=1e-4, rtol=0)
 
 
 # timm's names.
