@@ -156,6 +156,7 @@ ELSEWHERE = {
     "src/transformers_sat/training/checkpoints.py": "a probe of the disk, taken away again",
     "src/transformers_sat/serving/maps.py": "the bytes of an answer, and no file",
     "benchmarks/data_speed.py": "data to measure with, in a temporary folder",
+    "benchmarks/encoders.py": "modules to compare with, in a temporary folder",
     "benchmarks/localization_speed.py": "a switch of the kernel's, and no file",
     "benchmarks/prepare_speed.py": "data to measure with, in a temporary folder",
 }

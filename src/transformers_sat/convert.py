@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Weights from elsewhere: the authors' checkpoints, and ViT, DeiT and DINOv2 backbones to start training from."""
+"""Weights from elsewhere: the authors' checkpoints, and the encoders to start training from."""
 
 import math
 import os
@@ -20,17 +20,15 @@ from collections.abc import Sequence
 
 import torch
 from transformers import PreTrainedConfig
-from transformers.utils import IMAGE_PROCESSOR_NAME
+from transformers.utils import CONFIG_NAME
 
 from .model.backbones_sat import (
-    BACKBONE_CLASSES,
-    MAY_LACK,
     backbone_config,
-    convert_dinov2_state_dict,
-    convert_vit_state_dict,
     fill_encoder,
+    fit_positions,
     load_whole,
     patch_grid,
+    read_backbone,
 )
 from .model.configuration_sat import SATConfig
 from .model.image_processing_sat import SATImageProcessor
@@ -42,7 +40,9 @@ from .safe_loading import (
     load_weights,
     model_from_weights,
     one_line,
+    read_checked_weights,
     read_config,
+    read_processor_settings,
     refusing,
 )
 
@@ -179,7 +179,8 @@ def load_backbone(
     **overrides,
 ) -> SATForWeaklySupervisedLocalization:
     """
-    A SAT model to train, started from a ViT, DeiT or DINOv2 repository or folder (or from a SAT one, to go on).
+    A SAT model to train, started from a repository or folder of one of the encoders that
+    [`SATForWeaklySupervisedLocalization.from_backbone`] takes (or of a SAT model, to go on).
 
     Position embeddings are resized when `image_size` or `patch_size` ask for another grid, a DeiT's distillation token
     is left out, and the spatial token, its position embedding and the classifier are new. A SAT model keeps them, its
@@ -206,27 +207,33 @@ def load_backbone(
     """
     files = ModelFiles(pretrained_model_name_or_path, token, revision)
     source_config = read_config(files)
+    if source_config.model_type == SATConfig.model_type:
+        return _model_to_go_on(source_config, files, overrides)
     # before the weights are read: a backbone's own configuration has no bounds
     with refusing(f"{files.name} as a SAT model"):
-        if source_config.model_type == SATConfig.model_type:
-            config = _config_to_go_on(source_config, overrides)
-        else:
-            config = backbone_config(source_config, read_processor_settings(files), **overrides)
-    if source_config.model_type == SATConfig.model_type:
-        source = load_weights(SATForWeaklySupervisedLocalization, source_config, files)
-        model = SATForWeaklySupervisedLocalization(config)
-        grids = patch_grid(source_config), patch_grid(config)
-        load_whole(model.vit, convert_vit_state_dict(source.vit.state_dict(), *grids))
-        if source.config.num_labels == model.config.num_labels:
-            load_whole(model.classifier, source.classifier.state_dict())
-        return model
-
-    # a DINOv2 has no pooler to leave out
-    options = {} if source_config.model_type == "dinov2" else {"add_pooling_layer": False}
-    source_class = BACKBONE_CLASSES[source_config.model_type]
-    source = load_weights(source_class, source_config, files, may_lack=MAY_LACK, **options)
+        backbone, _ = read_backbone(files.read_json(CONFIG_NAME))
+        config = backbone_config(backbone, source_config, read_processor_settings(files), **overrides)
+    if backbone.model_class is None:
+        state_dict = read_checked_weights(SATForWeaklySupervisedLocalization, config, files)
+    else:
+        source = load_weights(
+            backbone.model_class, source_config, files, may_lack=backbone.left_out, **backbone.options
+        )
+        state_dict = source.state_dict()
     model = SATForWeaklySupervisedLocalization(config)
-    fill_encoder(model.vit, source)
+    with refusing(files.name):
+        fill_encoder(model.vit, backbone, source_config, state_dict)
+    return model
+
+
+def _model_to_go_on(source_config: SATConfig, files: ModelFiles, overrides: dict):
+    with refusing(f"{files.name} as a SAT model"):
+        config = _config_to_go_on(source_config, overrides)
+    source = load_weights(SATForWeaklySupervisedLocalization, source_config, files)
+    model = SATForWeaklySupervisedLocalization(config)
+    load_whole(model.vit, fit_positions(source.vit.state_dict(), patch_grid(source_config), config))
+    if source.config.num_labels == model.config.num_labels:
+        load_whole(model.classifier, source.classifier.state_dict())
     return model
 
 
@@ -243,11 +250,6 @@ def backbone_processor(
     kept = {name: settings[name] for name in ("image_mean", "image_std") if settings.get(name) is not None}
     with refusing(f"The image processor of {pretrained_model_name_or_path}"):
         return SATImageProcessor(size=size, crop_size=size, **kept)
-
-
-def read_processor_settings(files: ModelFiles) -> dict | None:
-    """What the `preprocessor_config.json` of a backbone holds, if there is one."""
-    return files.read_json(IMAGE_PROCESSOR_NAME) if files.has(IMAGE_PROCESSOR_NAME) else None
 
 
 def _config_to_go_on(source: SATConfig, overrides: dict) -> SATConfig:
@@ -328,9 +330,7 @@ def _convert_original_tensor(name: str, tensor: torch.Tensor) -> dict[str, torch
 
 __all__ = [
     "backbone_processor",
-    "convert_dinov2_state_dict",
     "convert_original_state_dict",
-    "convert_vit_state_dict",
     "load_backbone",
     "load_original_checkpoint",
     "patch_grid",

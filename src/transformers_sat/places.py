@@ -37,6 +37,8 @@ def check_place(name: str | os.PathLike, what: str):
         [`NoSuchPlaceError`]: if there is no such folder and no repository can have that name.
     """
     name = os.fspath(name)
+    if os.path.isfile(name):
+        raise NoSuchPlaceError(f"{name} is a file; give the folder that holds the {what}.")
     if os.path.exists(name):
         return
     looks_like_a_path = name.startswith((".", "~")) or os.path.isabs(name) or "\\" in name or name.endswith(os.sep)

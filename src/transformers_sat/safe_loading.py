@@ -27,7 +27,7 @@ import safetensors.torch
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import StrictDataclassError
-from transformers import DeiTConfig, Dinov2Config, PreTrainedConfig, PreTrainedModel, ViTConfig, pipeline
+from transformers import PreTrainedConfig, PreTrainedModel, pipeline
 from transformers.initialization import no_init_weights
 from transformers.utils import (
     CONFIG_NAME,
@@ -41,16 +41,17 @@ from transformers.utils import (
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file, has_file
 
+from .model.backbones_sat import read_backbone
 from .model.configuration_sat import SATConfig
 from .model.image_processing_pil_sat import SATImageProcessorPil
 from .model.image_processing_sat import SATImageProcessor
 from .model.images_sat import one_line
 from .model.modeling_sat import SATForWeaklySupervisedLocalization
 from .model.pipeline_sat import WeaklySupervisedLocalizationPipeline
+from .model.timm_sat import timm_processor_settings
 from .places import check_place, reading_from
 
 
-CONFIG_CLASSES = {"sat": SATConfig, "vit": ViTConfig, "deit": DeiTConfig, "dinov2": Dinov2Config}
 # Those of Transformers' own fields that a SAT model has a use for.
 COMMON_FIELDS = {"id2label", "label2id", "num_labels", "problem_type", "dtype", "torch_dtype"}
 IMAGE_PROCESSOR_SETTINGS = {
@@ -69,6 +70,8 @@ IMAGE_PROCESSOR_SETTINGS = {
     "do_pad",
     "localization_threshold",
 }
+
+ADAPTER_FILE = "adapter_config.json"
 
 # Of what an error says, in characters.
 MAX_MESSAGE_LENGTH = 400
@@ -183,7 +186,11 @@ class ModelFiles:
 
     def path(self, filename: str) -> str:
         """Where the file lies, after it was downloaded; an `OSError` if there is none."""
-        return cached_file(self.name, filename, token=self.token, revision=self.revision)
+        path = cached_file(self.name, filename, token=self.token, revision=self.revision)
+        if path is None:
+            adapter = " It is an adapter: merge it into its model and save that." if self.has(ADAPTER_FILE) else ""
+            raise FileNotFoundError(f"{self.name} has no {filename}: it is no folder of a model.{adapter}")
+        return path
 
     def copy_to(self, folder: str | os.PathLike):
         """Copies all files into a folder, but weights that are pickles."""
@@ -228,6 +235,10 @@ class ModelFiles:
                 )
         raise OSError(f"{self.name} has no weights: neither {SAFE_WEIGHTS_NAME} nor {SAFE_WEIGHTS_INDEX_NAME}.")
 
+    def weights_label(self) -> str:
+        """What errors call the weights."""
+        return self.label(SAFE_WEIGHTS_NAME if self.has(SAFE_WEIGHTS_NAME) else SAFE_WEIGHTS_INDEX_NAME)
+
     def shards(self) -> list[str]:
         """The files that the index of the weights names."""
         label = self.label(SAFE_WEIGHTS_INDEX_NAME)
@@ -262,6 +273,8 @@ class ModelFiles:
                     if file.read(64).startswith(b"version https://git-lfs"):
                         raise ValueError("is a pointer of Git LFS, not the file itself: run `git lfs pull`.")
                 tensors |= safetensors.torch.load_file(path)
+                # whole numbers from 0 on, which older files of CLIP hold
+                tensors = {name: each for name, each in tensors.items() if not name.endswith(".position_ids")}
                 check_floating_point(tensors)
         return tensors
 
@@ -280,19 +293,29 @@ def read_config(files: ModelFiles) -> PreTrainedConfig:
     # the first that is asked for
     with reading_from(files.name, "model"):
         fields = files.read_json(CONFIG_NAME)
-    label = files.label(CONFIG_NAME)
-    model_type = fields.get("model_type")
-    if not isinstance(model_type, str) or model_type not in CONFIG_CLASSES:
-        raise ValueError(
-            f"{label}: a model of type {one_line(repr(model_type))} is no SAT model and no backbone for one; `model_type` "
-            f"must be one of {', '.join(CONFIG_CLASSES)}."
-        )
-    config_class = CONFIG_CLASSES[model_type]
-    known = config_class.__dataclass_fields__.keys() - PreTrainedConfig.__dataclass_fields__.keys()
-    if config_class is SATConfig:
-        known |= COMMON_FIELDS
-    with refusing(label):
-        return config_class(**{name: value for name, value in fields.items() if name in known})
+    with refusing(files.label(CONFIG_NAME)):
+        if fields.get("model_type") != SATConfig.model_type:
+            return read_backbone(fields)[1]
+        known = SATConfig.__dataclass_fields__.keys() - PreTrainedConfig.__dataclass_fields__.keys() | COMMON_FIELDS
+        return SATConfig(**{name: value for name, value in fields.items() if name in known})
+
+
+def read_processor_settings(files: ModelFiles) -> dict:
+    """What the files of a model say of its image processor; nothing where there is none."""
+    _, settings = _find_processor_settings(files)
+    if settings is None:
+        settings = timm_processor_settings(files.read_json(CONFIG_NAME))
+    return settings if isinstance(settings, dict) else {}
+
+
+def _find_processor_settings(files: ModelFiles) -> tuple[str, dict | None]:
+    """The file of the image processor, and what it says; `None` where there is none."""
+    # in the order in which Transformers looks
+    if files.has(PROCESSOR_NAME):
+        settings = files.read_json(PROCESSOR_NAME).get("image_processor")
+        if settings is not None:
+            return PROCESSOR_NAME, settings
+    return IMAGE_PROCESSOR_NAME, files.read_json(IMAGE_PROCESSOR_NAME) if files.has(IMAGE_PROCESSOR_NAME) else None
 
 
 def read_image_processor(files: ModelFiles) -> SATImageProcessor:
@@ -303,14 +326,9 @@ def read_image_processor(files: ModelFiles) -> SATImageProcessor:
         `OSError`: if there is none.
         `ValueError`: if its file is damaged, it is another model's, or a setting is out of its range.
     """
-    filename, settings = IMAGE_PROCESSOR_NAME, None
-    # in the order in which Transformers looks
-    if files.has(PROCESSOR_NAME):
-        settings = files.read_json(PROCESSOR_NAME).get("image_processor")
+    filename, settings = _find_processor_settings(files)
     if settings is None:
-        settings = files.read_json(IMAGE_PROCESSOR_NAME)
-    else:
-        filename = PROCESSOR_NAME
+        raise OSError(f"{files.name} has no image processor: neither {IMAGE_PROCESSOR_NAME} nor {PROCESSOR_NAME}.")
     label = files.label(filename)
     kind = settings.get("image_processor_type") if isinstance(settings, dict) else None
     if kind not in (SATImageProcessor.__name__, SATImageProcessorPil.__name__):
@@ -342,10 +360,26 @@ def load_weights(
     Raises:
         `OSError`, `ValueError`: as [`ModelFiles.read_weights`] and [`model_from_weights`].
     """
-    label = files.label(SAFE_WEIGHTS_NAME if files.has(SAFE_WEIGHTS_NAME) else SAFE_WEIGHTS_INDEX_NAME)
-    model = model_from_weights(model_class, config, files.read_weights(), label, **arguments)
+    model = model_from_weights(model_class, config, files.read_weights(), files.weights_label(), **arguments)
     model.config.name_or_path = files.name
     return model
+
+
+def read_checked_weights(
+    model_class: type[PreTrainedModel], config: PreTrainedConfig, files: ModelFiles
+) -> dict[str, torch.Tensor]:
+    """
+    Weights in a layout that Transformers does not know, for a model of a configuration. Names and shapes are left to check.
+
+    Raises:
+        `OSError`: as [`ModelFiles.read_weights`].
+        `ValueError`: as [`ModelFiles.read_weights`], and if the configuration describes a far larger model, or a number is
+            not finite.
+    """
+    state_dict = files.read_weights()
+    check_described_size(model_class, config, state_dict, files.weights_label())
+    check_finite(state_dict, files.weights_label())
+    return state_dict
 
 
 def model_from_weights(
@@ -353,7 +387,7 @@ def model_from_weights(
     config: PreTrainedConfig,
     state_dict: dict[str, torch.Tensor],
     source: str,
-    may_lack: tuple[str, ...] = (),
+    may_lack: str = r"(?!)",
     dtype: str | torch.dtype = "auto",
     **arguments,
 ) -> PreTrainedModel:
@@ -365,7 +399,7 @@ def model_from_weights(
         config (`PreTrainedConfig`): its configuration.
         state_dict (`dict[str, torch.Tensor]`): weights, in any layout that `from_pretrained` reads.
         source (`str`): what errors call the weights.
-        may_lack (`tuple[str, ...]`, *optional*): names of tensors that need not be there.
+        may_lack (`str`, *optional*): regular expression for the beginning of names of tensors that need not be there.
         dtype (`str` or `torch.dtype`, *optional*, defaults to `"auto"`): of the model; the configuration's or the
             weights' own by default.
         arguments: for the class.
@@ -377,14 +411,7 @@ def model_from_weights(
         `ValueError`: if tensors are missing, of another shape than the configuration says, or not finite. The message
             names a few.
     """
-    num_stored = sum(tensor.numel() for tensor in state_dict.values())
-    with torch.device("meta"), no_init_weights():
-        num_described = model_class(config, **arguments).num_parameters()
-    if num_described > MAX_SHARE_MISSING * num_stored + SPARE_PARAMETERS:
-        raise ValueError(
-            f"{source}: the weights are {num_stored} numbers, but the configuration describes a model of {num_described}; "
-            "they do not belong together."
-        )
+    check_described_size(model_class, config, state_dict, source, **arguments)
     with refusing(source), quiet_loading():
         model, report = model_class.from_pretrained(
             None,
@@ -399,7 +426,7 @@ def model_from_weights(
     # `from_pretrained` writes the name that it was not given
     model.config.name_or_path = ""
     misshapen = {key: (tuple(found), tuple(expected)) for key, found, expected in report["mismatched_keys"]}
-    missing = set(report["missing_keys"]) - misshapen.keys() - set(may_lack)
+    missing = {name for name in report["missing_keys"] - misshapen.keys() if not re.match(may_lack, name)}
     if missing:
         raise ValueError(
             f"{source}: missing weights: {listed(missing)}. The file is damaged, or of another model than the configuration "
@@ -411,8 +438,26 @@ def model_from_weights(
             f"{source}: weights that do not fit the configuration: {listed(misshapen)}. {name} has shape "
             f"{misshapen[name][0]}, expected {misshapen[name][1]}."
         )
-    check_finite(model, source)
+    check_finite(model.state_dict(), source)
     return model
+
+
+def check_described_size(
+    model_class: type[PreTrainedModel],
+    config: PreTrainedConfig,
+    state_dict: dict[str, torch.Tensor],
+    source: str,
+    **arguments,
+):
+    """Stops before memory is taken for a model that the weights cannot fill; arguments as of [`model_from_weights`]."""
+    num_stored = sum(tensor.numel() for tensor in state_dict.values())
+    with torch.device("meta"), no_init_weights():
+        num_described = model_class(config, **arguments).num_parameters()
+    if num_described > MAX_SHARE_MISSING * num_stored + SPARE_PARAMETERS:
+        raise ValueError(
+            f"{source}: the weights are {num_stored} numbers, but the configuration describes a model of {num_described}; "
+            "they do not belong together."
+        )
 
 
 def check_floating_point(tensors: dict[str, torch.Tensor]):
@@ -424,9 +469,9 @@ def check_floating_point(tensors: dict[str, torch.Tensor]):
         )
 
 
-def check_finite(model: torch.nn.Module, source: str):
+def check_finite(tensors: dict[str, torch.Tensor], source: str):
     """Stops at weights that a run which came apart has left."""
-    broken = [name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()]
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if broken:
         raise ValueError(f"{source}: weights that are not finite (NaN or infinite): {listed(broken)}.")
 

@@ -256,6 +256,7 @@ def test_what_is_in_the_repository(local_hub, pushed):
         "post_processing_sat.py",
         "preprocessor_config.json",
         "requirements.txt",
+        "timm_sat.py",
     }
     assert not pushed["mutated"]
 

@@ -31,6 +31,8 @@ def test_defaults_are_the_papers():
     assert (config.drop_path_rate, config.layer_norm_eps) == (0.1, 1e-6)
     assert config.layerscale_value is None
     # what goes beyond the paper is off
+    assert (config.num_register_tokens, config.use_class_token, config.num_prefix_tokens) == (0, True, 1)
+    assert (config.has_embedding_norm, config.rope_theta, config.use_gated_mlp) == (False, None, False)
     assert config.area_band_loss_weight == 0.0
     vit = ViTConfig()
     for name in ("hidden_size", "num_hidden_layers", "image_size", "patch_size", "qkv_bias", "initializer_range"):
@@ -44,6 +46,15 @@ def test_defaults_are_the_papers():
         ("num_spatial_layers", -1, {}),
         ("num_spatial_layers", 13, {}),
         ("num_spatial_layers", 3, {"num_hidden_layers": 2}),
+        ("spatial_token_layer", -1, {}),
+        ("spatial_token_layer", 10, {}),
+        ("spatial_token_layer", 8, {"num_spatial_layers": 5}),
+        ("num_register_tokens", -1, {}),
+        ("num_register_tokens", 1025, {}),
+        ("rope_theta", 0.0, {}),
+        ("rope_theta", float("inf"), {}),
+        ("rope_theta", float("nan"), {}),
+        ("rope_theta", 100.0, {"hidden_size": 36, "num_attention_heads": 6}),
         ("area_target", 0.0, {}),
         ("area_target", 1.0, {}),
         ("area_target", -0.1, {}),
@@ -97,6 +108,8 @@ def test_values_out_of_range(field, value, arguments):
     ("field", "value"),
     [
         ("num_spatial_layers", 2.0),
+        ("spatial_token_layer", 2.0),
+        ("spatial_token_layer", True),
         ("num_spatial_layers", "3"),
         ("num_spatial_layers", None),
         ("area_target", "a quarter"),

@@ -35,6 +35,7 @@ from transformers_sat.model.modeling_sat import (
     normalization_loss,
     resize_position_embeddings,
 )
+from transformers_sat.training.trainer import freeze_encoder
 
 
 # Golden numbers: outputs of the authors' implementation for a small checkpoint of theirs.
@@ -348,8 +349,9 @@ def test_interpolated_positions_are_the_vits(size):
     incompatible = reference.load_state_dict(embeddings.state_dict(), strict=False)
     assert set(incompatible.unexpected_keys) == {"spatial_token", "spatial_position_embedding"}
     pixel_values, _ = tiny_batch(size=size)
-    ours = embeddings(pixel_values, interpolate_pos_encoding=True)
-    torch.testing.assert_close(ours[:, :-1], reference(pixel_values, interpolate_pos_encoding=True))
+    ours, spatial_token = embeddings(pixel_values, interpolate_pos_encoding=True)
+    assert spatial_token.shape == (3, 1, 32)
+    torch.testing.assert_close(ours, reference(pixel_values, interpolate_pos_encoding=True))
 
 
 def test_the_same_grid_needs_no_interpolation():
@@ -376,7 +378,7 @@ def test_grids_that_are_not_square():
     with torch.no_grad():
         positions = torch.arange(6.0).repeat(4, 1).flatten()[None, :, None].expand(1, 24, 32)
         model.vit.embeddings.position_embeddings[:, 1:] = positions
-    taller = model.vit.embeddings.interpolate_pos_encoding(torch.zeros(1, 1, 32), height=64, width=24)
+    taller = model.vit.embeddings.interpolate_pos_encoding(height=64, width=24)
     expected = torch.arange(6.0).repeat(8, 1).flatten()
     torch.testing.assert_close(taller[0, 1:, 0], expected, atol=1e-5, rtol=0)
     assert model(torch.randn(1, 3, 64, 24), interpolate_pos_encoding=True).localization_map.shape == (1, 8, 6)
@@ -388,10 +390,67 @@ def test_a_patch_follows_its_image():
     pixel_values, _ = tiny_batch(batch_size=1, size=(16, 24))
     changed = pixel_values.clone()
     changed[..., 8:16, 16:24] += 1.0
-    before, after = model.vit.embeddings(pixel_values), model.vit.embeddings(changed)
+    (before, token), (after, same_token) = model.vit.embeddings(pixel_values), model.vit.embeddings(changed)
+    assert torch.equal(token, same_token)
     different = (before != after).any(-1)[0]
-    # cls, then row 0 of three patches, row 1 of three patches, the spatial token last
+    # cls, then row 0 of three patches, row 1 of three patches
     assert different.nonzero().flatten().tolist() == [1 + 3 + 2]
+
+
+# The spatial token joins later.
+
+
+@pytest.mark.parametrize("size", [(32, 32), (16, 40)])
+def test_before_the_spatial_token_joins_the_blocks_are_the_vits(size):
+    """ViT's own encoder, with the same weights, is the reference for what is before; the paper's model for what is after."""
+    from transformers import ViTModel
+
+    model = tiny_model(spatial_token_layer=2)
+    reference = ViTModel(tiny_config(), add_pooling_layer=False).eval()
+    incompatible = reference.load_state_dict(model.vit.state_dict(), strict=False)
+    assert incompatible.missing_keys == []
+    pixel_values, _ = tiny_batch(size=size)
+    options = {"interpolate_pos_encoding": True, "output_hidden_states": True}
+    outputs, expected = model(pixel_values, **options), reference(pixel_values, **options)
+    for ours, state in zip(outputs.hidden_states[:3], expected.hidden_states[:3], strict=True):
+        torch.testing.assert_close(ours, state, atol=1e-5, rtol=0)
+    token = model.vit.embeddings.spatial_token + model.vit.embeddings.spatial_position_embedding
+    state, maps = torch.cat((expected.hidden_states[2], token.expand(3, -1, -1)), dim=1), []
+    for layer in model.vit.layers[2:]:
+        state, spatial_mask = layer(state, None)
+        maps.append(spatial_mask[:, 1:-1])
+    torch.testing.assert_close(outputs.localization_map.flatten(1), torch.stack(maps).mean(0))
+
+
+def test_frozen_blocks_before_the_spatial_token_take_no_gradient():
+    model = tiny_model(spatial_token_layer=2).train()
+    freeze_encoder(model, 2)
+    pixel_values, labels = tiny_batch()
+    inputs = []
+    model.vit.layers[2].register_forward_pre_hook(lambda module, arguments: inputs.append(arguments[0]))
+    states = []
+    model.vit.layers[1].register_forward_hook(lambda module, arguments, output: states.append(output[0]))
+    model(pixel_values, labels=labels).loss.backward()
+    assert not states[0].requires_grad and inputs[0].requires_grad
+    assert model.vit.embeddings.spatial_token.grad.abs().sum() > 0
+    assert model.vit.embeddings.spatial_position_embedding.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("token_layer", [0, 2])
+def test_tokens_that_are_masked_change_nothing(token_layer):
+    model = tiny_model(spatial_token_layer=token_layer)
+    pixel_values, _ = tiny_batch()
+    attention_mask = torch.ones(3, 18)
+    attention_mask[:, 6] = 0
+    changed = pixel_values.clone()
+    # the sixth token is the second patch of the second row
+    changed[..., 8:16, 8:16] += 1.0
+    first, second = (
+        model(pixels, attention_mask=attention_mask, output_hidden_states=True) for pixels in (pixel_values, changed)
+    )
+    assert not torch.equal(first.hidden_states[0], second.hidden_states[0])
+    others = attention_mask[0].bool()
+    torch.testing.assert_close(first.hidden_states[-1][:, others], second.hidden_states[-1][:, others])
 
 
 # Errors.
@@ -454,7 +513,7 @@ def test_optional_outputs():
     torch.testing.assert_close(torch.stack(outputs.spatial_maps).mean(0), outputs.localization_map)
     last_hidden_state = model.vit(pixel_values).last_hidden_state
     torch.testing.assert_close(model.vit.layernorm(outputs.hidden_states[-1]), last_hidden_state)
-    torch.testing.assert_close(outputs.hidden_states[0], model.vit.embeddings(pixel_values))
+    torch.testing.assert_close(outputs.hidden_states[0], torch.cat(model.vit.embeddings(pixel_values), dim=1))
 
 
 def test_optional_outputs_from_the_configuration():

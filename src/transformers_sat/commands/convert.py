@@ -68,7 +68,11 @@ def original(
 @convert.command()
 def backbone(
     model: Annotated[
-        str, typer.Argument(help="ViT, DeiT or DINOv2: repository on the Hub or folder.", show_default=False)
+        str,
+        typer.Argument(
+            help="Encoder to start from (ViT, DINOv2, CLIP, timm, ...): repository on the Hub or folder.",
+            show_default=False,
+        ),
     ],
     output: Output,
     image_size: Annotated[
@@ -84,7 +88,7 @@ def backbone(
         int, typer.Option("--num_spatial_layers", help="Last blocks with a spatial mask.")
     ] = 3,
 ):
-    """Make a SAT model to train from a ViT, DeiT or DINOv2 model."""
+    """Make a SAT model to train from a ViT, DeiT, DINOv2, DINOv3, CLIP, SigLIP or timm model."""
     check_folder(output)
     from ..convert import backbone_processor, load_backbone
     from ..registration import register

@@ -279,7 +279,7 @@ def _trace(
     if resize_positions:
         inputs["interpolate_pos_encoding"] = True
         shapes["interpolate_pos_encoding"] = None
-    with _quiet(), torch.no_grad():
+    with _quiet(), _two_outputs(model), torch.no_grad():
         program = torch.onnx.export(
             model,
             args=(),
@@ -292,6 +292,17 @@ def _trace(
             verbose=False,
         )
     return _clean(program.model_proto, dynamic_size)
+
+
+@contextlib.contextmanager
+def _two_outputs(model: SATForWeaklySupervisedLocalization):
+    """Of a model with a probability for each class, too, the outputs are logits and map: the former's sigmoids are its scores."""
+    problem_type = model.config.problem_type
+    model.config.problem_type = "single_label_classification"
+    try:
+        yield
+    finally:
+        model.config.problem_type = problem_type
 
 
 @contextlib.contextmanager

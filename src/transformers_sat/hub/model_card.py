@@ -48,6 +48,7 @@ LOSS_SETTINGS = (
     "normalization_loss_weight",
     "area_band_loss_weight",
     "num_spatial_layers",
+    "spatial_token_layer",
     "drop_path_rate",
 )
 
@@ -95,6 +96,8 @@ def model_card(
     """
     results = {} if results is None else check_results(results)
     license = license or results.get("license")
+    # Transformers leaves out two classes without names
+    class_names = list(config.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"}).values())
     name = name or (repo_id or "SAT").split("/")[-1]
     training = results.get("training") or {}
     license_name = results.get("license_name")
@@ -133,8 +136,8 @@ def model_card(
         training=training,
         recipe=[(title, training[key]) for key, title in RECIPE.items() if key in training],
         losses=[(key, config[key]) for key in LOSS_SETTINGS if key in config],
-        num_labels=len(config["id2label"]),
-        class_names=[in_markdown(each) for each in config["id2label"].values() if not each.startswith("LABEL_")][:10],
+        num_labels=len(class_names),
+        class_names=[in_markdown(each) for each in class_names if not each.startswith("LABEL_")][:10],
         paper=PAPER,
         # names and settings are data, whatever is in them
         text=in_markdown,

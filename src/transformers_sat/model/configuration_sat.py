@@ -17,6 +17,7 @@ import math
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import ViTConfig
@@ -30,13 +31,14 @@ MAX_WIDTH = 2**17
 MAX_LABELS = 1_000_000
 MAX_INPUT_SIDE = 4096
 MAX_PATCHES = 2**16
+MAX_REGISTER_TOKENS = 1024
 
 # Models whose configuration reads as SAT's, field by field.
 READABLE_TYPES = ("sat", "vit", "deit")
 # What is said of other models.
 HOW_TO_START = (
     "is a model of type {model_type}, whose weights do not fill a SAT model's encoder with this configuration. To train one "
-    "from a ViT, DeiT or DINOv2 use `SATForWeaklySupervisedLocalization.from_backbone`."
+    "from another encoder use `SATForWeaklySupervisedLocalization.from_backbone`."
 )
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -56,6 +58,10 @@ class SATConfig(ViTConfig):
         num_spatial_layers (`int`, *optional*, defaults to 3):
             Number of last blocks in which the spatial token's attention masks the keys; between 1 and
             `num_hidden_layers`.
+        spatial_token_layer (`int`, *optional*, defaults to 0):
+            Block that the spatial token joins at, with its position: 0 is the input, the paper's way; at most
+            `num_hidden_layers - num_spatial_layers`. The blocks before it are the backbone's own: frozen ones need no
+            gradient, and give what they give in the backbone.
         area_target (`float`, *optional*, defaults to 0.25):
             Lambda of the area loss: the share of the image, in (0, 1), that the localization map should cover on
             average over a batch. The paper uses 0.25 on CUB-200-2011 and 0.35 on ImageNet.
@@ -79,11 +85,23 @@ class SATConfig(ViTConfig):
         layerscale_value (`float`, *optional*):
             Initial value of LayerScale. `None` builds blocks without LayerScale, as in ViT and DeiT; a number
             switches it on, as DINOv2 backbones need.
+        num_register_tokens (`int`, *optional*, defaults to 0):
+            Number of register tokens: learned tokens between the class token and the patches, without positions. They are
+            no part of the map. DINOv2 with registers and DINOv3 have 4.
+        use_class_token (`bool`, *optional*, defaults to `True`):
+            Whether the sequence begins with a class token; SigLIP has none.
+        has_embedding_norm (`bool`, *optional*, defaults to `False`):
+            Whether a layer normalization follows the embeddings, as in CLIP. The spatial token does not pass it.
+        rope_theta (`float`, *optional*):
+            Base of rotary positions, which turn queries and keys of the patches in each block, as in DINOv3 (100). `None`
+            adds learned position embeddings to the patches, as in ViT.
+        use_gated_mlp (`bool`, *optional*, defaults to `False`):
+            Whether the feed-forward layers are gated (`down(act(gate(x)) * up(x))`), as in the largest DINOv3 models.
         layer_norm_eps (`float`, *optional*, defaults to 1e-6):
             Epsilon of the layer normalizations.
 
     Sizes have upper bounds that no ViT comes near: 256 blocks, widths of 131072, 1 million classes, images of 4096 px a
-    side and 65536 patches.
+    side, 65536 patches and 1024 register tokens.
 
     Raises:
         `huggingface_hub.errors.StrictDataclassError`: if a field has the wrong type, or a value outside its range. The
@@ -112,6 +130,7 @@ class SATConfig(ViTConfig):
 
     layer_norm_eps: float = 1e-6
     num_spatial_layers: int = 3
+    spatial_token_layer: int = 0
     area_target: float = 0.25
     area_loss_weight: float | int = 1.0
     normalization_loss_weight: float | int = 1.0
@@ -121,12 +140,17 @@ class SATConfig(ViTConfig):
     classifier_kernel_size: int = 3
     drop_path_rate: float | int = 0.1
     layerscale_value: float | int | None = None
+    num_register_tokens: int = 0
+    use_class_token: bool = True
+    has_embedding_norm: bool = False
+    rope_theta: float | int | None = None
+    use_gated_mlp: bool = False
 
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict, dict]:
         """As Transformers' own; stops at a model that would be filled in part, or not at all."""
         config_dict, unused = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
-        model_type = config_dict.get("model_type")
+        model_type = described_type(config_dict)
         if model_type not in (None, *READABLE_TYPES):
             raise ValueError(f"{pretrained_model_name_or_path} {HOW_TO_START.format(model_type=_short(model_type))}")
         return config_dict, unused
@@ -136,6 +160,11 @@ class SATConfig(ViTConfig):
         if getattr(self, "auto_map", None):
             copy_code(save_directory)
         super().save_pretrained(save_directory, **kwargs)
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Number of tokens before the patches: the class token, if there is one, and the register tokens."""
+        return int(self.use_class_token) + self.num_register_tokens
 
     @property
     def has_independent_classes(self) -> bool:
@@ -187,12 +216,38 @@ class SATConfig(ViTConfig):
                 f"got {self.num_spatial_layers}."
             )
 
+    def validate_spatial_token_layer(self):
+        last = self.num_hidden_layers - self.num_spatial_layers
+        if isinstance(self.spatial_token_layer, bool) or not 0 <= self.spatial_token_layer <= last:
+            raise ValueError(
+                f"`spatial_token_layer` must be between 0 and `num_hidden_layers - num_spatial_layers` ({last}), as the "
+                f"spatial blocks need the token, got {self.spatial_token_layer}."
+            )
+
     def validate_heads(self):
         if self.num_attention_heads < 1 or self.hidden_size % self.num_attention_heads != 0:
             raise ValueError(
                 f"`num_attention_heads` must be positive and divide `hidden_size` ({self.hidden_size}), got "
                 f"{self.num_attention_heads}."
             )
+        head_dim = self.hidden_size // self.num_attention_heads
+        if self.rope_theta is not None and head_dim % 4 != 0:
+            raise ValueError(
+                "With rotary positions (`rope_theta`) `hidden_size / num_attention_heads` must be a multiple of 4, got "
+                f"{head_dim}."
+            )
+
+    def validate_register_tokens(self):
+        number = self.num_register_tokens
+        if not 0 <= number <= MAX_REGISTER_TOKENS:
+            raise ValueError(
+                f"`num_register_tokens` must be a whole number between 0 and {MAX_REGISTER_TOKENS}, got {number}."
+            )
+
+    def validate_rope_theta(self):
+        theta = self.rope_theta
+        if theta is not None and not 0.0 < theta < math.inf:
+            raise ValueError(f"`rope_theta` must be positive and finite, or None, got {theta}.")
 
     def validate_image_and_patch_size(self):
         for name in ("image_size", "patch_size"):
@@ -234,6 +289,13 @@ class SATConfig(ViTConfig):
             raise ValueError(f"`layer_norm_eps` must be positive and finite, got {self.layer_norm_eps}.")
         if self.layerscale_value is not None and not math.isfinite(self.layerscale_value):
             raise ValueError(f"`layerscale_value` must be finite, got {self.layerscale_value}.")
+
+
+def described_type(fields: dict) -> Any:
+    """The kind of model that a `config.json` describes: its `model_type`, or `timm` where it has an architecture of timm."""
+    model_type = fields.get("model_type")
+    is_of_timm = "architecture" in fields and model_type in (None, "timm_wrapper")
+    return "timm" if is_of_timm else model_type
 
 
 def copy_code(folder: str | os.PathLike):

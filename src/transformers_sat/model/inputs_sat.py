@@ -48,6 +48,8 @@ def to_image(value: Any, timeout: float | None = None) -> PIL.Image.Image:
         `TypeError`: if it is something else.
     """
     if isinstance(value, PIL.Image.Image):
+        if 0 in value.size:
+            raise ValueError(f"Got an image of {value.width} x {value.height} pixels. {ACCEPTED}.")
         return upright(value)
     if isinstance(value, torch.Tensor):
         if value.ndim != 3 or value.shape[0] not in (1, 3, 4):
@@ -59,7 +61,7 @@ def to_image(value: Any, timeout: float | None = None) -> PIL.Image.Image:
         return _of_array(value)
     if isinstance(value, Mapping):
         return to_image(_of_row(value), timeout)
-    if isinstance(value, str) and not os.path.isfile(value):
+    if isinstance(value, str) and not os.path.exists(value):
         return read_image(fetch_file(value, timeout), value)
     if isinstance(value, str | os.PathLike):
         if not os.path.isfile(value):

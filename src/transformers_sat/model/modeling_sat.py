@@ -15,6 +15,7 @@
 
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,25 +25,28 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 from transformers import initialization as init
+from transformers.activations import ACT2FN
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 from transformers.core_model_loading import rename_source_key
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.masking_utils import create_bidirectional_mask
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, load_state_dict
 from transformers.models.auto import modeling_auto
 from transformers.models.vit.modeling_vit import (
     ViTAttention,
-    ViTEmbeddings,
     ViTLayer,
+    ViTPatchEmbeddings,
     ViTPreTrainedModel,
 )
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs
+from transformers.utils import SAFE_WEIGHTS_NAME, ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.hub import cached_file
 from transformers.utils.output_capturing import capture_outputs
 
-from .backbones_sat import BACKBONE_CLASSES, MAY_LACK, backbone_config, fill_encoder, resize_position_embeddings
-from .configuration_sat import HOW_TO_START, SATConfig
+from .backbones_sat import Backbone, backbone_config, fill_encoder, read_backbone, resize_position_embeddings
+from .configuration_sat import HOW_TO_START, SATConfig, described_type
+from .timm_sat import timm_processor_settings
 
 
 if TYPE_CHECKING:
@@ -60,15 +64,17 @@ class SATModelOutput(ModelOutput):
     Output of [`SATModel`]. `height` and `width` are those of the patch grid.
 
     Args:
-        last_hidden_state (`torch.FloatTensor` of shape `(batch_size, 1 + height * width + 1, hidden_size)`):
-            Hidden states after the final layer normalization, in the order `[cls, patches row by row, spatial]`.
+        last_hidden_state (`torch.FloatTensor` of shape `(batch_size, num_prefix_tokens + height * width + 1, hidden_size)`):
+            Hidden states after the final layer normalization, in the order `[cls, registers, patches row by row, spatial]`.
+            `config.num_prefix_tokens` is 1 for the paper's model, which has no registers.
         localization_map (`torch.FloatTensor` of shape `(batch_size, height, width)`):
             Foreground probability of every patch, in (0, 1): the mean of the spatial blocks' maps. At least float32,
             also when the model runs in half precision.
         spatial_maps (`tuple(torch.FloatTensor)`, *optional*, returned when `output_spatial_maps=True` is passed):
             One map of shape `(batch_size, height, width)` per spatial block, first block first.
         hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned when `output_hidden_states=True` is passed):
-            The embeddings and the output of each block, as `last_hidden_state` without the final normalization.
+            The embeddings and the output of each block, as `last_hidden_state` without the final normalization. Before
+            `config.spatial_token_layer` they have no spatial token.
         attentions (`tuple(torch.FloatTensor)`, *optional*, returned when `output_attentions=True` is passed):
             Softmax attention of each block before the spatial mask, of shape
             `(batch_size, num_heads, sequence_length, sequence_length)`. Only the eager attention computes it; the
@@ -123,13 +129,29 @@ class SATForWeaklySupervisedLocalizationOutput(ModelOutput):
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
-class SATEmbeddings(ViTEmbeddings):
-    """The ViT's embeddings `[cls, patches]`, followed by the spatial token with a position embedding of its own."""
+class SATEmbeddings(nn.Module):
+    """
+    The ViT's embeddings `[cls, registers, patches]`, and the spatial token with a position embedding of its own. Which of
+    them there are says the configuration: the paper's model has a class token and no registers.
+    """
 
     def __init__(self, config: SATConfig):
-        super().__init__(config)
-        self.spatial_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
-        self.spatial_position_embedding = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        super().__init__()
+        size = config.hidden_size
+        self.cls_token = nn.Parameter(torch.randn(1, 1, size)) if config.use_class_token else None
+        self.patch_embeddings = ViTPatchEmbeddings(config)
+        self.image_size = self.patch_embeddings.image_size
+        num_positions = int(config.use_class_token) + self.patch_embeddings.num_patches
+        has_positions = config.rope_theta is None
+        self.position_embeddings = nn.Parameter(torch.randn(1, num_positions, size)) if has_positions else None
+        has_registers = config.num_register_tokens > 0
+        self.register_tokens = (
+            nn.Parameter(torch.zeros(1, config.num_register_tokens, size)) if has_registers else None
+        )
+        self.layernorm = nn.LayerNorm(size, eps=config.layer_norm_eps) if config.has_embedding_norm else nn.Identity()
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.spatial_token = nn.Parameter(torch.zeros(1, 1, size))
+        self.spatial_position_embedding = nn.Parameter(torch.zeros(1, 1, size))
 
     def patch_grid(self, pixel_values: torch.Tensor) -> tuple[int, int]:
         """(height, width) of the patch grid of a batch of images."""
@@ -143,7 +165,7 @@ class SATEmbeddings(ViTEmbeddings):
             )
         return height // patch_height, width // patch_width
 
-    def interpolate_pos_encoding(self, embeddings: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    def interpolate_pos_encoding(self, height: int, width: int) -> torch.Tensor:
         """
         Position embeddings `[cls, patches]` for images of `height` x `width` pixels, square or not: those of the
         patches are resized (bicubic) from the configuration's grid, which need not be square either.
@@ -151,19 +173,86 @@ class SATEmbeddings(ViTEmbeddings):
         patch_height, patch_width = self.patch_embeddings.patch_size
         old_grid = (self.image_size[0] // patch_height, self.image_size[1] // patch_width)
         new_grid = (height // patch_height, width // patch_width)
-        return resize_position_embeddings(self.position_embeddings, old_grid, new_grid)
+        has_class = self.cls_token is not None
+        return resize_position_embeddings(self.position_embeddings, old_grid, new_grid, has_class)
 
-    def forward(self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool | None = None) -> torch.Tensor:
-        height, width = pixel_values.shape[-2:]
+    def forward(
+        self, pixel_values: torch.Tensor, interpolate_pos_encoding: bool | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Returns `(batch_size, num_prefix_tokens + num_patches, hidden_size)` and the token that joins them,
+        `(batch_size, 1, hidden_size)`.
+        """
+        batch_size, _, height, width = pixel_values.shape
         if not interpolate_pos_encoding and (height, width) != tuple(self.image_size):
             raise ValueError(
                 f"`pixel_values` of {height}x{width} pixels do not fit the model's `image_size` of "
                 f"{self.image_size[0]}x{self.image_size[1]}. Resize the images, or pass "
                 "`interpolate_pos_encoding=True` to resize the position embeddings instead."
             )
-        embeddings = super().forward(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
+        embeddings = self.patch_embeddings(pixel_values)
+        if self.cls_token is not None:
+            embeddings = torch.cat((self.cls_token.expand(batch_size, -1, -1), embeddings), dim=1)
+        if self.position_embeddings is not None:
+            positions = (
+                self.interpolate_pos_encoding(height, width) if interpolate_pos_encoding else self.position_embeddings
+            )
+            embeddings = embeddings + positions
+        if self.register_tokens is not None:
+            # behind the class token
+            num_before = 0 if self.cls_token is None else 1
+            registers = self.register_tokens.expand(batch_size, -1, -1)
+            embeddings = torch.cat((embeddings[:, :num_before], registers, embeddings[:, num_before:]), dim=1)
+        embeddings = self.dropout(self.layernorm(embeddings))
         spatial_token = self.dropout(self.spatial_token + self.spatial_position_embedding)
-        return torch.cat((embeddings, spatial_token.expand(embeddings.shape[0], -1, -1)), dim=1)
+        return embeddings, spatial_token.expand(batch_size, -1, -1)
+
+
+class SATRotaryPositions(nn.Module):
+    """
+    Rotary positions of a grid of patches: angles that grow with the distance of a patch's centre from the image's, whose
+    sides lie at -1 and 1. A quarter of a head's channels turns with the height, a quarter with the width, and the other
+    half is what they turn into.
+    """
+
+    def __init__(self, config: SATConfig):
+        super().__init__()
+        self.theta = config.rope_theta
+        self.head_dim = config.hidden_size // config.num_attention_heads
+
+    def forward(self, grid: tuple[int, int], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines of the angles, `(height * width, head_dim)`, in float32: they come to hundreds of degrees."""
+        exponents = torch.arange(0, 1, 4 / self.head_dim, device=device)
+        frequencies = 2 * math.pi / self.theta**exponents
+        height, width = grid
+        rows = (2 * torch.arange(height, device=device) + 1) / height - 1
+        columns = (2 * torch.arange(width, device=device) + 1) / width - 1
+        rows, columns = rows[:, None].expand(height, width), columns[None, :].expand(height, width)
+        centres = torch.stack((rows, columns), dim=-1).flatten(0, 1)
+        angles = (centres[:, :, None] * frequencies).flatten(1).tile(2)
+        return angles.cos(), angles.sin()
+
+
+def rotate_patches(tokens: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor], start: int) -> torch.Tensor:
+    """
+    Turns the channels of the patches, and leaves the tokens before and behind them.
+
+    Args:
+        tokens (`torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`): queries or keys, all heads.
+        rotation (`tuple[torch.Tensor, torch.Tensor]`): what [`SATRotaryPositions`] gives.
+        start (`int`): number of tokens before the patches.
+
+    Returns:
+        `torch.Tensor` like `tokens`.
+    """
+    # one for all heads
+    cosines, sines = (part.unsqueeze(1) for part in rotation)
+    num_patches, _, head_dim = cosines.shape
+    stop = start + num_patches
+    patches = tokens[:, start:stop].unflatten(-1, (-1, head_dim))
+    first, second = patches.chunk(2, dim=-1)
+    patches = patches * cosines + torch.cat((-second, first), dim=-1) * sines
+    return torch.cat((tokens[:, :start], patches.flatten(2).to(tokens.dtype), tokens[:, stop:]), dim=1)
 
 
 def eager_attention_forward(
@@ -202,6 +291,7 @@ class SATAttention(ViTAttention):
     def __init__(self, config: SATConfig, is_spatial: bool):
         super().__init__(config)
         self.is_spatial = is_spatial
+        self.num_prefix_tokens = config.num_prefix_tokens
 
     def spatial_mask(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
         """
@@ -225,6 +315,7 @@ class SATAttention(ViTAttention):
         self,
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
+        rotation: tuple[torch.Tensor, torch.Tensor] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         input_shape = hidden_states.shape[:-1]
@@ -233,6 +324,9 @@ class SATAttention(ViTAttention):
         query = self.q_proj(hidden_states)
         key = self.k_proj(hidden_states)
         value = self.v_proj(hidden_states)
+        if rotation is not None:
+            query = rotate_patches(query, rotation, self.num_prefix_tokens)
+            key = rotate_patches(key, rotation, self.num_prefix_tokens)
 
         spatial_mask = None
         if self.is_spatial:
@@ -288,13 +382,33 @@ class SATDropPath(nn.Module):
         return f"p={self.drop_prob}"
 
 
+class SATGatedMLP(nn.Module):
+    """A feed-forward layer whose hidden channels are gated."""
+
+    def __init__(self, config: SATConfig):
+        super().__init__()
+        self.activation_fn = ACT2FN[config.hidden_act]
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        gate = self.activation_fn(self.gate_proj(hidden_states))
+        return self.down_proj(gate * self.up_proj(hidden_states))
+
+
 class SATLayer(ViTLayer):
-    """A ViT block with stochastic depth, LayerScale where the configuration has it, and the choice of attention."""
+    """
+    A ViT block with stochastic depth, LayerScale and gated feed-forward where the configuration has them, and the choice of
+    attention.
+    """
 
     def __init__(self, config: SATConfig, layer_idx: int):
         super().__init__(config)
         is_spatial = layer_idx >= config.num_hidden_layers - config.num_spatial_layers
         self.attention = SATAttention(config, is_spatial=is_spatial)
+        if config.use_gated_mlp:
+            self.mlp = SATGatedMLP(config)
         has_layer_scale = config.layerscale_value is not None
         self.layer_scale1 = SATLayerScale(config) if has_layer_scale else nn.Identity()
         self.layer_scale2 = SATLayerScale(config) if has_layer_scale else nn.Identity()
@@ -420,8 +534,16 @@ class SATPreTrainedModel(ViTPreTrainedModel):
     def _init_weights(self, module: nn.Module):
         super()._init_weights(module)
         if isinstance(module, SATEmbeddings):
-            init.trunc_normal_(module.spatial_token, mean=0.0, std=self.config.initializer_range)
-            init.trunc_normal_(module.spatial_position_embedding, mean=0.0, std=self.config.initializer_range)
+            parameters = (
+                module.position_embeddings,
+                module.cls_token,
+                module.spatial_token,
+                module.spatial_position_embedding,
+                module.register_tokens,
+            )
+            for parameter in parameters:
+                if parameter is not None:
+                    init.trunc_normal_(parameter, mean=0.0, std=self.config.initializer_range)
         elif isinstance(module, SATLayerScale):
             init.constant_(module.lambda1, self.config.layerscale_value)
         elif isinstance(module, SATClassifierConvolution):
@@ -442,6 +564,7 @@ class SATModel(SATPreTrainedModel):
     def __init__(self, config: SATConfig):
         super().__init__(config)
         self.embeddings = SATEmbeddings(config)
+        self.rotary_positions = None if config.rope_theta is None else SATRotaryPositions(config)
         self.layers = nn.ModuleList([SATLayer(config, layer_idx) for layer_idx in range(config.num_hidden_layers)])
         self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         # Trainer resumes with `load_state_dict`, which does not know the older names that `save_pretrained` writes
@@ -465,7 +588,7 @@ class SATModel(SATPreTrainedModel):
             interpolate_pos_encoding (`bool`, *optional*):
                 Whether to resize the position embeddings to images of another size than `config.image_size`; any
                 height and width that the patch size divides will do.
-            attention_mask (`torch.Tensor` of shape `(batch_size, 1 + num_patches + 1)`, *optional*):
+            attention_mask (`torch.Tensor` of shape `(batch_size, num_prefix_tokens + num_patches + 1)`, *optional*):
                 1 for tokens that may be attended to, 0 for the others.
             output_spatial_maps (`bool`, *optional*, defaults to `False`):
                 Whether to return the map of every spatial block, beside their mean.
@@ -479,22 +602,35 @@ class SATModel(SATPreTrainedModel):
         """
         grid = self.embeddings.patch_grid(pixel_values)
         # not of the projection, which an adapter may have wrapped
-        pixel_values = pixel_values.to(self.embeddings.cls_token.dtype)
-        hidden_states = self.embeddings(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
-        attention_mask = create_bidirectional_mask(
-            config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
-        )
+        pixel_values = pixel_values.to(self.embeddings.spatial_token.dtype)
+        hidden_states, spatial_token = self.embeddings(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
+        token_layer = self.config.spatial_token_layer
+        mask_before = self._attention_mask(attention_mask, hidden_states) if token_layer > 0 else None
+        if self.rotary_positions is not None:
+            kwargs["rotation"] = self.rotary_positions(grid, hidden_states.device)
 
         spatial_maps = ()
-        for layer in self.layers:
+        for layer in self.layers[:token_layer]:
+            hidden_states, _ = layer(hidden_states, mask_before, **kwargs)
+        hidden_states = torch.cat((hidden_states, spatial_token), dim=1)
+        attention_mask = self._attention_mask(attention_mask, hidden_states)
+        for layer in self.layers[token_layer:]:
             hidden_states, spatial_mask = layer(hidden_states, attention_mask, **kwargs)
             if spatial_mask is not None:
-                spatial_maps += (spatial_mask[:, 1:-1].unflatten(1, grid),)
+                spatial_maps += (spatial_mask[:, self.config.num_prefix_tokens : -1].unflatten(1, grid),)
 
         return SATModelOutput(
             last_hidden_state=self.layernorm(hidden_states),
             localization_map=torch.stack(spatial_maps).mean(0),
             spatial_maps=spatial_maps if output_spatial_maps else None,
+        )
+
+    def _attention_mask(self, attention_mask: torch.Tensor | None, hidden_states: torch.Tensor) -> torch.Tensor | None:
+        """The mask for the tokens that are there: the spatial token, the last of those that it is given for, may not be yet."""
+        if attention_mask is not None:
+            attention_mask = attention_mask[:, : hidden_states.shape[1]]
+        return create_bidirectional_mask(
+            config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
         )
 
 
@@ -537,7 +673,8 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         cls, pretrained_model_name_or_path: str | os.PathLike, **overrides
     ) -> "SATForWeaklySupervisedLocalization":
         """
-        A model to train, started from a ViT, DeiT or DINOv2 repository or folder, with any head.
+        A model to train, started from a repository or folder of a pretrained encoder, with any head: a ViT, DeiT, DINOv2
+        (with or without registers), DINOv3, CLIP or SigLIP of Transformers, or a ViT, DeiT, DeiT-III or DINOv2 of timm.
 
         The encoder has all of the backbone's weights. A DeiT's distillation token is left out, position embeddings are
         resized to the model's images, and the spatial token, its position and the classifier are new.
@@ -566,32 +703,18 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         ```"""
         files = {name: overrides.pop(name) for name in FILE_OPTIONS if name in overrides}
         fields, _ = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **files)
-        model_type = fields.get("model_type")
-        if model_type not in BACKBONE_CLASSES:
-            raise ValueError(
-                f"{pretrained_model_name_or_path}: `model_type` must be one of {', '.join(BACKBONE_CLASSES)}, got "
-                f"{model_type!r}."
-                + (" Go on with it by `from_pretrained`." if model_type == SATConfig.model_type else "")
-            )
-        backbone_class = BACKBONE_CLASSES[model_type]
+        try:
+            backbone, source_config = read_backbone(fields)
+        except ValueError as error:
+            raise ValueError(f"{pretrained_model_name_or_path}: {error}") from error
         try:
             processor_settings, _ = BaseImageProcessor.get_image_processor_dict(pretrained_model_name_or_path, **files)
         except OSError:
-            processor_settings = None
-        source_config = backbone_class.config_class.from_dict(fields)
-        config = backbone_config(source_config, processor_settings, **overrides)
-        # a DINOv2 has no pooler to leave out
-        options = {} if model_type == "dinov2" else {"add_pooling_layer": False}
-        source, report = backbone_class.from_pretrained(
-            pretrained_model_name_or_path, config=source_config, output_loading_info=True, **options, **files
-        )
-        missing = sorted(set(report["missing_keys"]) - set(MAY_LACK))
-        if missing:
-            raise ValueError(
-                f"{pretrained_model_name_or_path}: {len(missing)} weights of the backbone are missing, such as {missing[0]}."
-            )
+            processor_settings = timm_processor_settings(fields)
+        config = backbone_config(backbone, source_config, processor_settings, **overrides)
+        state_dict = read_backbone_weights(pretrained_model_name_or_path, backbone, source_config, files)
         model = cls(config)
-        fill_encoder(model.vit, source)
+        fill_encoder(model.vit, backbone, source_config, state_dict)
         return model
 
     @can_return_tuple
@@ -614,7 +737,7 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
                 entropy in the place of cross entropy; see `config.problem_type`. A model of one class takes floats.
             interpolate_pos_encoding (`bool`, *optional*):
                 See [`SATModel.forward`].
-            attention_mask (`torch.Tensor` of shape `(batch_size, 1 + num_patches + 1)`, *optional*):
+            attention_mask (`torch.Tensor` of shape `(batch_size, num_prefix_tokens + num_patches + 1)`, *optional*):
                 See [`SATModel.forward`].
             output_class_maps (`bool`, *optional*):
                 Whether to return the classifier's maps before their mean over the grid. By default in evaluation mode
@@ -634,7 +757,8 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
             **kwargs,
         )
         localization_map = outputs.localization_map
-        patches = outputs.last_hidden_state[:, 1:-1].unflatten(1, localization_map.shape[1:])
+        patches = outputs.last_hidden_state[:, self.config.num_prefix_tokens : -1]
+        patches = patches.unflatten(1, localization_map.shape[1:])
         if output_class_maps is None:
             output_class_maps = self.config.has_independent_classes and labels is None and not self.training
         logits, class_maps = self.classifier(patches, output_class_maps)
@@ -713,14 +837,30 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         return nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
 
 
+def read_backbone_weights(
+    name_or_path: str | os.PathLike, backbone: Backbone, config: PreTrainedConfig, options: dict
+) -> dict[str, torch.Tensor]:
+    """The weights of a backbone, with none missing where Transformers knows the model; `options` are of `from_pretrained`."""
+    if backbone.model_class is None:
+        return load_state_dict(cached_file(name_or_path, SAFE_WEIGHTS_NAME, **options))
+    source, report = backbone.model_class.from_pretrained(
+        name_or_path, config=config, output_loading_info=True, **backbone.options, **options
+    )
+    missing = sorted(name for name in report["missing_keys"] if not re.match(backbone.left_out, name))
+    if missing:
+        raise ValueError(f"{name_or_path}: {len(missing)} weights of the backbone are missing, such as {missing[0]}.")
+    return source.state_dict()
+
+
 def check_is_sat(name_or_path: str | os.PathLike | None, options: dict):
     """Raises `ValueError` if a repository or folder holds another kind of model; `options` are of `from_pretrained`."""
     if name_or_path is None:
         return
     options = {name: options[name] for name in FILE_OPTIONS if options.get(name) is not None}
     fields, _ = PreTrainedConfig.get_config_dict(name_or_path, **options)
-    if fields.get("model_type") not in (None, SATConfig.model_type):
-        raise ValueError(f"{name_or_path} {HOW_TO_START.format(model_type=repr(fields['model_type']))}")
+    model_type = described_type(fields)
+    if model_type not in (None, SATConfig.model_type):
+        raise ValueError(f"{name_or_path} {HOW_TO_START.format(model_type=repr(model_type))}")
 
 
 def check_labels(labels: torch.Tensor, logits: torch.Tensor, is_one_class: bool):

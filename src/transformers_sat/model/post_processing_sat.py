@@ -169,6 +169,10 @@ class SATPostProcessingMixin:
                 "`localization_threshold` changes nothing about the model's input: give it to `post_process_localization`, "
                 "or to the image processor when it is made."
             )
+        if kwargs.get("do_rescale", self.do_rescale) and _is_rescaled(images):
+            logger.warning_once(
+                "Images with values from 0.0 to 1.0 are rescaled once more, and then nearly black: pass `do_rescale=False`."
+            )
         return super().preprocess(images, *args, **kwargs)
 
     def process_image(self, image, **kwargs):
@@ -686,6 +690,17 @@ MEANINGS = {
 def _check_share(name: str, value):
     if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= value <= 1.0:
         raise ValueError(f"`{name}` must be a number between 0 and 1, got {_short(value)} ({MEANINGS[name]}).")
+
+
+def _is_rescaled(images) -> bool:
+    """Whether an image, or the first of several, has floating-point values from 0 to 1."""
+    while isinstance(images, list | tuple) and images:
+        images = images[0]
+    if isinstance(images, np.ndarray):
+        images = torch.from_numpy(images) if images.dtype.kind == "f" else None
+    if not isinstance(images, torch.Tensor) or not images.is_floating_point() or images.numel() == 0:
+        return False
+    return bool((images.min() >= 0) & (images.max() <= 1))
 
 
 def _short(value) -> str:

@@ -84,8 +84,8 @@ class ModelArguments:
 
     model_name_or_path: str | None = option(
         None,
-        "ViT, DeiT, DINOv2 or SAT repository or folder to start from; the backbone that comes with the package for "
-        "the embedded data, which other data sets must not leave out.",
+        "Repository or folder to start from: a ViT, DeiT, DINOv2, DINOv3, CLIP, SigLIP, a ViT of timm, or SAT; the backbone "
+        "that comes with the package for the embedded data, which other data sets must not leave out.",
     )
     model_revision: str = option("main", "Branch, tag or commit of the model.")
     from_scratch: bool = option(False, "Keep the backbone's sizes, but not its weights.")
@@ -99,6 +99,9 @@ class ModelArguments:
     normalization_loss_weight: float | None = option(None, "Weight of the normalization loss. The model's own, or 1.")
     area_band_loss_weight: float | None = option(None, "Weight of the per-image area band. The model's own, or 0.")
     num_spatial_layers: int | None = option(None, "Last blocks with spatial-query attention. The model's own, or 3.")
+    spatial_token_layer: int | None = option(
+        None, "Block that the spatial token joins at. The model's own, or 0 (the input)."
+    )
     drop_path_rate: float | None = option(None, "Stochastic depth of the last block. The model's own, or 0.1.")
     trainable_layers: int | None = option(None, "Train only that many last blocks; all.")
     new_parameters_learning_rate: float | None = option(

@@ -17,7 +17,6 @@ import logging
 
 import datasets
 from accelerate import PartialState
-from transformers import AutoConfig, AutoImageProcessor
 
 from ..convert import load_backbone
 from ..data import (
@@ -40,7 +39,7 @@ from ..metrics import get_protocol
 from ..model.configuration_sat import SATConfig
 from ..model.image_processing_sat import SATImageProcessor
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
-from ..places import reading_from
+from ..safe_loading import ModelFiles, read_config, read_processor_settings
 from .arguments import DataArguments, ModelArguments
 from .trainer import freeze_encoder
 
@@ -73,7 +72,7 @@ def start_model(
     **config_fields,
 ) -> tuple[SATForWeaklySupervisedLocalization, SATImageProcessor]:
     """
-    A model to train, from a ViT, DeiT or DINOv2 backbone or from a SAT model to go on with, and its image processor.
+    A model to train, from a backbone or from a SAT model to go on with, and its image processor.
 
     Args:
         name (`str`): repository on the Hub or folder.
@@ -99,8 +98,7 @@ def start_model(
     """
     if is_trained and len(class_names) < 2:
         raise ValueError(f"Training needs two classes or more, got {class_names}.")
-    with reading_from(name, "model"):
-        names = _classes_of_model(name, class_names, is_trained, token, revision)
+    names = _classes_of_model(name, class_names, is_trained, token, revision)
     labels = {"id2label": dict(enumerate(names)), "label2id": {each: number for number, each in enumerate(names)}}
     model = load_backbone(name, token=token, revision=revision, **config_fields, **labels)
     image_size = model.config.image_size
@@ -243,7 +241,7 @@ def set_up_training_data(
 
 def _classes_of_model(name: str, class_names: list[str], is_trained: bool, token, revision: str) -> list[str]:
     """The model's own classes, if it is a SAT model that has the data's or is not trained, and else the data's."""
-    config = AutoConfig.from_pretrained(name, token=token, revision=revision, trust_remote_code=False)
+    config = read_config(ModelFiles(name, token, revision))
     if config.model_type != SATConfig.model_type:
         if not is_trained:
             logger.warning(
@@ -258,13 +256,10 @@ def _classes_of_model(name: str, class_names: list[str], is_trained: bool, token
 
 
 def _processor_settings(name: str, token, revision: str) -> dict:
-    try:
-        source = AutoImageProcessor.from_pretrained(name, token=token, revision=revision, trust_remote_code=False)
-    except OSError:
+    settings = read_processor_settings(ModelFiles(name, token, revision))
+    if not settings:
         logger.warning(f"{name} has no image processor: its mean and deviation are taken to be ImageNet's.")
-        return {}
-    kept = {key: getattr(source, key, None) for key in KEPT_OF_PROCESSOR}
-    return {key: value for key, value in kept.items() if value is not None}
+    return {key: settings[key] for key in KEPT_OF_PROCESSOR if settings.get(key) is not None}
 
 
 def _limited(splits: dict[str, datasets.Dataset], data_args: DataArguments, seed: int) -> dict[str, datasets.Dataset]:

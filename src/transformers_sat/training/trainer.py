@@ -47,7 +47,15 @@ from .publishing import PublishingTrainer
 logger = logging.getLogger(__name__)
 
 # Beside biases and normalizations, the recipe leaves tokens and position embeddings out of weight decay (section 4.1).
-NO_WEIGHT_DECAY = [r"bias", r"norm", r"lambda1", r"cls_token", r"spatial_token", r"position_embedding"]
+NO_WEIGHT_DECAY = [
+    r"bias",
+    r"norm",
+    r"lambda1",
+    r"cls_token",
+    r"spatial_token",
+    r"register_tokens",
+    r"position_embedding",
+]
 
 # What no ViT checkpoint fills: the spatial token with its position, and the classifier.
 NEW_PARAMETERS = ("vit.embeddings.spatial_token", "vit.embeddings.spatial_position_embedding", "classifier.")
