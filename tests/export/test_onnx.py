@@ -307,3 +307,12 @@ def test_a_crash_while_it_is_written_leaves_the_earlier_export(exported, model, 
     with pytest.raises(OSError, match="No space left"):
         export_onnx(tiny_model(num_labels=3), processor, tmp_path / "export")
     assert {path: path.read_bytes() for path in (tmp_path / "export").rglob("*") if path.is_file()} == before
+
+
+def test_a_multi_label_model_has_the_same_outputs(processor, tmp_path):
+    model = tiny_model(problem_type="multi_label_classification")
+    export = export_onnx(model, processor, tmp_path)
+    assert set(shapes(export.path)) == {"pixel_values", "logits", "localization_map"}
+    assert_same(export.path, model, torch.randn(2, 3, 32, 32))
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["problem_type"] == model.config.problem_type == "multi_label_classification"

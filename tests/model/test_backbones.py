@@ -205,3 +205,38 @@ def test_class_names_that_do_not_fit(names, message, tmp_path, capsys):
     assert main(["convert", "original", str(ORIGINAL), str(tmp_path / "a"), "--class_names", *names]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        ({"num_labells": 7}, "`num_labells`.*what can be set is.*num_labels"),
+        ({"dtype": torch.bfloat16}, "`dtype` can be set in no"),
+        ({"num_labels": 5, "id2label": {0: "a", 1: "b"}}, "`num_labels` is 5, and `id2label` names 2"),
+    ],
+)
+def test_from_backbone_refuses_what_it_would_pass_over(overrides, message, tmp_path):
+    save_backbone("vit", tmp_path)
+    with pytest.raises(ValueError, match=message):
+        SATForWeaklySupervisedLocalization.from_backbone(tmp_path, num_spatial_layers=2, **overrides)
+
+
+def test_from_backbone_with_the_numbers_of_classes(tmp_path):
+    save_backbone("vit", tmp_path)
+    labels = {"robin": 0, "wren": 1, "owl": 2}
+    model = SATForWeaklySupervisedLocalization.from_backbone(tmp_path, num_spatial_layers=2, label2id=labels)
+    assert model.config.id2label == {0: "robin", 1: "wren", 2: "owl"}
+
+
+def test_a_folder_without_a_model_is_called_that(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    (tmp_path / "model.bin").write_text("x")
+    for name, expected in {
+        "empty": "empty has no config.json: it is no folder of a model.",
+        "adapter": "It is an adapter: merge it into its model",
+        "model.bin": "model.bin is a file; give the folder that holds the model.",
+    }.items():
+        assert main(["convert", "backbone", str(tmp_path / name), str(tmp_path / "out")]) == 1
+        assert expected in capsys.readouterr().err

@@ -14,6 +14,7 @@
 """Every kind of image that comes from outside, through both back ends."""
 
 import json
+import logging
 
 import numpy as np
 import PIL.Image
@@ -349,3 +350,16 @@ def test_the_back_ends_agree():
 def test_unknown_settings_are_refused(processor):
     with pytest.raises(TypeError):
         processor(photo(), localisation_threshold=0.3)
+
+
+def test_values_that_are_rescaled_already_are_told_of(caplog):
+    # whoever was told before
+    logging.Logger.warning_once.cache_clear()
+    image = np.full((32, 32, 3), 0.5, dtype=np.float32)
+    with caplog.at_level("WARNING"):
+        SATImageProcessor()(image)
+        assert "pass `do_rescale=False`" in caplog.text
+        caplog.clear()
+        SATImageProcessor()(image, do_rescale=False)
+        SATImageProcessor()(np.full((32, 32, 3), 100, dtype=np.uint8))
+    assert caplog.text == ""
