@@ -149,6 +149,21 @@ def test_dynamic_size(dynamic, model):
         assert_same(dynamic.path, model, torch.randn(batch_size, 3, height, width))
 
 
+def test_registers_rotary_positions_and_gates(tmp_path):
+    """What a DINOv3 backbone brings: the angles follow the size of the images."""
+    model = tiny_model(
+        rope_theta=100.0,
+        num_register_tokens=2,
+        use_gated_mlp=True,
+        num_hidden_layers=2,
+        num_spatial_layers=1,
+        spatial_token_layer=1,
+    )
+    # compared with PyTorch at several sizes before it is written
+    export = export_onnx(model, SATImageProcessor(size=square(32)), tmp_path, dynamic_size=True)
+    assert export.largest_difference < 1e-5
+
+
 @pytest.mark.parametrize(
     "settings, size, crop_size",
     [

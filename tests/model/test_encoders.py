@@ -28,7 +28,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from sat_testing import tiny_batch, tiny_config, tiny_model
 from timm.models.vision_transformer import VisionTransformer
-from transformers import CLIPImageProcessor, CLIPProcessor, SiglipVisionConfig, SiglipVisionModel
+from transformers import (
+    CLIPImageProcessor,
+    CLIPProcessor,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+    TimmWrapperConfig,
+    TimmWrapperForImageClassification,
+)
 
 from transformers_sat import SATConfig, SATForWeaklySupervisedLocalization, SATImageProcessor, SATImageProcessorPil
 from transformers_sat.cli import main
@@ -226,22 +233,10 @@ def check_normalization(folder, output):
     assert (list(processor.image_mean), list(processor.image_std)) == (MEAN, STD)
 
 
-def test_onnx(tmp_path):
-    """The export compares what it wrote with PyTorch itself, at several sizes, and raises if it differs."""
-    model = tiny_model(
-        rope_theta=100.0,
-        num_register_tokens=2,
-        use_gated_mlp=True,
-        num_hidden_layers=2,
-        num_spatial_layers=1,
-        spatial_token_layer=1,
-    )
-    assert export_onnx(model, SATImageProcessor(size=SQUARE), tmp_path, dynamic_size=True).largest_difference < 1e-5
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_onnx_of_each_family(name, folders, tmp_path):
+    """The export compares what it wrote with PyTorch itself, at several sizes, and raises if it differs."""
     model = load_backbone(folders[name], num_labels=2, num_spatial_layers=1, image_size=32).eval()
     export = export_onnx(model, SATImageProcessor(size=SQUARE), tmp_path, dynamic_size=True)
     assert export.largest_difference < 1e-5
@@ -398,6 +393,19 @@ def test_a_distilled_deit_of_timm(tmp_path):
     for projection, weight in ((attention.q_proj, query), (attention.k_proj, key), (attention.v_proj, value)):
         assert projection.bias is None
         torch.testing.assert_close(projection.weight, weight, atol=0, rtol=0)
+
+
+def test_a_timm_model_that_transformers_wrapped(tmp_path):
+    """Its names have a prefix, and its settings a `model_type`."""
+    arguments = {"embed_dim": 48, "depth": 2, "num_heads": 3, "patch_size": 8, "img_size": 32}
+    config = {"architecture": "vit_base_patch16_224", "model_args": arguments, "label_names": ["a", "b"]}
+    wrapped = TimmWrapperForImageClassification(TimmWrapperConfig.from_dict(config | {"num_classes": 2}))
+    wrapped.save_pretrained(tmp_path)
+    for start in (load_backbone, SATForWeaklySupervisedLocalization.from_backbone):
+        model = start(tmp_path, num_spatial_layers=1)
+        assert model.config.image_size == 32
+        expected = wrapped.timm_model.blocks[1].mlp.fc2.weight
+        torch.testing.assert_close(model.vit.layers[1].mlp.fc2.weight, expected, atol=0, rtol=0)
 
 
 HOSTILE = {

@@ -198,9 +198,10 @@ def read_backbone(fields: dict[str, Any]) -> tuple[Backbone, PreTrainedConfig]:
     """
     model_type = described_type(fields)
     if not isinstance(model_type, str) or model_type not in BACKBONES:
-        shown = repr(model_type)[:100]
+        types = ", ".join(name for name in BACKBONES if name != TimmConfig.model_type)
         raise ValueError(
-            f"a model of type {shown} is no backbone for a SAT model; `model_type` must be one of {', '.join(BACKBONES)}."
+            f"a model of type {repr(model_type)[:100]} is no backbone for a SAT model; `model_type` must be one of {types}, "
+            "or `architecture` a ViT, DeiT, DeiT-III or DINOv2 of timm."
             + (" Go on with it by `from_pretrained`." if model_type == SATConfig.model_type else "")
         )
     backbone = BACKBONES[model_type]
