@@ -306,12 +306,15 @@ def test_a_second_run_into_the_folder_is_refused(script, flags, tmp_path, monkey
 
 @pytest.mark.multiprocess
 def test_two_processes_give_the_results_of_one(run, flags, tmp_path):
+    """One batch of eight images is a step, or two batches of two on each of two processes."""
     alone = run(tmp_path / "alone", *flags, "--per_device_train_batch_size", "8", "--drop_path_rate", "0")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(SCRIPT)]
     command += [
         *flags,
         "--per_device_train_batch_size",
-        "4",
+        "2",
+        "--gradient_accumulation_steps",
+        "2",
         "--drop_path_rate",
         "0",
         "--output_dir",
