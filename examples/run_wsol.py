@@ -141,6 +141,7 @@ def main():
             processing_class=image_processor,
             evaluation_settings=settings,
             new_parameters_learning_rate=model_args.new_parameters_learning_rate,
+            area_loss_per_micro_batch=model_args.area_loss_per_micro_batch,
         )
         record = record_of(data_args, model_args, training_args)
         note_run(training_args.output_dir, run, overwrite)
@@ -202,7 +203,7 @@ def record_of(data_args: DataArguments, model_args: ModelArguments, training_arg
             "data": asdict(data_args) | {"dataset_name": dataset_name},
             "model": asdict(model_args) | {"model_name_or_path": model_name, "token": None},
         },
-        **(training_record(training_args) if training_args.do_train else {}),
+        **(training_record(training_args, model_args.area_loss_per_micro_batch) if training_args.do_train else {}),
     )
 
 

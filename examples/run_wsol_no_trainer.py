@@ -25,7 +25,8 @@ options are called as there.
 `ACCELERATE_GRADIENT_ACCUMULATION_STEPS=4` or `--gradient_accumulation_steps 4` behind the script's name makes a step of
 four batches. `accelerate launch` hands its own option of that name on to the script with DeepSpeed alone.
 
-The area loss sees the whole batch of a step over all processes, so any number of them gives the same result.
+The area loss sees the whole batch of a step over all processes and accumulated batches, so any number of them gives the
+same result. `--area_loss_per_micro_batch True` lets it see one accumulated batch at a time.
 Streaming, reports and pushing to the Hub are in `run_wsol.py`.
 """
 
@@ -33,7 +34,9 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -47,7 +50,15 @@ from transformers.trainer_pt_utils import get_parameter_names
 from transformers_sat import SATForWeaklySupervisedLocalization
 from transformers_sat.data import check_training_classes, collate_localization
 from transformers_sat.evaluation import EvaluationSettings, EvaluationSplit, evaluate_splits
-from transformers_sat.results import RESULTS_FILE, hardware, public_name, results_record, summary, write_results
+from transformers_sat.results import (
+    RESULTS_FILE,
+    area_loss_record,
+    hardware,
+    public_name,
+    results_record,
+    summary,
+    write_results,
+)
 from transformers_sat.saving import check_finite_weights, save_image_processor, save_model
 from transformers_sat.training import (
     DataArguments,
@@ -55,6 +66,7 @@ from transformers_sat.training import (
     EvaluationArguments,
     ModelArguments,
     count_parameters,
+    look_at_whole_batch,
     set_up_model,
     set_up_splits,
     set_up_training_data,
@@ -130,7 +142,14 @@ def parameter_groups(
 
 
 def train(
-    accelerator: Accelerator, model, image_processor, dataset, groups: list[dict], options: LoopArguments, resumed
+    accelerator: Accelerator,
+    model,
+    image_processor,
+    dataset,
+    groups: list[dict],
+    options: LoopArguments,
+    area_loss_per_micro_batch: bool,
+    resumed: str | None,
 ):
     """Trains the model in place; `output_dir/checkpoint-<step>` is what an interrupted run goes on from."""
     output_dir = Path(options.output_dir)
@@ -165,25 +184,20 @@ def train(
     model.train()
     with tqdm(total=num_steps, initial=step, unit="step", disable=not accelerator.is_main_process) as bar:
         for epoch in range(first_epoch, math.ceil(num_steps / steps_per_epoch)):
-            for number, batch in batches_of_epoch(accelerator, loader, order, options.seed, epoch, num_done):
+            for number, batches in steps_of_epoch(accelerator, loader, order, options.seed, epoch, num_done):
                 if step == num_steps:
                     break
-                with accelerator.accumulate(model):
-                    outputs = model(pixel_values=batch["pixel_values"], labels=batch["labels"])
-                    accelerator.backward(outputs.loss * weight_of_batch(accelerator, number, len(loader)))
-                    watch.see(outputs.loss, batch)
-                    if not accelerator.sync_gradients:
-                        continue
-                    watch.check(step + 1, accelerator.clip_grad_norm_(model.parameters(), 1.0))
-                    optimizer.step()
-                    scheduler.step()
-                    optimizer.zero_grad()
+                terms = accumulate_gradient(accelerator, model, batches, watch, area_loss_per_micro_batch)
+                watch.check(step + 1, accelerator.clip_grad_norm_(model.parameters(), 1.0))
+                optimizer.step()
+                scheduler.step()
+                optimizer.zero_grad()
                 step += 1
                 bar.update()
                 is_whole = number == len(loader)
                 if is_whole:
-                    terms = {name: f"{term.item():.3f}" for name, term in outputs.loss_dict.items()}
-                    accelerator.print(f"epoch {epoch + 1}: {terms}")
+                    values = {name: f"{term.item():.3f}" for name, term in terms.items()}
+                    accelerator.print(f"epoch {epoch + 1}: {values}")
                 if is_whole or step == num_steps or step % options.save_steps == 0:
                     check_finite_weights(model.state_dict())
                     where = {"epochs": epoch + is_whole, "batches": 0 if is_whole else number}
@@ -193,28 +207,49 @@ def train(
     save(output_dir)
 
 
-def batches_of_epoch(
+def steps_of_epoch(
     accelerator: Accelerator, loader, order: torch.Generator, seed: int, epoch: int, num_done: int
-) -> Iterator[tuple[int, dict]]:
+) -> Iterator[tuple[int, list[dict]]]:
     """
-    The batches of an epoch after the first `num_done`, each with its number from 1. What is random in an image follows
-    from seed, epoch and image; the order they come in from seed and epoch.
+    The batches of an epoch after the first `num_done`, those of a step together, each step with the number of batches
+    until its end. What is random in an image follows from seed, epoch and image; the order they come in from seed and
+    epoch.
     """
     batches = accelerator.skip_first_batches(loader, num_done) if num_done > 0 else loader
     # the loader counts epochs from where it was made, and tells the data set only in a single process
     batches.set_epoch(epoch)
     loader.dataset.set_epoch(epoch)
     order.manual_seed(1000 * seed + epoch)
-    return enumerate(batches, start=num_done + 1)
+    batches = iter(batches)
+    while step := list(islice(batches, accelerator.gradient_accumulation_steps)):
+        num_done += len(step)
+        yield num_done, step
 
 
-def weight_of_batch(accelerator: Accelerator, number: int, num_batches: int) -> float:
-    """
-    What makes the mean over the batches of a step of Accelerate's, which divides by the number of batches that a step
-    has. The last step of an epoch may have fewer.
-    """
-    usual = accelerator.gradient_accumulation_steps
-    return usual / min(usual, num_batches - (number - 1) // usual * usual)
+def accumulate_gradient(
+    accelerator: Accelerator, model, batches: list[dict], watch: DivergenceWatch, area_loss_per_micro_batch: bool
+) -> dict[str, torch.Tensor]:
+    """Adds up the gradient of the batches of a step, as if they were one; gives the terms of the loss."""
+    whole_batch = None
+    if len(batches) > 1 and not area_loss_per_micro_batch:
+        whole_batch = look_at_whole_batch(accelerator, model, batches)
+    terms = {}
+    for number, batch in enumerate(batches, start=1):
+        # processes add up their gradients once a step
+        accelerator.sync_gradients = number == len(batches)
+        inputs = {"pixel_values": batch["pixel_values"], "labels": batch["labels"]}
+        weight = 1 / len(batches)
+        if whole_batch is not None:
+            inputs |= whole_batch.inputs_for(batch)
+            weight = weight * whole_batch.weight_of(batch)
+        with nullcontext() if accelerator.sync_gradients else accelerator.no_sync(model):
+            outputs = model(**inputs)
+            # Accelerate divides by the number of batches that a step usually has
+            accelerator.backward(outputs.loss * weight * accelerator.gradient_accumulation_steps)
+        watch.see(outputs.loss, batch)
+        for name, term in outputs.loss_dict.items():
+            terms[name] = terms.get(name, 0.0) + term * weight
+    return terms
 
 
 def save_checkpoint(accelerator: Accelerator, output_dir: Path, progress: dict[str, int]):
@@ -267,6 +302,7 @@ def record_of(accelerator: Accelerator, data_args: DataArguments, model_args: Mo
             **{name: getattr(options, name) for name in (*settings, length)},
             "optim": "AdamW",
             "batch_size": total_batch_size(accelerator, options),
+            **area_loss_record(accelerator.gradient_accumulation_steps, model_args.area_loss_per_micro_batch),
         },
     }
 
@@ -297,7 +333,8 @@ def main():
         note_run(options.output_dir, run, overwrite)
         began = time.perf_counter()
         groups = parameter_groups(model, options, model_args.new_parameters_learning_rate)
-        train(accelerator, model, image_processor, dataset, groups, options, resumed)
+        per_micro_batch = model_args.area_loss_per_micro_batch
+        train(accelerator, model, image_processor, dataset, groups, options, per_micro_batch, resumed)
         seconds = time.perf_counter() - began
 
         settings = EvaluationSettings(

@@ -22,7 +22,9 @@ import torch
 from sat_testing import tiny_batch, tiny_model
 from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments, default_data_collator
+
+from transformers_sat.training import LocalizationTrainer
 
 
 pytestmark = pytest.mark.multiprocess
@@ -84,11 +86,18 @@ class InOrder(Trainer):
         return torch.utils.data.SequentialSampler(self.train_dataset)
 
 
-def trainer(model, folder, num_processes: int) -> Trainer:
+class LocalizationInOrder(InOrder, LocalizationTrainer):
+    pass
+
+
+def trainer(
+    model, folder, num_processes: int, num_micro_batches: int = 1, trainer_class: type[Trainer] = InOrder
+) -> Trainer:
     """One plain gradient step on the whole union."""
     arguments = TrainingArguments(
         output_dir=folder,
-        per_device_train_batch_size=WORLD_SIZE * BATCH_SIZE // num_processes,
+        per_device_train_batch_size=WORLD_SIZE * BATCH_SIZE // num_processes // num_micro_batches,
+        gradient_accumulation_steps=num_micro_batches,
         per_device_eval_batch_size=BATCH_SIZE,
         max_steps=1,
         optim="sgd",
@@ -102,7 +111,8 @@ def trainer(model, folder, num_processes: int) -> Trainer:
         report_to="none",
     )
     data = Images(union_batch())
-    return InOrder(model, arguments, train_dataset=data, eval_dataset=data)
+    collator = default_data_collator
+    return trainer_class(model, arguments, train_dataset=data, eval_dataset=data, data_collator=collator)
 
 
 def worker(rank: int, port: int, folder: str):
@@ -144,6 +154,12 @@ def worker(rank: int, port: int, folder: str):
     seen["trainer_loss"] = run.state.log_history[0]["loss"]
     seen["trainer_parameters"] = {key: p.detach().clone() for key, p in run.model.named_parameters()}
     seen["trainer_eval_loss"] = run.evaluate()["eval_loss"]
+
+    model = training_model(area_targets()["between, lower"])
+    run = trainer(model, folder, WORLD_SIZE, num_micro_batches=2, trainer_class=LocalizationInOrder)
+    run.train()
+    seen["accumulated_log"] = run.state.log_history[0]
+    seen["accumulated_parameters"] = {key: p.detach().clone() for key, p in run.model.named_parameters()}
 
     torch.save(seen, os.path.join(folder, f"rank{rank}.pt"))
     distributed.destroy_process_group()
@@ -219,6 +235,13 @@ def test_trainer_takes_the_step_of_the_union(ranks, tmp_path):
     for key, parameter in single.model.named_parameters():
         for seen in ranks:
             torch.testing.assert_close(seen["trainer_parameters"][key], parameter.detach(), atol=1e-6, rtol=1e-5)
+    # of two micro-batches, which lie on both sides of the target, as of one
+    for seen in ranks:
+        assert seen["accumulated_log"]["loss"] == pytest.approx(single.state.log_history[0]["loss"], abs=2e-4)
+        for key, parameter in single.model.named_parameters():
+            torch.testing.assert_close(seen["accumulated_parameters"][key], parameter.detach(), atol=1e-6, rtol=1e-5)
+    area = (areas_of(union_batch()[0]).mean() - area_targets()["between, lower"]).abs().item()
+    assert ranks[0]["accumulated_log"]["area_loss"] == pytest.approx(area, abs=1e-4)
     eval_loss = single.evaluate()["eval_loss"]
     # evaluation is local: with batches of four, both see the same two batches
     assert ranks[0]["trainer_eval_loss"] == pytest.approx(eval_loss, abs=1e-5)

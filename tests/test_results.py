@@ -248,8 +248,12 @@ def test_training_record(tmp_path):
     assert record["training"].items() >= (settings | {"seed": 7, "precision": "float32"}).items()
     assert "max_steps" not in record["training"]
     assert record["hardware"] == f"1 process on {platform.machine()} cpu"
+    assert "area_loss" not in record["training"]
+    assert training_record(arguments, area_loss_per_micro_batch=True)["training"]["area_loss"]
     # both go into a record, and that into a file
     write_results(tmp_path / "results.json", results_record({}, **record))
+    arguments.gradient_accumulation_steps = 1
+    assert "area_loss" not in training_record(arguments, area_loss_per_micro_batch=True)["training"]
     arguments.max_steps = 5
     assert training_record(arguments)["training"]["max_steps"] == 5
     assert "num_train_epochs" not in training_record(arguments)["training"]

@@ -85,6 +85,7 @@ RECIPE = {
     "weight_decay": "weight decay",
     "optim": "optimizer",
     "batch_size": "batch, over all processes and accumulated steps",
+    "area_loss": "area loss",
     "num_train_epochs": "epochs",
     "max_steps": "steps",
     "precision": "precision",
@@ -328,12 +329,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def training_record(training_args: TrainingArguments) -> dict:
+def training_record(training_args: TrainingArguments, area_loss_per_micro_batch: bool = False) -> dict:
     """
     What a reader has to know of a training run, for [`results_record`].
 
     Args:
         training_args ([`~transformers.TrainingArguments`]): Trainer's arguments.
+        area_loss_per_micro_batch (`bool`, *optional*, defaults to `False`): that of `LocalizationTrainer`.
 
     Returns:
         `dict` with `training`, the settings that make the result, and `hardware`, the machine in words.
@@ -346,10 +348,16 @@ def training_record(training_args: TrainingArguments) -> dict:
         if type(value) not in (bool, int, float, str)
     }
     training["batch_size"] = total_batch_size(training_args)
+    training |= area_loss_record(training_args.gradient_accumulation_steps, area_loss_per_micro_batch)
     training["precision"] = "bfloat16" if training_args.bf16 else "float16" if training_args.fp16 else "float32"
     # Trainer's steps win over its epochs
     del training["num_train_epochs" if training["max_steps"] > 0 else "max_steps"]
     return {"training": training, "hardware": hardware(training_args.device, training_args.world_size)}
+
+
+def area_loss_record(gradient_accumulation_steps: int, per_micro_batch: bool) -> dict[str, str]:
+    """What `training` says of an area loss that is not the paper's; nothing of the paper's."""
+    return {"area_loss": "of each micro-batch alone"} if per_micro_batch and gradient_accumulation_steps > 1 else {}
 
 
 def total_batch_size(training_args: TrainingArguments) -> int:
@@ -413,6 +421,7 @@ __all__ = [
     "RECIPE",
     "RESULTS_FILE",
     "THRESHOLD_CHOICES",
+    "area_loss_record",
     "caption",
     "check_results",
     "format_table",

@@ -21,7 +21,6 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import datasets
 import pytest
@@ -179,10 +178,21 @@ def test_goes_on_in_the_middle_of_an_epoch(run, flags, tmp_path, monkeypatch):
     assert same_bytes(whole, parts)
 
 
-def test_the_last_step_of_an_epoch_is_a_mean_of_fewer_batches(script):
-    """Five batches, two a step: Accelerate halves every loss, the last one, too."""
-    accelerator = SimpleNamespace(gradient_accumulation_steps=2)
-    assert [script.weight_of_batch(accelerator, number, 5) for number in range(1, 6)] == [1, 1, 1, 1, 2]
+def test_accumulated_batches_train_as_one(run, flags, tmp_path):
+    """
+    Steps of nine and five images, in batches of 3, 3, 3 and 3, 2. The area loss of each batch alone gives other weights,
+    which `results.json` says.
+    """
+    arguments = [*flags, "--drop_path_rate", "0", "--max_train_samples", "14", "--area_loss_weight", "5"]
+    accumulated = [*arguments, "--per_device_train_batch_size", "3", "--gradient_accumulation_steps", "3"]
+    one = run(tmp_path / "one", *arguments, "--per_device_train_batch_size", "9")
+    together = run(tmp_path / "together", *accumulated)
+    assert_same_weights(one, together, tolerance=1e-5)
+    alone = run(tmp_path / "alone", *accumulated, "--area_loss_per_micro_batch", "True")
+    with pytest.raises(AssertionError):
+        assert_same_weights(one, alone, tolerance=1e-4)
+    said = [read_results(folder / "results.json")["training"].get("area_loss") for folder in (one, together, alone)]
+    assert said == [None, None, "of each micro-batch alone"]
 
 
 STATE = ["model.safetensors", "optimizer.bin", "random_states_0.pkl", "custom_checkpoint_0.pkl"]
@@ -296,12 +306,15 @@ def test_a_second_run_into_the_folder_is_refused(script, flags, tmp_path, monkey
 
 @pytest.mark.multiprocess
 def test_two_processes_give_the_results_of_one(run, flags, tmp_path):
+    """One batch of eight images is a step, or two batches of two on each of two processes."""
     alone = run(tmp_path / "alone", *flags, "--per_device_train_batch_size", "8", "--drop_path_rate", "0")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(SCRIPT)]
     command += [
         *flags,
         "--per_device_train_batch_size",
-        "4",
+        "2",
+        "--gradient_accumulation_steps",
+        "2",
         "--drop_path_rate",
         "0",
         "--output_dir",

@@ -743,6 +743,36 @@ def test_trainer_accumulates_the_mean_of_the_losses(tmp_path):
         torch.testing.assert_close(parameter.detach(), expected[name], atol=1e-5, rtol=1e-4, msg=name)
 
 
+@pytest.mark.parametrize("side", [-1, 1])
+def test_the_area_of_the_whole_batch(side):
+    """Parts that know it, each with its share of the images, add up to the loss and gradient of the whole."""
+    model = tiny_model(drop_path_rate=0.0).train()
+    pixel_values, labels = tiny_batch(batch_size=8)
+    maps = model(pixel_values).localization_map.detach()
+    # sorted, and the target between the parts, so that one of them is on its other side
+    order = maps.mean((1, 2)).argsort()
+    pixel_values, labels, maps = pixel_values[order], labels[order], maps[order]
+    parts = [slice(0, 5), slice(5, 8)]
+    means = [maps[part].mean().item() for part in parts]
+    area = maps.mean()
+    model.config.area_target = (area.item() + means[0 if side < 0 else 1]) / 2
+    assert means[0] < model.config.area_target < means[1]
+    parameters = list(model.parameters())
+    whole = model(pixel_values, labels=labels)
+    expected = torch.autograd.grad(whole.loss, parameters)
+
+    for known in (area, area.expand(8)):
+        losses = []
+        for part in parts:
+            batch_area = known if known.ndim == 0 else known[part]
+            outputs = model(pixel_values[part], labels=labels[part], batch_area=batch_area)
+            torch.testing.assert_close(outputs.loss_dict["area"], whole.loss_dict["area"], atol=1e-6, rtol=0)
+            losses.append(outputs.loss * len(labels[part]) / 8)
+        torch.testing.assert_close(sum(losses), whole.loss, atol=1e-6, rtol=0)
+        for found, gradient in zip(torch.autograd.grad(sum(losses), parameters), expected, strict=True):
+            torch.testing.assert_close(found, gradient, atol=1e-5, rtol=1e-4)
+
+
 def test_trainer_gathers_logits_and_maps_only(tmp_path):
     arguments = TrainingArguments(
         output_dir=tmp_path, per_device_eval_batch_size=4, use_cpu=True, disable_tqdm=True, report_to="none"

@@ -316,44 +316,6 @@ def test_noise_on_the_embeddings(tmp_path, squares):
     assert not model.get_input_embeddings()._forward_hooks
 
 
-def test_gradient_accumulation(tmp_path, squares):
-    """The loss that is logged, and the step that is made, are the mean over the accumulated batches."""
-    model = model_to_train()
-    before = copy.deepcopy(model)
-    batches = []
-
-    def collate(examples):
-        batches.append(collate_localization(examples))
-        return batches[-1]
-
-    trainer = trainer_for(
-        model,
-        tmp_path,
-        training_data(squares),
-        data_collator=collate,
-        max_steps=1,
-        gradient_accumulation_steps=2,
-        optim="sgd",
-        learning_rate=0.1,
-        max_grad_norm=0.0,
-    )
-    trainer.train()
-    losses, terms = [], []
-    before.train()
-    for batch in batches[:2]:
-        assert len(batch["labels"]) == 4
-        outputs = before(**batch)
-        (outputs.loss / 2).backward()
-        losses.append(outputs.loss.item())
-        terms.append(outputs.loss_dict["area"].item())
-    (entry,) = logged(trainer)
-    assert entry["loss"] == pytest.approx(sum(losses) / 2, rel=1e-5)
-    assert entry["area_loss"] == pytest.approx(sum(terms) / 2, abs=1e-4)
-    for name, parameter in before.named_parameters():
-        expected = parameter.detach() - 0.1 * parameter.grad
-        torch.testing.assert_close(model.state_dict()[name], expected, atol=1e-6, rtol=1e-5, msg=name)
-
-
 def test_evaluation_leaves_the_training_terms_alone(tmp_path, squares):
     """Boxes reach the metrics but not the model, and an evaluation between two logs does not enter their means."""
     metrics = LocalizationMetrics(32, "sat", [0.3, 0.6])

@@ -28,6 +28,8 @@ from .transforms import TrainingAugmentation
 
 # Fills the rows of images with fewer boxes than the batch's largest number; what Trainer pads with, too.
 NO_BOX = -100
+# What a batch has beside the model's inputs: true boxes, and the number of each row.
+NOT_FOR_THE_MODEL = ("boxes", "rows")
 
 
 def decode_image(image: dict | None, min_side: int | None = None) -> PIL.Image.Image:

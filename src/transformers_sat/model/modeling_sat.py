@@ -725,6 +725,7 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         interpolate_pos_encoding: bool | None = None,
         attention_mask: torch.Tensor | None = None,
         output_class_maps: bool | None = None,
+        batch_area: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SATForWeaklySupervisedLocalizationOutput:
         r"""
@@ -742,6 +743,9 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
             output_class_maps (`bool`, *optional*):
                 Whether to return the classifier's maps before their mean over the grid. By default in evaluation mode
                 without `labels` if `config.has_independent_classes`: each class that is found has a place of its own.
+            batch_area (`torch.Tensor` of shape `()` or `(batch_size,)`, *optional*):
+                Mean of the maps of the whole batch that these images are a part of, in (0, 1), for the area loss; the same
+                for all images. By default that of these images, in training over all data-parallel processes.
 
         Returns:
             [`SATForWeaklySupervisedLocalizationOutput`]
@@ -765,7 +769,7 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
 
         loss, loss_dict = None, None
         if labels is not None:
-            loss, loss_dict = self.localization_loss(logits, localization_map, labels)
+            loss, loss_dict = self.localization_loss(logits, localization_map, labels, batch_area)
         elif self.training and not torch.compiler.is_compiling():
             check_labels_are_not_kept_back()
 
@@ -785,7 +789,11 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
         )
 
     def localization_loss(
-        self, logits: torch.Tensor, localization_map: torch.Tensor, labels: torch.Tensor
+        self,
+        logits: torch.Tensor,
+        localization_map: torch.Tensor,
+        labels: torch.Tensor,
+        batch_area: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """
         The paper's loss (section 3.3) and its terms: cross entropy, area and normalization.
@@ -794,6 +802,7 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
             logits (`torch.Tensor` of shape `(batch_size, num_labels)`): class scores.
             localization_map (`torch.Tensor` of shape `(batch_size, height, width)`): values in (0, 1).
             labels (`torch.Tensor` of shape `(batch_size,)`): classes, or as in `forward`.
+            batch_area (`torch.Tensor`, *optional*): as in `forward`.
 
         Returns:
             `tuple(torch.Tensor, dict[str, torch.Tensor])`: the weighted sum, and the detached terms.
@@ -806,11 +815,15 @@ class SATForWeaklySupervisedLocalization(SATPreTrainedModel):
             labels = labels.reshape(logits.shape)
             config.problem_type = "multi_label_classification"
         area = localization_map.mean(dim=(1, 2))
-        batch_area = global_batch_mean(area.mean()) if self.training else area.mean()
+        mean_area = area.mean()
+        if batch_area is not None:
+            mean_area = with_value(mean_area, batch_area.mean())
+        elif self.training:
+            mean_area = global_batch_mean(mean_area)
 
         terms = {
             "classification": self.classification_loss(logits.to(localization_map.dtype), labels),
-            "area": (batch_area - config.area_target).abs(),
+            "area": (mean_area - config.area_target).abs(),
             "normalization": normalization_loss(localization_map),
         }
         loss = (
@@ -922,7 +935,12 @@ def global_batch_mean(local_mean: torch.Tensor) -> torch.Tensor:
     global_mean = local_mean.detach().clone()
     distributed.all_reduce(global_mean)
     global_mean /= distributed.get_world_size()
-    return local_mean + (global_mean - local_mean.detach())
+    return with_value(local_mean, global_mean)
+
+
+def with_value(local_mean: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """The mean of a whole batch, `value`, with the gradient of that of a part of it."""
+    return local_mean + (value - local_mean).detach()
 
 
 def _smoothing_weights() -> tuple[float, float]:

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Fine-tuning: a Trainer that measures localization, and what a run needs around it."""
 
+from .accumulation import WholeBatch, look_at_whole_batch
 from .arguments import DataArguments, EvaluationArguments, ModelArguments
 from .divergence import DivergenceWatch, TrainingDivergedError
 from .metrics import LocalizationMetrics
@@ -28,8 +29,10 @@ __all__ = [
     "LocalizationTrainer",
     "ModelArguments",
     "TrainingDivergedError",
+    "WholeBatch",
     "count_parameters",
     "freeze_encoder",
+    "look_at_whole_batch",
     "set_up_model",
     "set_up_splits",
     "set_up_training_data",

@@ -107,6 +107,11 @@ class ModelArguments:
     new_parameters_learning_rate: float | None = option(
         None, "Learning rate of the spatial token and the classifier; `learning_rate` as the others."
     )
+    area_loss_per_micro_batch: bool = option(
+        False,
+        "Under gradient accumulation take the area loss of each micro-batch alone: not the paper's loss, but without the "
+        "forward pass that looks at the whole batch first.",
+    )
     attn_implementation: str | None = option(None, "eager, sdpa, flash_attention_2, ...")
     overwrite_output_dir: bool = option(
         False, "Begin anew in an output folder that holds a model: it and its checkpoints are replaced."

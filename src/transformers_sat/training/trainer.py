@@ -29,7 +29,7 @@ from transformers.trainer_pt_utils import get_parameter_names
 from transformers.trainer_utils import EvalLoopOutput
 
 from ..data.classes import class_numbers_of
-from ..data.dataset import LocalizationDataset, collate_localization
+from ..data.dataset import NOT_FOR_THE_MODEL, LocalizationDataset, collate_localization
 from ..data.loading import check_headers, check_training_classes
 from ..data.streaming import StreamedLocalizationDataset
 from ..data.transforms import TrainingAugmentation
@@ -40,6 +40,7 @@ from ..evaluation.split import EvaluationSplit, with_undecoded_images
 from ..model.image_processing_pil_sat import SATImageProcessorPil
 from ..model.image_processing_sat import SATImageProcessor
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
+from .accumulation import WholeBatch, look_at_whole_batch
 from .divergence import DivergenceWatch
 from .publishing import PublishingTrainer
 
@@ -78,10 +79,6 @@ class EpochCallback(TrainerCallback):
     def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
         if hasattr(train_dataloader.dataset, "set_epoch"):
             train_dataloader.dataset.set_epoch(int(state.epoch))
-
-
-# What the data give beside the model's inputs: true boxes, and the number of each row.
-NOT_FOR_THE_MODEL = ("boxes", "rows")
 
 
 def is_rows(dataset) -> bool:
@@ -132,6 +129,9 @@ class LocalizationTrainer(PublishingTrainer):
         new_parameters_learning_rate (`float`, *optional*):
             Learning rate of the spatial token, its position and the classifier; that of the rest if not given. The
             schedule scales both.
+        area_loss_per_micro_batch (`bool`, *optional*, defaults to `False`):
+            Whether gradient accumulation takes the area loss of each micro-batch alone. By default it is that of all images
+            of the step, as if they were one batch, for which a forward pass of the step's images looks at their maps first.
         kwargs: Trainer's.
 
     Attributes:
@@ -165,9 +165,11 @@ class LocalizationTrainer(PublishingTrainer):
         augmentation: TrainingAugmentation | None = None,
         evaluation_settings: EvaluationSettings | None = None,
         new_parameters_learning_rate: float | None = None,
+        area_loss_per_micro_batch: bool = False,
         **kwargs,
     ):
         self.new_parameters_learning_rate = new_parameters_learning_rate
+        self.area_loss_per_micro_batch = area_loss_per_micro_batch
         self.evaluation_settings = evaluation_settings or EvaluationSettings(
             localization_threshold="oracle", keep_images=False
         )
@@ -211,6 +213,8 @@ class LocalizationTrainer(PublishingTrainer):
         )
         self._loss_terms = {}
         self._num_loss_terms = 0
+        self._micro_batches = []
+        self._whole_batch = None
 
     def _smooth_in_the_model(self):
         """Hands label smoothing to the model's own loss: Trainer's takes the logits alone and drops all other terms."""
@@ -353,6 +357,7 @@ class LocalizationTrainer(PublishingTrainer):
         # `auto_find_batch_size` begins again after batches that did not fit
         self._divergence.forget()
         self._loss_terms, self._num_loss_terms = {}, 0
+        self._micro_batches, self._whole_batch = [], None
         return super()._init_training_state(*args, **kwargs)
 
     def _get_train_sampler(self, train_dataset=None):
@@ -382,18 +387,39 @@ class LocalizationTrainer(PublishingTrainer):
                     optimizer.add_param_group(group | {"params": moved, "lr": self.new_parameters_learning_rate})
         return optimizer
 
+    def get_batch_samples(self, *args, **kwargs):
+        batches, num_items_in_batch = super().get_batch_samples(*args, **kwargs)
+        # not looked at yet: after a resume the random state is set behind this
+        self._micro_batches = [] if self.area_loss_per_micro_batch or len(batches) == 1 else batches
+        return batches, num_items_in_batch
+
+    def _whole_batch_of_step(self, model: nn.Module) -> WholeBatch | None:
+        """What the micro-batches of a step make together, looked at once a step; `None` without accumulation."""
+        if self._micro_batches:
+            batches, self._micro_batches = self._micro_batches, []
+            self._whole_batch = look_at_whole_batch(self.accelerator, model, map(self._prepare_inputs, batches))
+        return self._whole_batch
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         known = {name: value for name, value in inputs.items() if name not in NOT_FOR_THE_MODEL}
+        whole_batch = self._whole_batch_of_step(model) if model.training else None
+        if whole_batch is not None:
+            known |= whole_batch.inputs_for(known)
         # Trainer calls the model without labels for a `compute_loss_func`, which would have no terms to weigh
         forward = model if self.compute_loss_func is None else partial(model, labels=known.get("labels"))
         loss, outputs = super().compute_loss(
             forward, known, return_outputs=True, num_items_in_batch=num_items_in_batch
         )
+        # a `compute_loss_func` says itself what a micro-batch weighs
+        weight = 1.0
+        if whole_batch is not None and self.compute_loss_func is None:
+            weight = whole_batch.weight_of(known)
+            loss = loss * weight
         if model.training:
             self._divergence.see(loss, inputs)
             # summed where they are: reading them at each step would make an accelerator wait
             for name, term in outputs["loss_dict"].items():
-                self._loss_terms[name] = self._loss_terms.get(name, 0.0) + term
+                self._loss_terms[name] = self._loss_terms.get(name, 0.0) + term * weight
             self._num_loss_terms += 1
         return (loss, outputs) if return_outputs else loss
 
@@ -401,6 +427,7 @@ class LocalizationTrainer(PublishingTrainer):
         # the last that Trainer does before it makes the step
         grad_norm = super()._get_grad_norm(model, grad_norm)
         self._divergence.check(self.state.global_step + 1, grad_norm)
+        self._whole_batch = None
         return grad_norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
