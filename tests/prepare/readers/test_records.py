@@ -53,8 +53,8 @@ FINE_IN_METADATA = {
     "file_name": (),
     "label": ("text", "a number", "a fraction", "true", "null", "a huge number"),
     "image_id": ("text", "a number", "a fraction", "true", "null", "a list", "a huge number"),
-    "objects": ("null", "a list"),
-    "bbox": ("a list",),
+    "objects": tuple(WRONG),  # no boxes: a column of something else
+    "bbox": ("a list", "null"),
     "category": tuple(WRONG),  # of no use where it names no class of the images, and never a problem
     "width": ("null", "a list"),
     "mask_file_name": ("null", "a list"),
@@ -176,7 +176,7 @@ def test_csv(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'file_name,label,objects\n1.jpg,a,"[1]"\n', "metadata.csv, line 2: `objects` must be like"),
+        (b'file_name,label,objects\n1.jpg,a,"[[1, 2, 3, 4]]"\n', "metadata.csv, line 2: `objects` must be like"),
         (b'file_name,label,objects\n1.jpg,a,"{"\n', "metadata.csv, line 2: `objects`: no valid JSON"),
         (b"file_name,label,width,height\n1.jpg,a,wide,40\n", "metadata.csv, line 2: `width` must be"),
     ],
