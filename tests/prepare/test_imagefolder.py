@@ -153,7 +153,7 @@ def test_the_folder_is_the_class_where_the_metadata_has_none(tmp_path):
 def test_lines_that_cannot_be_read(tmp_path, line, message):
     files = named("train/1.jpg") | {"train/metadata.jsonl": line.encode()}
     with pytest.raises(ValueError, match=message):
-        prepare_dataset(reader_of(tmp_path, files), tmp_path / "out")
+        prepare_dataset(reader_of(tmp_path / "s", files), tmp_path / "out")
 
 
 def test_what_people_s_tools_write(tmp_path):
