@@ -14,12 +14,17 @@
 """What the numbers of a true box `(x, y, width, height)` tell by themselves, wherever it comes from."""
 
 import math
+from typing import Any
 
 
 Box = tuple[float, float, float, float]
 
 # Corners that count from 1, and rounded ones, may lie this far past the edge, in pixels.
 EDGE_TOLERANCE = 1.0
+
+# What boxes, or one of their sides, are called in other forms.
+BOX_NAMES = {"bbox", "bboxes", "box", "boxes"}
+SIDE_NAMES = ({"xmin", "ymin"}, {"x_min", "y_min"}, {"x0", "y0"}, {"x1", "y1"}, {"x", "y"}, {"left", "top"})
 
 # What rounding adds to fractions of an image.
 FRACTION_TOLERANCE = 0.01
@@ -53,4 +58,30 @@ def numbers(box: Box) -> str:
     return ", ".join(f"{number:g}" for number in box)
 
 
-__all__ = ["EDGE_TOLERANCE", "distance_past_edge", "has_no_area", "is_in_fractions", "is_outside", "numbers"]
+def looks_like_boxes(value: Any) -> bool:
+    """Whether a value of a column of objects is one box or several, in any form."""
+    if isinstance(value, str):
+        return _is_box(value.strip("[]() ").replace(",", " ").split())
+    if isinstance(value, dict):
+        names = {name.lower() for name, inside in value.items() if inside not in (None, [], "")}
+        return not names.isdisjoint(BOX_NAMES) or any(names >= sides for sides in SIDE_NAMES)
+    return isinstance(value, list) and (_is_box(value) or (len(value) > 0 and all(map(looks_like_boxes, value))))
+
+
+def _is_box(values: list) -> bool:
+    """Whether these are four numbers, which may stand as text."""
+    try:
+        return len(values) == 4 and all(float(value) == float(value) for value in values)
+    except (TypeError, ValueError):
+        return False
+
+
+__all__ = [
+    "EDGE_TOLERANCE",
+    "distance_past_edge",
+    "has_no_area",
+    "is_in_fractions",
+    "is_outside",
+    "looks_like_boxes",
+    "numbers",
+]

@@ -17,6 +17,7 @@ import codecs
 import io
 import json
 
+import datasets
 import PIL.Image
 import pillow_heif
 import pyarrow as pa
@@ -152,7 +153,7 @@ def test_the_folder_is_the_class_where_the_metadata_has_none(tmp_path):
 def test_lines_that_cannot_be_read(tmp_path, line, message):
     files = named("train/1.jpg") | {"train/metadata.jsonl": line.encode()}
     with pytest.raises(ValueError, match=message):
-        prepare_dataset(reader_of(tmp_path, files), tmp_path / "out")
+        prepare_dataset(reader_of(tmp_path / "s", files), tmp_path / "out")
 
 
 def test_what_people_s_tools_write(tmp_path):
@@ -266,8 +267,78 @@ def test_a_source_in_which_nothing_can_be_used(tmp_path, kind):
 def test_csv_lines_that_cannot_be_read(tmp_path):
     with pytest.raises(ValueError, match="metadata.csv is empty"):
         reader_of(tmp_path / "a", named("train/1.jpg", "train/metadata.csv"))
-    with pytest.raises(ValueError, match="metadata.csv, line 2: 1 values for 2 columns"):
-        reader_of(tmp_path / "b", named("train/1.jpg") | {"train/metadata.csv": b"file_name,label\n1.jpg"})
+    content = b"file_name,label\n1.jpg\n2.jpg,a\n"
+    records = list(reader_of(tmp_path / "b", named("train/1.jpg") | {"train/metadata.csv": content}).records())
+    assert records[0].problem == ("unreadable_annotation", "1 values for 2 columns.")
+    assert (records[1].image, records[1].problem) == ("train/2.jpg", None)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"{",
+        b"[1]",
+        b'{"file_name": 2}',
+        b'{"label": "a"}',
+        b'{"file_name": "2.jpg", "label": ["a"]}',
+        b'{"file_name": "2.jpg", "label": "a", "mask_file_name": 3}',
+    ],
+)
+def test_a_line_that_cannot_be_read_is_one_problem(tmp_path, bad):
+    files = {f"train/{number}.jpg": image_bytes(number) for number in (1, 2)}
+    lines = jsonl({"file_name": "1.jpg", "label": "a"}) + b"\n" + bad
+    report, num_images, _ = verify_dataset(reader_of(tmp_path, files | {"train/metadata.jsonl": lines}))
+    assert num_images == 2 and dict(report.counts) == {"unreadable_annotation": 1}
+    assert "train/metadata.jsonl, line 2: " in str(report)
+
+
+def test_labels_that_are_numbers(tmp_path):
+    """Whole ones are whole however they are written; what stands for no class is none."""
+    labels = [1.0, "2.0", 3, "b 1.0", -1, "-1", "", float("nan"), None]
+    lines = [{"file_name": f"{number}.jpg", "label": label} for number, label in enumerate(labels)]
+    files = named(*(f"train/{number}.jpg" for number in range(len(labels))))
+    records = list(reader_of(tmp_path, files | {"train/metadata.jsonl": jsonl(*lines)}).records())
+    assert [record.label for record in records[:4]] == ["1", "2", "3", "b 1.0"]
+    assert [record.problem and record.problem[0] for record in records] == [None] * 4 + ["unknown_class"] * 5
+
+
+def test_names_of_labels_that_datasets_wrote(tmp_path):
+    features = {"file_name": datasets.Value("string"), "label": datasets.ClassLabel(names=["robin", "wren"])}
+    rows = {"file_name": ["0.jpg", "1.jpg", "2.jpg"], "label": [1, 0, -1]}
+    file = tmp_path / "s/train/metadata.parquet"
+    file.parent.mkdir(parents=True)
+    datasets.Dataset.from_dict(rows, features=datasets.Features(features)).to_parquet(file)
+    records = list(reader_of(tmp_path / "s", named("train/0.jpg", "train/1.jpg", "train/2.jpg")).records())
+    assert [record.label for record in records] == ["wren", "robin", ""]
+    assert records[2].problem[0] == "unknown_class"
+
+
+def test_metadata_above_the_splits_and_in_one(tmp_path):
+    """Both are read, the nearer one for an image that both name; what is of no split is a problem."""
+    above = [
+        {"file_name": "train/1.jpg", "label": "far"},
+        {"file_name": "train/2.jpg", "label": "b"},
+        {"file_name": "test/3.jpg", "label": "a"},
+        {"file_name": "tset/1.jpg", "label": "a"},
+        {"file_name": 5},
+        {"label": "a"},
+    ]
+    files = {path: image_bytes(number) for number, path in enumerate(("train/1.jpg", "train/2.jpg", "test/3.jpg"))}
+    files |= {"metadata.jsonl": jsonl(*above), "train/metadata.jsonl": jsonl({"file_name": "1.jpg", "label": "a"})}
+    reader = reader_of(tmp_path, files)
+    good = {record.image: (record.split, record.label) for record in reader.records() if record.problem is None}
+    assert good == {"train/1.jpg": ("train", "a"), "train/2.jpg": ("train", "b"), "test/3.jpg": ("test", "a")}
+    report = verify_dataset(reader)[0]
+    assert dict(report.counts) == {"missing_file": 1, "unreadable_annotation": 2}
+    assert "metadata.jsonl, line 4: tset/1.jpg is in no folder of a split: " in str(report)
+
+
+@pytest.mark.parametrize("objects", [["tree", "car"], 3, "tree", {"bbox": None}])
+def test_objects_that_are_no_boxes_are_left_alone(tmp_path, objects, caplog):
+    lines = jsonl({"file_name": "1.jpg", "label": "a", "objects": objects})
+    reader = reader_of(tmp_path, {"train/1.jpg": image_bytes(), "train/metadata.jsonl": lines})
+    assert not verify_dataset(reader)[0] and not reader.has_boxes
+    assert caplog.text.count("`objects` of the metadata is not read") == 1
 
 
 def test_paths_that_lead_out_are_missing_files(tmp_path):

@@ -18,16 +18,13 @@ from typing import Any
 import datasets
 from transformers.utils import logging
 
+from ..box_values import looks_like_boxes
 from ..fields import shown
 
 
 logger = logging.get_logger(__name__)
 
 FORM = "COCO boxes are x, y, width, height in pixels of the upright image"
-
-# What boxes, or one of their sides, are called in other forms.
-BOX_NAMES = {"bbox", "bboxes", "box", "boxes"}
-SIDE_NAMES = ({"xmin", "ymin"}, {"x_min", "y_min"}, {"x0", "y0"}, {"x1", "y1"}, {"x", "y"}, {"left", "top"})
 
 
 def with_boxes_in_lists(
@@ -89,27 +86,10 @@ def _first_row_of_boxes(dataset: datasets.Dataset | datasets.IterableDataset, co
     for number, value in enumerate(dataset.select_columns(column).with_format(None)[column]):
         if not value:
             continue
-        if not _looks_like_boxes(value):
+        if not looks_like_boxes(value):
             return None
         first = first or (number, value)
     return first
-
-
-def _looks_like_boxes(value: Any) -> bool:
-    if isinstance(value, str):
-        return _is_box(value.strip("[]() ").replace(",", " ").split())
-    if isinstance(value, dict):
-        names = {name.lower() for name, inside in value.items() if inside not in (None, [], "")}
-        return not names.isdisjoint(BOX_NAMES) or any(names >= sides for sides in SIDE_NAMES)
-    return isinstance(value, list) and (_is_box(value) or (len(value) > 0 and all(map(_looks_like_boxes, value))))
-
-
-def _is_box(values: list) -> bool:
-    """Whether these are four numbers, which may stand as text."""
-    try:
-        return len(values) == 4 and all(float(value) == float(value) for value in values)
-    except (TypeError, ValueError):
-        return False
 
 
 __all__ = ["FORM", "with_boxes_in_lists"]

@@ -157,6 +157,10 @@ class Source:
         """All files, sorted."""
         return self._names
 
+    def number(self, path: str) -> int | None:
+        """Place of a file in `paths()`, from 0; `None` if it is not there."""
+        return self._index(path)
+
     def folder(self, prefix: str) -> list[str]:
         """The files below a folder, at any depth, sorted; `""` is the whole source."""
         return list(self._names[self._names.below(prefix)])

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from datasets.utils.py_utils import convert_file_size_to_int
 
+from ..fields import shown
 from ..one_run import only_run
 from ..writing import UNFINISHED, check_folder, replacing_file, write_json
 from .plan import ImageList, Plan, make_plan, no_images
@@ -38,6 +39,9 @@ SKIPPED_FILE = "skipped.jsonl"
 DEFAULT_SHARD_SIZE = "500MB"
 # What a process checks at a time, where nothing is written.
 CHECKED_BYTES = 2**26
+
+# What is kept of a plan.
+PLAN_FIELDS = {"fingerprint": str, "made_of": dict, "shards": list}
 
 # Beside the images: row groups, indexes, card. And the list of the images, while it is needed.
 DISK_OVERHEAD = 1.02
@@ -120,7 +124,7 @@ def prepare_dataset(
     output = Path(output)
     max_shard_bytes = _shard_bytes(max_shard_size)
     _check_num_proc(num_proc)
-    _check_output(output)
+    _check_output(output, reader)
     state = output / STATE_FOLDER
     data_folder, results_folder = output / DATA_FOLDER, state / "shards"
     state.mkdir(parents=True, exist_ok=True)
@@ -191,12 +195,14 @@ def is_complete(output: str | Path) -> bool:
     plan_file = Path(output) / STATE_FOLDER / "plan.json"
     if not plan_file.is_file():
         return False
-    names = json.loads(plan_file.read_bytes())["shards"]
-    return all((Path(output) / DATA_FOLDER / name).is_file() for name in names)
+    return all((Path(output) / DATA_FOLDER / name).is_file() for name in _read_plan(plan_file)["shards"])
 
 
 def _shard_bytes(max_shard_size: int | str) -> int:
-    size = convert_file_size_to_int(max_shard_size)
+    try:
+        size = convert_file_size_to_int(max_shard_size)
+    except ValueError as error:
+        raise ValueError(f"`max_shard_size` must be a size such as 500MB, got {shown(max_shard_size)}.") from error
     if size < 1:
         raise ValueError(f"`max_shard_size` must be at least a byte, such as 500MB, got {max_shard_size}.")
     return size
@@ -207,8 +213,11 @@ def _check_num_proc(num_proc: int):
         raise ValueError(f"`num_proc` must be at least 1, got {num_proc}.")
 
 
-def _check_output(output: Path):
+def _check_output(output: Path, reader: Reader):
     check_folder(output)
+    source = reader.source.path.resolve()
+    if source.is_dir() and output.resolve().is_relative_to(source):
+        raise ValueError(f"{output} lies in the source, {source}, which it would change; give a folder outside of it.")
     if output.is_dir() and not (output / STATE_FOLDER).is_dir() and any(output.iterdir()):
         raise ValueError(f"{output} has other files in it; give a new folder, or one that an earlier call began.")
 
@@ -236,14 +245,24 @@ def _agree_with_earlier_plan(file: Path, plan: Plan, reader: Reader, max_shard_b
         content = {"fingerprint": plan.fingerprint, "made_of": made_of, "shards": shards}
         write_json(file, content)
         return
-    earlier = json.loads(file.read_bytes())
+    earlier = _read_plan(file)
     if earlier["fingerprint"] != plan.fingerprint:
-        output = file.parent.parent
+        output, before, now = file.parent.parent, _as_text(earlier["made_of"]), _as_text(made_of)
+        difference = f"{before}; now it is {now}" if before != now else f"{before}, as it was before it was changed"
         raise ValueError(
-            f"{output} was begun from something else: {_as_text(earlier['made_of'])}; now it is {_as_text(made_of)}. Nothing "
-            f"was changed. Go on with the same source, unchanged, and the same arguments; or give another folder; or "
+            f"{output} was begun from something else: {difference}. Nothing was changed here. Go on with the same source, unchanged, and the same arguments; or give another folder; or "
             f"delete {output} to begin anew."
         )
+
+
+def _read_plan(file: Path) -> dict:
+    try:
+        plan = json.loads(file.read_bytes())
+        if all(isinstance(plan[name], kind) for name, kind in PLAN_FIELDS.items()):
+            return plan
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise ValueError(f"{file} is damaged, so that nobody knows what it was begun from; delete {file.parent.parent}.")
 
 
 def _as_text(made_of: dict) -> str:

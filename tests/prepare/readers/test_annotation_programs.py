@@ -519,3 +519,122 @@ def test_a_problem_is_that_of_its_image(tmp_path, name, kind, bad):
     else:
         prepared = prepare_dataset(reader, tmp_path / "out", skip_invalid=True)
         assert prepared.splits["train"].num_examples == 2 and [each.kind for each in prepared.skipped] == [kind]
+
+
+@pytest.mark.parametrize("name", ["roboflow", "instances", "voc", "label-studio"])
+def test_an_image_of_another_split_is_not_taken(tmp_path, name):
+    """`train/1.jpg` is missing; `valid/1.jpg` is not its image."""
+    for path in ("train/2.jpg", "train/3.jpg", "valid/1.jpg", "valid/2.jpg", "valid/3.jpg"):
+        put(tmp_path, path, image_bytes(SIZE, seed=len(path)))
+    names = ["1.jpg", "2.jpg", "3.jpg"]
+    for split in ("train", "valid"):
+        if name == "voc":
+            for number in (1, 2, 3):
+                put(tmp_path, f"{split}/{number}.xml", xml())
+        elif name == "label-studio":
+            label_studio(tmp_path, *(task(f"{split}/{each}", region()) for each in names), file=f"{split}.json")
+        else:
+            path = f"{split}/_annotations.coco.json" if name == "roboflow" else f"annotations/instances_{split}.json"
+            put(tmp_path, path, coco(*names))
+    reader = open_reader("coco" if name in ("roboflow", "instances") else name, tmp_path)
+    found = {record.image: record.split for record in reader.records() if record.image in reader.source}
+    assert found == {
+        "train/2.jpg": "train",
+        "train/3.jpg": "train",
+        "valid/1.jpg": "validation",
+        "valid/2.jpg": "validation",
+        "valid/3.jpg": "validation",
+    }
+    report = verify_dataset(reader)[0]
+    assert dict(report.counts) == {"missing_file": 1}
+
+
+def test_voc_in_two_trees_of_splits(tmp_path):
+    for split in ("train", "val"):
+        put(tmp_path, f"images/{split}/1.jpg", image_bytes(SIZE))
+        put(tmp_path, f"annotations/{split}/1.xml", xml())
+    expected = {"images/train/1.jpg": ("train", "robin", [BOX]), "images/val/1.jpg": ("validation", "robin", [BOX])}
+    assert read("voc", tmp_path) == expected
+
+
+@pytest.mark.parametrize("file", ["result.json", "project/result.json"])
+def test_coco_as_label_studio_exports_it(tmp_path, file):
+    folder = file.removesuffix("result.json")
+    put(tmp_path, file, coco("images/0.jpg", "./images/1.jpg"))
+    for number in range(2):
+        put(tmp_path, f"{folder}images/{number}.jpg", image_bytes(SIZE))
+    assert read("coco", tmp_path) == {
+        f"{folder}images/0.jpg": ("train", "robin", [BOX]),
+        f"{folder}images/1.jpg": ("train", "wren", [BOX]),
+    }
+
+
+def test_ids_of_coco_that_are_there_twice(tmp_path, caplog):
+    content = json.loads(coco("0.jpg", "1.jpg", "2.jpg"))
+    content["images"][1]["id"] = 0
+    content["annotations"].append({"id": 9, "image_id": 77, "category_id": 0, "bbox": list(BOX)})
+    put(tmp_path, "instances_train.json", json.dumps(content))
+    for number in range(3):
+        put(tmp_path, f"train/{number}.jpg", image_bytes(SIZE))
+    report = verify_dataset(open_reader("coco", tmp_path))[0]
+    assert dict(report.counts) == {"unreadable_annotation": 2}
+    assert "instances_train.json, image 1 and instances_train.json, image 2 have the same `id` 0" in str(report)
+    # that of the image whose id was changed, and the one that was added
+    assert "instances_train.json: 2 annotations left out, whose `image_id` is that of no image" in caplog.text
+    content["categories"].append({"id": 0, "name": "owl"})
+    put(tmp_path, "instances_train.json", json.dumps(content))
+    with pytest.raises(ValueError, match="instances_train.json, category 3: the `id` 0 of 'owl' is that of 'robin'"):
+        verify_dataset(open_reader("coco", tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("images", {"file_name": 2}),
+        ("images", {"width": "wide"}),
+        ("annotations", {"category_id": None}),
+        ("annotations", {"bbox": "x"}),
+    ],
+)
+def test_an_entry_of_coco_that_cannot_be_read_is_the_problem_of_its_image(tmp_path, kind, change):
+    content = json.loads(coco("0.jpg", "1.jpg", "2.jpg"))
+    content[kind][1].update(change)
+    put(tmp_path, "instances_train.json", json.dumps(content))
+    for number in range(3):
+        put(tmp_path, f"train/{number}.jpg", image_bytes(SIZE))
+    report, num_images, _ = verify_dataset(open_reader("coco", tmp_path))
+    assert num_images == 3 and dict(report.counts) == {"unreadable_annotation": 1}
+    assert "instances_train.json, image 2: " in str(report) and f"`{next(iter(change))}`" in str(report)
+
+
+@pytest.mark.parametrize("values", [2, 3])
+def test_key_points_of_yolo_are_no_outlines(tmp_path, values):
+    put(tmp_path, "data.yaml", f"train: images\nnames: [robin]\nkpt_shape: [2, {values}]\n")
+    points = " ".join(["0.9 0.9 2" if values == 3 else "0.9 0.9"] * 2)
+    for number, line in enumerate((f"{YOLO_LINE} {points}", YOLO_LINE)):
+        put(tmp_path, f"images/{number}.jpg", image_bytes(SIZE))
+        put(tmp_path, f"labels/{number}.txt", line)
+    reader = open_reader("yolo", tmp_path)
+    records = list(reader.records())
+    assert reader.annotate(records[0]).boxes == [pytest.approx(BOX)]
+    assert records[1].problem[0] == "unreadable_annotation" and "`kpt_shape`" in records[1].problem[1]
+
+
+def test_data_yaml_as_it_is_often_written(tmp_path):
+    """The folder of the file itself, words that YAML 1.1 takes for truth, a class with a point, and what is not there."""
+    put(tmp_path, "data.yaml", "train: .\nval: ../valid/images\ntest: test\nnames: [yes, no, 01]\n")
+    for path, line in (("a", "0.0" + YOLO_LINE[1:]), ("b", "1" + YOLO_LINE[1:]), ("test/c", "2" + YOLO_LINE[1:])):
+        put(tmp_path, f"{path}.jpg", image_bytes(SIZE, seed=len(path)))
+        put(tmp_path, f"{path}.txt", line)
+    put(tmp_path, "d.txt", YOLO_LINE)
+    reader = open_reader("yolo", tmp_path)
+    found = {record.image: (record.split, record.label) for record in reader.records() if record.label}
+    assert found == {
+        "a.jpg": ("train", "yes"),
+        "b.jpg": ("train", "no"),
+        "test/c.jpg": ("test", "01"),
+        "d.jpg": ("train", "yes"),
+    }
+    report = verify_dataset(reader)[0]
+    assert dict(report.counts) == {"missing_file": 2}
+    assert "`val` is '../valid/images', where there are no images" in str(report) and "no file d.jpg" in str(report)

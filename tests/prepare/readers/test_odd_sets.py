@@ -118,46 +118,9 @@ def test_what_is_missing_is_named_with_the_layout_there_should_be(official, form
 @pytest.mark.parametrize(
     ("form", "path", "old", "new", "parts"),
     [
-        ("cub", "CUB_200_2011/bounding_boxes.txt", "14.0 4.0", "14.0 four", ("line 3", "'four' is not a number")),
-        ("cub", "CUB_200_2011/bounding_boxes.txt", "33.0 16.5", "33.0", ("line 3", "x, y, width and height")),
-        (
-            "cub",
-            "CUB_200_2011/bounding_boxes.txt",
-            "3 14.0 4.0 33.0 16.5\n",
-            "",
-            ("images.txt, line 3", "bounding_boxes"),
-        ),
-        ("cub", "CUB_200_2011/train_test_split.txt", "2 0", "2 x", ("train_test_split.txt, line 2", "got 'x'")),
-        ("cub", "CUB_200_2011/image_class_labels.txt", "3 2", "3 7", ("image_class_labels.txt, line 3", "'7'")),
         ("cub", "CUB_200_2011/images.txt", "3 002", "3002", ("images.txt, line 3", "2 fields")),
-        ("cub", "metadata/CUB/val/class_labels.txt", ",0", ",200", ("image_ids.txt, line 1", "class 200")),
-        ("cub", "metadata/CUB/val/localization.txt", ",28", "", ("localization.txt, line 1", "image and box")),
-        ("fgvc-aircraft", "fgvc-aircraft-2013b/data/images_box.txt", " 2 30", " 2 30,", ("line 2", "'30,'")),
-        ("fgvc-aircraft", "fgvc-aircraft-2013b/data/images_variant_val.txt", "F/A", "F", ("line 1", "'F-18'")),
-        (
-            "fgvc-aircraft",
-            "fgvc-aircraft-2013b/data/images_variant_val.txt",
-            "1340192",
-            "1",
-            ("line 1", "images_box.txt"),
-        ),
         ("wsoleval", "metadata/CUB/test/localization.txt", "10,10,30,30", "a.png,", ("localization.txt", "mixes")),
-        ("wsoleval", "metadata/CUB/test/class_labels.txt", ",0", ",one", ("class_labels.txt, line 1", "'one'")),
         ("wsoleval", "metadata/CUB/train/class_labels.txt", "b.jpg,0", "", ("class_labels.txt, line 2",)),
-        (
-            "wsoleval",
-            "metadata/CUB/train/class_labels.txt",
-            "b.jpg",
-            "d.jpg",
-            ("image_ids.txt, line 2", "no line of its own"),
-        ),
-        (
-            "wsoleval",
-            "metadata/CUB/train/localization.txt",
-            "b.jpg",
-            "d.jpg",
-            ("image_ids.txt, line 2", "localization.txt"),
-        ),
         (
             "ilsvrc",
             "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt",
@@ -185,6 +148,70 @@ def test_what_is_missing_is_named_with_the_layout_there_should_be(official, form
 )
 def test_a_broken_line_is_named(official, form, path, old, new, parts):
     official.write(form).replace(path, old, new).fails(form.removesuffix("-tree"), *parts)
+
+
+@pytest.mark.parametrize(
+    ("form", "path", "old", "new", "parts"),
+    [
+        ("cub", "CUB_200_2011/bounding_boxes.txt", "14.0 4.0", "14.0 four", ("line 3", "'four' is not a number")),
+        ("cub", "CUB_200_2011/bounding_boxes.txt", "33.0 16.5", "33.0", ("line 3", "x, y, width and height")),
+        (
+            "cub",
+            "CUB_200_2011/bounding_boxes.txt",
+            "3 14.0 4.0 33.0 16.5\n",
+            "",
+            ("images.txt, line 3", "bounding_boxes"),
+        ),
+        ("cub", "CUB_200_2011/train_test_split.txt", "2 0", "2 x", ("train_test_split.txt, line 2", "got 'x'")),
+        ("cub", "CUB_200_2011/image_class_labels.txt", "3 2", "3 7", ("image_class_labels.txt, line 3", "'7'")),
+        ("cub", "metadata/CUB/val/class_labels.txt", ",0", ",200", ("image_ids.txt, line 1", "class 200")),
+        ("cub", "metadata/CUB/val/localization.txt", ",28", "", ("localization.txt, line 1", "image and box")),
+        ("fgvc-aircraft", "fgvc-aircraft-2013b/data/images_box.txt", " 2 30", " 2 30,", ("line 2", "'30,'")),
+        ("fgvc-aircraft", "fgvc-aircraft-2013b/data/images_variant_val.txt", "F/A", "F", ("line 1", "'F-18'")),
+        (
+            "fgvc-aircraft",
+            "fgvc-aircraft-2013b/data/images_variant_val.txt",
+            "1340192",
+            "1",
+            ("line 1", "images_box.txt"),
+        ),
+        ("wsoleval", "metadata/CUB/test/class_labels.txt", ",0", ",one", ("class_labels.txt, line 1", "'one'")),
+        (
+            "wsoleval",
+            "metadata/CUB/train/class_labels.txt",
+            "b.jpg",
+            "d.jpg",
+            ("image_ids.txt, line 2", "no line of its own"),
+        ),
+        (
+            "wsoleval",
+            "metadata/CUB/train/localization.txt",
+            "b.jpg",
+            "d.jpg",
+            ("image_ids.txt, line 2", "localization.txt"),
+        ),
+    ],
+)
+def test_a_line_of_one_image_is_the_problem_of_that(official, form, path, old, new, parts):
+    official.write(form).replace(path, old, new).has_problem(form, *parts)
+
+
+@pytest.mark.parametrize(
+    ("form", "folder"),
+    [
+        ("cub", "CUB_200_2011/images"),
+        ("fgvc-aircraft", "fgvc-aircraft-2013b/data/images"),
+        ("wsoleval", "dataset/CUB"),
+        ("stanford-dogs", "Images"),
+        ("stanford-cars", "cars_train"),
+    ],
+)
+def test_images_that_no_list_names_are_left_over(official, form, folder):
+    official.write(form).put(f"{folder}/unlisted.jpg", image_bytes((60, 40)))
+    left = list(READERS[form](open_source(official.folder)).left_over())
+    assert (f"{folder}/unlisted.jpg", "which no list names") in left
+    images = {image.image for image in official.read(form).values()}
+    assert images.isdisjoint(path for path, _ in left)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Detection data in COCO's form, as far as its images show one class."""
 
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from ..archives import Source
 from ..records import ImageRecord, Reader
 from .image_files import looks_like_image
 from .json_text import parse_json
-from .lists import SPLITS, distinct_names, log_left_out, missing
+from .lists import SPLITS, distinct_names, is_of_another_split, log_left_out, missing, problem_of, split_of
 
 
 logger = logging.get_logger(__name__)
@@ -36,13 +37,16 @@ BESIDE_IMAGES = re.compile(r"(?:(.*)/|)_annotations\.coco\.json")
 # Annotations of COCO itself, by year.
 OFFICIAL = re.compile(r"instances_(train|val)20\d\d\.json$")
 INSTANCES = re.compile(r"(?:.*/|)instances_(([A-Za-z_]+?)_?(?:\d*))\.json")
+# As Label Studio exports it.
+RESULT = re.compile(r"(?:(.*)/|)result\.json")
 # `default` is what CVAT calls data without splits.
 SPLIT_NAMES = SPLITS | {"default": "train"}
 
 
 class CocoReader(Reader):
     """
-    Files `instances_<split>.json`, or `<split>/_annotations.coco.json`, with their images: COCO, or anything in its form.
+    Files `instances_<split>.json`, `<split>/_annotations.coco.json` or `result.json`, with their images: COCO, or anything
+    in its form. An image lies beside its file, or in any folder that is not of another split.
 
     An image has one class here. So what is taken are the images whose annotations are all of one category, whatever
     their number, with at least one box; crowds, and boxes of no width or height, count as their category, but are left
@@ -65,7 +69,7 @@ class CocoReader(Reader):
   year      = {2014}
 }"""
     layout = """annotations_trainval2017.zip    or unpacked: annotations/instances_<split><year>.json
-                                or <split>/_annotations.coco.json with the images beside it
+                                or <split>/_annotations.coco.json with the images beside it, or Label Studio's result.json
 train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folder that has the images by their file_name"""
 
     def __init__(self, source: Source):
@@ -73,13 +77,10 @@ train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folde
         self.files = {}
         self._categories: dict[int | str, str] | None = None
         self._named: set[str] = set()
-        for path in source.paths():
-            for split, folder in _split_of(path):
-                if split in self.files:
-                    raise ValueError(
-                        f"{self.files[split][0]} and {path} are both for the split {split}; take one out."
-                    )
-                self.files[split] = (path, folder)
+        for path, split, folder in _files_of(source):
+            if split in self.files:
+                raise ValueError(f"{self.files[split][0]} and {path} are both for the split {split}; take one out.")
+            self.files[split] = (path, folder)
         if not self.files:
             raise missing("instances_<split>.json, or <split>/_annotations.coco.json,", self.layout)
         if not all(OFFICIAL.search(path) for path, _ in self.files.values()):
@@ -97,7 +98,7 @@ train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folde
     def left_over(self) -> Iterator[tuple[str, str]]:
         # what the files name and leave out is logged with its reason
         for path in self.source.paths():
-            if looks_like_image(path) and path.rpartition("/")[2] not in self._named:
+            if looks_like_image(path) and path not in self._named:
                 yield path, "which no annotation file names"
 
     @cached_property
@@ -111,44 +112,65 @@ train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folde
         return records
 
     def _images_of(self, contents: dict, split: str, path: str, folder: str) -> Iterator[ImageRecord]:
-        found = _group_by_image(contents, path)
-        root, left_out = None, Counter()
-        for number, image in enumerate(contents["images"], start=1):
-            where = f"{path}, image {number}"
-            file_name = field(image, "file_name", str, where).replace("\\", "/")
-            self._named.add(file_name.rpartition("/")[2])
-            annotations = found.get(_key(image, "id", where), [])
-            categories = {annotation.category for annotation in annotations}
-            boxes = [annotation.box for annotation in annotations if annotation.box is not None]
-            problem = next((annotation.problem for annotation in annotations if annotation.problem), None)
-            if len(categories) > 1 or not (boxes or problem):
-                left_out["with several categories" if len(categories) > 1 else "without a box"] += 1
+        found, unreadable = _group_by_image(contents, path)
+        for where, problem in unreadable:
+            yield ImageRecord(split, where, where, "", where, problem=problem)
+        placed = [(f"{path}, image {number}", image) for number, image in enumerate(contents["images"], start=1)]
+        first_of, repeated = {}, {}
+        for where, image in placed:
+            first = first_of.setdefault(_id_of(image), where)
+            if first is not where:
+                repeated.setdefault(_id_of(image), (first, where))
+        left_out = Counter()
+        for where, image in placed:
+            record = ImageRecord(split, where, where, "", where)
+            try:
+                self._find_image(record, field(image, "file_name", str, where), path, folder)
+                key = _key(image, "id", where)
+                if key in repeated:
+                    raise ValueError(f"{where}: {' and '.join(repeated[key])} have the same `id` {shown(key)}.")
+                record.size = _size(image, where)
+            except ValueError as error:
+                record.problem = problem_of(error, where)
+                yield record
                 continue
-            category = categories.pop()
-            if category not in self._categories:
-                problem = ("unknown_class", f"there is no category {shown(category)}.")
-            if root is None:
-                root = self._find_images(file_name, folder, where)
-            yield ImageRecord(
-                split=split,
-                image_id=f"{folder}/{file_name}".lstrip("/"),
-                image=(root or "") + file_name,
-                label=self._categories.get(category, ""),
-                where=where,
-                boxes=boxes,
-                size=_size(image, where),
-                problem=problem,
-            )
-        log_left_out(left_out, len(contents["images"]), path)
+            reason = self._add_annotations(record, found.get(key, []))
+            if reason is None:
+                yield record
+            else:
+                left_out[reason] += 1
+        log_left_out(left_out, len(placed), path)
         if empty := sum(annotation.is_empty for annotations in found.values() for annotation in annotations):
             logger.warning(f"{path}: {empty} boxes left out, of no width or no height.")
+        if lost := sum(len(annotations) for key, annotations in found.items() if key not in first_of):
+            logger.warning(f"{path}: {lost} annotations left out, whose `image_id` is that of no image.")
+
+    def _add_annotations(self, record: ImageRecord, annotations: list["_Annotation"]) -> str | None:
+        """Class and boxes of an image, or why it is left out."""
+        categories = {annotation.category for annotation in annotations if annotation.category is not None}
+        record.boxes = [annotation.box for annotation in annotations if annotation.box is not None]
+        record.problem = next((annotation.problem for annotation in annotations if annotation.problem), None)
+        if len(categories) > 1:
+            return "with several categories"
+        if not (record.boxes or record.problem):
+            return "without a box"
+        for category in categories:
+            record.label = self._categories.get(category, "")
+            if category not in self._categories:
+                record.problem = ("unknown_class", f"there is no category {shown(category)}.")
+        return None
 
     def _read_categories(self, contents: dict, path: str):
         """Name of each category by its number in the files, which must be the same in all of them."""
         names = {}
         for number, entry in enumerate(contents["categories"], start=1):
             where = f"{path}, category {number}"
-            names[_key(entry, "id", where)] = checked_name(field(entry, "name", object, where), "name", where)
+            key, name = _key(entry, "id", where), checked_name(field(entry, "name", object, where), "name", where)
+            if names.setdefault(key, name) != name:
+                raise ValueError(
+                    f"{where}: the `id` {shown(key)} of {shown(name)} is that of {shown(names[key])}, too; files that were "
+                    "put together need numbers of their own."
+                )
         keys = sorted(names, key=lambda key: (isinstance(key, str), key))
         categories = dict(zip(keys, distinct_names({key: names[key] for key in keys})))
         if self._categories not in (None, categories):
@@ -162,23 +184,30 @@ train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folde
                 raise ValueError(f"{path}: there is no list `{name}`.")
         return contents
 
-    def _find_images(self, file_name: str, folder: str, where: str) -> str | None:
-        """The folder that the images lie in, as far as one of them tells: `None` if it is not in the source."""
-        beside = f"{folder}/" if folder else ""
-        if beside + file_name in self.source:
-            return beside
-        paths = self._paths_by_name.get(file_name.rpartition("/")[2], ())
-        roots = [path[: -len(file_name)] for path in paths if f"/{path}".endswith(f"/{file_name}")]
-        if len(roots) > 1:
-            # data of one's own may use a name in each split
-            names = {folder, folder.rstrip("0123456789_")}
-            roots = [root for root in roots if not names.isdisjoint(root.split("/"))]
-        if len(roots) > 1:
-            raise ValueError(
-                f"{where}: the image {shown(file_name)} is in several folders: {', '.join(roots)}.\nThe source should "
-                f"hold:\n{self.layout}"
-            )
-        return roots[0] if roots else None
+    def _find_image(self, record: ImageRecord, file_name: str, path: str, folder: str):
+        """
+        The file of an image, beside its file of annotations or else wherever it is, but for folders of another split; each
+        is looked for on its own, since data of one's own may use a name in each split.
+
+        Raises:
+            `ValueError`: if several files could be meant.
+        """
+        name = posixpath.normpath(file_name.replace("\\", "/"))
+        beside = posixpath.normpath(f"{folder}/{name}").lstrip("/")
+        record.image_id = beside
+        if BESIDE_IMAGES.fullmatch(path) or beside in self.source:
+            record.image = beside
+        else:
+            paths = self._paths_by_name.get(name.rpartition("/")[2], ())
+            roots = [path[: -len(name)] for path in paths if f"/{path}".endswith(f"/{name}")]
+            roots = [root for root in roots if not is_of_another_split(root, record.split)]
+            if len(roots) > 1:
+                names = {folder, folder.rstrip("0123456789_")}
+                roots = [root for root in roots if not names.isdisjoint(root.split("/"))] or roots
+            if len(roots) > 1:
+                raise ValueError(f"the image {shown(file_name)} is in several folders: {', '.join(roots)}.")
+            record.image = (roots[0] if roots else "") + name
+        self._named.add(record.image)
 
     @cached_property
     def _paths_by_name(self) -> dict[str, list[str]]:
@@ -189,14 +218,23 @@ train2017.zip, val2017.zip      or unpacked: <split><year>/<image>, or any folde
         return found
 
 
-def _split_of(path: str) -> Iterator[tuple[str, str]]:
-    """Split and folder of the images of a file of annotations; nothing for any other file."""
-    if match := INSTANCES.fullmatch(path):
-        yield SPLIT_NAMES.get(match[2].lower(), match[2].lower()), match[1]
-    elif match := BESIDE_IMAGES.fullmatch(path):
-        folder = match[1] or ""
-        split = folder.rpartition("/")[2].lower() or "train"
-        yield SPLIT_NAMES.get(split, split), folder
+def _files_of(source: Source) -> Iterator[tuple[str, str, str]]:
+    """The files of annotations, with the split and the folder of the images of each."""
+    results = []
+    is_alone = True
+    for path in source.paths():
+        if match := INSTANCES.fullmatch(path):
+            yield path, SPLIT_NAMES.get(match[2].lower(), match[2].lower()), match[1]
+        elif match := BESIDE_IMAGES.fullmatch(path):
+            folder = match[1] or ""
+            split = folder.rpartition("/")[2].lower() or "train"
+            yield path, SPLIT_NAMES.get(split, split), folder
+        else:
+            results += [(path, split_of(path), match[1] or "")] if (match := RESULT.fullmatch(path)) else []
+            continue
+        is_alone = False
+    # which other programs use for other things
+    yield from results if is_alone else ()
 
 
 def _without_outlines(fields: dict) -> dict:
@@ -207,32 +245,50 @@ def _without_outlines(fields: dict) -> dict:
 
 @dataclass
 class _Annotation:
-    category: int | str
+    # None where it cannot be read
+    category: int | str | None
     # None for a crowd, a box without area and one that cannot be read
-    box: tuple[float, float, float, float] | None
+    box: tuple[float, float, float, float] | None = None
     is_empty: bool = False
     problem: tuple[str, str] | None = None
 
 
-def _group_by_image(contents: dict, path: str) -> dict[int | str, list[_Annotation]]:
-    found = {}
+def _group_by_image(
+    contents: dict, path: str
+) -> tuple[dict[int | str, list[_Annotation]], list[tuple[str, tuple[str, str]]]]:
+    """Annotations by the id of their image, and the places and problems of those without one that can be read."""
+    found, unreadable = {}, []
     for number, annotation in enumerate(contents["annotations"], start=1):
         where = f"{path}, annotation {number}"
-        category, image = (_key(annotation, name, where) for name in ("category_id", "image_id"))
-        found.setdefault(image, []).append(_read_box(annotation, category, where))
-    return found
+        try:
+            image = _key(annotation, "image_id", where)
+        except ValueError as error:
+            unreadable.append((where, problem_of(error, where)))
+            continue
+        found.setdefault(image, []).append(_read_annotation(annotation, where))
+    return found, unreadable
 
 
-def _read_box(annotation: dict, category: int | str, where: str) -> _Annotation:
-    if annotation.get("iscrowd") in (1, True, "1"):
-        return _Annotation(category, None)
+def _read_annotation(annotation: dict, where: str) -> _Annotation:
+    category = None
     try:
+        category = _key(annotation, "category_id", where)
+        if annotation.get("iscrowd") in (1, True, "1"):
+            return _Annotation(category)
         box = _as_box(field(annotation, "bbox", list, where), where)
     except ValueError as error:
-        return _Annotation(category, None, problem=("unreadable_annotation", str(error)))
+        return _Annotation(category, problem=("unreadable_annotation", str(error)))
     # COCO itself has some, of objects of a line of pixels
     is_empty = min(box[2:]) == 0 and max(box[2:]) >= 0
     return _Annotation(category, None if is_empty else box, is_empty)
+
+
+def _id_of(image: object) -> int | str | object:
+    """The id of an image; one that cannot be read is like no other."""
+    try:
+        return _key(image, "id", "")
+    except ValueError:
+        return object()
 
 
 def _key(entry: dict, name: str, where: str) -> int | str:

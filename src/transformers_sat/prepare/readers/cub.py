@@ -21,8 +21,9 @@ import PIL.Image
 
 from ...fields import as_number, shown
 from ..archives import Source
-from ..records import ImageRecord, Reader
-from .lists import optional_root, read_fields, required_root, without_number
+from ..records import ImageRecord
+from .listed import ListedReader
+from .lists import optional_root, problem_of, read_fields, required_root, without_number
 from .wsoleval_split import WsolevalSplit
 
 
@@ -30,7 +31,7 @@ LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "boundi
 VALIDATION = "CUB/val/image_ids.txt"
 
 
-class CubReader(Reader):
+class CubReader(ListedReader):
     """CUB-200-2011: one box an image, the official split, and masks if the segmentations are in the source."""
 
     name = "cub"
@@ -70,19 +71,14 @@ metadata/CUB/val/    of wsolevaluation, and CUBV2.tar (or unpacked), if the vali
     def records(self) -> Iterator[ImageRecord]:
         tables = [self._by_number(name) for name in LISTS[1:4]]
         for where, (number, name) in read_fields(self.source, self.root + "images.txt", 2):
-            for path, table in zip(LISTS[1:4], tables):
-                if number not in table:
-                    raise ValueError(f"{where}: image {number} has no line in {self.root}{path}.")
-            label, part, box = (table[number] for table in tables)
-            yield ImageRecord(
-                split=self._split(*part),
-                image_id=name,
-                image=f"{self.root}images/{name}",
-                label=self._class_name(*label),
-                where=where,
-                boxes=[self._box(*box)],
-                masks=(f"{self.segmentations}{name.rpartition('.')[0]}.png",) if self.has_masks else (),
-            )
+            record = ImageRecord("train", name, f"{self.root}images/{name}", "", where)
+            if self.has_masks:
+                record.masks = (f"{self.segmentations}{name.rpartition('.')[0]}.png",)
+            try:
+                self._add_annotations(record, number, tables)
+            except ValueError as error:
+                record.problem = problem_of(error, where)
+            yield record
         if self.validation is not None:
             yield from self.validation.records(self.class_names)
 
@@ -100,15 +96,20 @@ metadata/CUB/val/    of wsolevaluation, and CUBV2.tar (or unpacked), if the vali
         rows = read_fields(self.source, self.root + name, 2)
         return {number: (where, rest) for where, (number, rest) in rows}
 
+    def _add_annotations(self, record: ImageRecord, number: str, tables: list[dict[str, tuple[str, str]]]):
+        for path, table in zip(LISTS[1:4], tables):
+            if number not in table:
+                raise ValueError(f"{record.where}: image {number} has no line in {self.root}{path}.")
+        (where, label), part, box = (table[number] for table in tables)
+        record.split, record.boxes = self._split(*part), [self._box(*box)]
+        record.label = self._classes.get(label, "")
+        if label not in self._classes:
+            record.problem = ("unknown_class", f"{where}: class {shown(label)} is not in {self.root}classes.txt.")
+
     def _split(self, where: str, text: str) -> str:
         if text not in ("0", "1"):
             raise ValueError(f"{where}: 0 (test) or 1 (train) expected, got {shown(text)}.")
         return "train" if text == "1" else "test"
-
-    def _class_name(self, where: str, text: str) -> str:
-        if text not in self._classes:
-            raise ValueError(f"{where}: class {shown(text)} is not in {self.root}classes.txt.")
-        return self._classes[text]
 
     def _box(self, where: str, text: str) -> tuple[float, ...]:
         numbers = text.split()

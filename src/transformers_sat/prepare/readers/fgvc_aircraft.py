@@ -18,8 +18,9 @@ from functools import cached_property
 
 from ...fields import as_number, shown
 from ..archives import Source
-from ..records import ImageRecord, Reader
-from .lists import corners_to_box, distinct_names, read_fields, required_root
+from ..records import ImageRecord
+from .listed import ListedReader
+from .lists import corners_to_box, distinct_names, problem_of, read_fields, required_root
 
 
 # Split and list.
@@ -30,7 +31,7 @@ LISTS = {
 }
 
 
-class AircraftReader(Reader):
+class AircraftReader(ListedReader):
     """FGVC-Aircraft: 100 variants, the official three splits, one box an image. The banner with the copyright stays."""
 
     name = "fgvc-aircraft"
@@ -65,17 +66,29 @@ class AircraftReader(Reader):
         boxes, known = self._boxes(), set(self.class_names)
         for split, path in LISTS.items():
             for where, (name, variant) in read_fields(self.source, self.root + path, 2):
+                record = ImageRecord(split, name, f"{self.root}images/{name}.jpg", variant, where)
                 if variant not in known:
-                    raise ValueError(f"{where}: {shown(variant)} is not in {self.root}variants.txt.")
-                if name not in boxes:
-                    raise ValueError(f"{where}: {shown(name)} has no line in {self.root}images_box.txt.")
-                yield ImageRecord(split, name, f"{self.root}images/{name}.jpg", variant, where, boxes=[boxes[name]])
+                    record.problem = ("unknown_class", f"{shown(variant)} is not in {self.root}variants.txt.")
+                elif name not in boxes:
+                    record.problem = ("unreadable_annotation", f"there is no line of it in {self.root}images_box.txt.")
+                else:
+                    try:
+                        record.boxes = [_read_box(*boxes[name])]
+                    except ValueError as error:
+                        record.problem = problem_of(error, where)
+                yield record
 
-    def _boxes(self) -> dict[str, tuple[float, float, float, float]]:
-        boxes = {}
-        for where, (name, *corners) in read_fields(self.source, self.root + "images_box.txt", 5):
-            boxes[name] = corners_to_box(*(as_number(corner, where, "box", float) for corner in corners))
-        return boxes
+    def _boxes(self) -> dict[str, tuple[str, str]]:
+        """Line and corners of the box of each image."""
+        rows = read_fields(self.source, self.root + "images_box.txt", 2)
+        return {name: (where, corners) for where, (name, corners) in rows}
+
+
+def _read_box(where: str, text: str) -> tuple[float, float, float, float]:
+    corners = text.split()
+    if len(corners) != 4:
+        raise ValueError(f"{where}: a name and four corners expected, got {shown(text)}.")
+    return corners_to_box(*(as_number(corner, where, "box", float) for corner in corners))
 
 
 __all__ = ["AircraftReader"]

@@ -20,7 +20,8 @@ from functools import cached_property
 
 from ...fields import as_number, field, shown
 from ..archives import Source
-from ..records import ImageRecord, Reader
+from ..records import ImageRecord
+from .listed import ListedReader
 from .lists import distinct_names, missing, optional_root, read_fields
 from .matlab import read_variables
 from .voc_xml import read_annotation
@@ -38,7 +39,7 @@ TEST_IMAGE = re.compile(r".*?(ILSVRC2012_val_\d{8})\.JPEG")
 TEST_BOXES = re.compile(r".*?(ILSVRC2012_val_\d{8})\.xml")
 
 
-class ImageNetReader(Reader):
+class ImageNetReader(ListedReader):
     """
     ILSVRC 2012 CLS-LOC: classes in the order of their synsets, `train` with boxes where there are any, the 50 000
     validation images as `test`, which is what weakly supervised localization is measured on, and ImageNetV2 as

@@ -13,7 +13,7 @@
 # limitations under the License.
 """Which files are images, which would be if they were read, and where an image lies that a list names."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ...model.heif_sat import HEIF_NEEDS, HEIF_SUFFIXES
 from ...model.images_sat import has_image_suffix
@@ -58,20 +58,23 @@ class ImagesByStem:
             if looks_like_image(path):
                 self._paths.setdefault(stem_of(path), []).append(path)
 
-    def find(self, stem: str, folders: tuple[str | None, ...], file_name: str = "") -> str | None:
+    def find(
+        self, stem: str, folders: tuple[str, ...], file_name: str = "", elsewhere: Callable[[str], bool] | None = None
+    ) -> str | None:
         """
         The image of a name, in the first of the folders that has one alone, or has the one with that ending.
 
         Args:
             stem (`str`): its name, without ending.
-            folders (`tuple[str, ...]`): where it may lie, each with a slash at its end; `None` among them for anywhere.
+            folders (`tuple[str, ...]`): where it may lie, each with a slash at its end.
             file_name (`str`, *optional*): its name with ending, which decides where there are several.
+            elsewhere (`Callable`, *optional*): whether it may be a file outside of the folders; none may by default.
         """
         candidates = self._paths.get(stem, [])
         if not candidates and file_name:
             candidates = [path for path in self._paths.get(stem_of(file_name), ()) if path.endswith(file_name)]
-        for folder in folders:
-            inside = [path for path in candidates if folder is None or path.rpartition("/")[0] == folder.rstrip("/")]
+        places = [[path for path in candidates if path.rpartition("/")[0] == each.rstrip("/")] for each in folders]
+        for inside in (*places, [path for path in candidates if elsewhere is not None and elsewhere(path)]):
             named = [path for path in inside if path.rpartition("/")[2] == file_name] or inside
             if len(named) == 1:
                 return named[0]

@@ -13,30 +13,28 @@
 # limitations under the License.
 """Anybody's own images, in folders."""
 
-import io
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import PurePosixPath
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from transformers.utils import logging
 
-from ...fields import checked, checked_name, field, shown
-from ..archives import MAX_LIST_BYTES, Source
+from ...fields import checked, checked_name, field
+from ..archives import Source
 from ..records import ImageRecord, Reader
 from .image_files import format_problem, looks_like_image
-from .json_text import parse_json
-from .lists import SPLITS, existing, problem_of, read_csv
+from .lists import SPLITS, existing, problem_of
+from .metadata_files import METADATA_FILES, Line, has_boxes, is_metadata, read_label, read_metadata, read_objects
 from .voc_xml import read_annotation
 
 
-METADATA_FILES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+logger = logging.get_logger(__name__)
 
 
 class ImageFolderReader(Reader):
     """
     Images in one folder a class, with or without folders for splits, or listed in `metadata.jsonl`, `.csv` or `.parquet`,
-    in the folders of the splits, below or above them.
+    in the folders of the splits, below or above them; of two files that name an image the nearer one counts.
 
     An image in a class folder can have an XML file beside it, as labelImg writes it: its boxes are those of the file, but
     for the ones that are marked as difficult or called after another class folder.
@@ -44,7 +42,7 @@ class ImageFolderReader(Reader):
     A line of the metadata has `file_name`, relative to its own folder, and what is known of: `label` (the folder's name by
     default), `objects` (`bbox`: boxes x, y, width, height in pixels; or a list of objects, each with its `bbox`),
     `mask_file_name`, `ignore_mask_file_name` (a file or several), `image_id`, and `width` with `height`. In CSV, `objects`
-    is JSON. `category` of the objects never makes a class; it is kept where it names classes of the images.
+    is JSON; a column of that name that holds no boxes is left alone. `category` of the objects never makes a class; it is kept where it names classes of the images.
     """
 
     name = "imagefolder"
@@ -59,14 +57,15 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv, .parquet) and t
         self._metadata = {
             folder: self._metadata_of(folder) for folders in self._folders.values() for folder in folders
         }
-        columns = set()
-        for folders in self._folders.values():
-            for folder in folders:
-                for file in self._metadata[folder]:
-                    for _, line in self._read_metadata(file):
-                        columns.update(name for name, value in line.items() if value not in (None, "", []))
+        columns, self._reads_objects = set(), False
+        for file in sorted({file for files in self._metadata.values() for file in files}):
+            for line in read_metadata(source, file):
+                columns.update(name for name, value in line.columns.items() if value not in (None, "", []))
+                self._reads_objects = self._reads_objects or has_boxes(line.columns.get("objects"))
+        if "objects" in columns and not self._reads_objects:
+            logger.warning("The column `objects` of the metadata is not read, as it holds no boxes.")
         self._xml = self._xml_of_images()
-        self.has_boxes = "objects" in columns or bool(self._xml)
+        self.has_boxes = self._reads_objects or bool(self._xml)
         self.has_masks = "mask_file_name" in columns
         self.has_ignore_masks = "ignore_mask_file_name" in columns
 
@@ -114,6 +113,8 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv, .parquet) and t
                     yield from self._listed(split, folder, self._metadata[folder])
                 else:
                     yield from self._unlisted(split, folder, given)
+        for file in self._above:
+            yield from self._in_no_split(file)
 
     def _find_splits(self) -> dict[str, list[str]]:
         """Folders of each split, below whatever single folders lie around them."""
@@ -137,17 +138,33 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv, .parquet) and t
             root = f"{root}{children[0]}/"
 
     def _metadata_of(self, folder: str) -> list[str]:
-        """Files of metadata in a split's folder, or else those above it that name images of it."""
+        """Files of metadata in a split's folder, and those above it that name images of it."""
         own = [path for path in self.source.folder(folder) if is_metadata(path)]
-        return own or [file for file in self._above if any(self._of_folder(folder, file, self._read_metadata(file)))]
+        return own + [file for file in self._above if any(self._of_folder(folder, file))]
 
-    def _of_folder(self, folder: str, file: str, lines: Iterator[tuple[str, dict]]) -> Iterator[tuple[str, dict]]:
+    def _of_folder(self, folder: str, file: str) -> Iterator[Line]:
         """The lines of a metadata file that are of a split's folder: all, unless it lies above the folder."""
-        base = base_of(file)
-        for where, line in lines:
-            name = line.get("file_name")
-            if base.startswith(folder) or (isinstance(name, str) and f"{base}{as_posix(name)}".startswith(folder)):
-                yield where, line
+        is_inside = base_of(file).startswith(folder)
+        for line in read_metadata(self.source, file):
+            if is_inside or self._named_path(file, line).startswith(folder):
+                yield line
+
+    def _in_no_split(self, file: str) -> Iterator[ImageRecord]:
+        """The lines of a metadata file above the splits that are of none."""
+        folders = tuple(folder for folders in self._folders.values() for folder in folders)
+        for line in read_metadata(self.source, file):
+            path = self._named_path(file, line)
+            if not path.startswith(folders):
+                record = self._image("train", "", file, line)
+                if path:
+                    message = f"{path} is in no folder of a split: {', '.join(folders)}."
+                    record.problem = ("missing_file", message)
+                yield record
+
+    def _named_path(self, file: str, line: Line) -> str:
+        """The image that a line names, or `""`."""
+        name = line.columns.get("file_name")
+        return existing(self.source, f"{base_of(file)}{as_posix(name)}") if isinstance(name, str) and name else ""
 
     def _unlisted(self, split: str, folder: str, given: set[str]) -> Iterator[ImageRecord]:
         for path in self.source.folder(folder):
@@ -189,39 +206,46 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv, .parquet) and t
         record.boxes, record.size = [each.box for each in objects] or None, annotation.size
 
     def _listed(self, split: str, folder: str, files: list[str]) -> Iterator[ImageRecord]:
+        named = set()
         for file in files:
-            for where, line in self._of_folder(folder, file, self._read_metadata(file)):
-                yield self._image(split, folder, file, where, line)
+            # those above come last
+            is_above, nearer = file in self._above, frozenset(named)
+            for line in self._of_folder(folder, file):
+                path = self._named_path(file, line)
+                if not (is_above and path in nearer):
+                    named.add(path)
+                    yield self._image(split, folder, file, line)
 
-    def _image(self, split: str, folder: str, file: str, where: str, line: dict) -> ImageRecord:
-        base = base_of(file)
-        if line.get("file_name") in (None, ""):
-            raise ValueError(f"{where}: there is no `file_name`.")
-        image = existing(self.source, f"{base}{PurePosixPath(field(line, 'file_name', str, where))}")
-        label = self._folder_class(image, folder)
-        if line.get("label") not in (None, ""):
-            label = checked_name(line["label"], "label", where)
-        problem = format_problem(image) or (self._no_class(image) if label is None else None)
-        boxes = categories = size = None
+    def _image(self, split: str, folder: str, file: str, line: Line) -> ImageRecord:
+        record = ImageRecord(split, line.where, line.where, "", line.where)
         try:
-            boxes, categories = read_objects(where, line.get("objects"))
-            if line.get("width") and line.get("height"):
-                size = (field(line, "width", int, where), field(line, "height", int, where))
+            if line.error is not None:
+                raise line.error
+            self._add_columns(record, folder, base_of(file), line.columns)
         except ValueError as error:
-            problem = problem or problem_of(error, where)
-        return ImageRecord(
-            split=split,
-            image_id=checked_name(line.get("image_id") or image, "image_id", where),
-            image=image,
-            label=label or "",
-            where=where,
-            boxes=boxes,
-            categories=categories,
-            size=size,
-            masks=self._file_names(base, line, "mask_file_name", where),
-            ignore_masks=self._file_names(base, line, "ignore_mask_file_name", where),
-            problem=problem,
-        )
+            record.problem = record.problem or problem_of(error, line.where)
+        return record
+
+    def _add_columns(self, record: ImageRecord, folder: str, base: str, columns: dict):
+        where = record.where
+        if columns.get("file_name") in (None, ""):
+            raise ValueError(f"{where}: there is no `file_name`.")
+        record.image = existing(self.source, f"{base}{PurePosixPath(field(columns, 'file_name', str, where))}")
+        record.image_id = record.image
+        record.problem = format_problem(record.image)
+        record.masks = self._file_names(base, columns, "mask_file_name", where)
+        record.ignore_masks = self._file_names(base, columns, "ignore_mask_file_name", where)
+        label = self._folder_class(record.image, folder)
+        if columns.get("label") not in (None, ""):
+            label = read_label(columns["label"], where)
+        if label is None:
+            record.problem = record.problem or self._no_class(record.image)
+        record.label = label or ""
+        record.image_id = checked_name(columns.get("image_id") or record.image, "image_id", where)
+        if self._reads_objects:
+            record.boxes, record.categories = read_objects(where, columns.get("objects"))
+        if columns.get("width") and columns.get("height"):
+            record.size = (field(columns, "width", int, where), field(columns, "height", int, where))
 
     def _file_names(self, base: str, line: dict, name: str, where: str) -> tuple[str, ...]:
         """A file or several."""
@@ -241,72 +265,6 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv, .parquet) and t
     def _folder_class(self, path: str, folder: str) -> str | None:
         inside = path[len(folder) :].split("/")
         return inside[-2] if len(inside) >= 2 else None
-
-    def _read_metadata(self, file: str) -> Iterator[tuple[str, dict]]:
-        """Place and columns of each line."""
-        if file.endswith(".csv"):
-            lines = read_csv(self.source, file)
-            where, names = next(lines, (None, []))
-            if not names:
-                raise ValueError(f"{file} is empty.")
-            if len(set(names)) < len(names):
-                raise ValueError(f"{where}: a column is there twice: {shown(names)}.")
-            for where, values in lines:
-                if len(values) != len(names):
-                    raise ValueError(f"{where}: {len(values)} values for {len(names)} columns.")
-                yield where, dict(zip(names, values, strict=True))
-        elif file.endswith(".parquet"):
-            yield from read_parquet(self.source, file)
-        else:
-            for where, text in self.source.lines(file):
-                yield where, read_json(where, text)
-
-
-def is_metadata(path: str) -> bool:
-    return path.rsplit("/", 1)[-1] in METADATA_FILES
-
-
-def read_json(where: str, text: str) -> dict:
-    value = parse_json(text, where)
-    if not isinstance(value, dict):
-        raise ValueError(f'{where}: expected an object such as {{"file_name": ...}}, got {shown(text)}.')
-    return value
-
-
-def read_parquet(source: Source, file: str) -> Iterator[tuple[str, dict]]:
-    """Place and columns of each row."""
-    try:
-        rows = pq.ParquetFile(io.BytesIO(source.read(file, MAX_LIST_BYTES))).iter_batches()
-        rows = (row for batch in rows for row in batch.to_pylist())
-        for number, row in enumerate(rows, start=1):
-            yield f"{file}, row {number}", row
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{file} cannot be read as Parquet: {error}") from error
-
-
-def read_objects(where: str, objects: dict | list | str | None) -> tuple[list[tuple] | None, list[str] | None]:
-    """Boxes, and their classes where they are given, of a struct of lists or a list of structs, or of JSON of either."""
-    if isinstance(objects, str) and objects:
-        objects = parse_json(objects, f"{where}, `objects`")
-    if not objects:
-        return None, None
-    if isinstance(objects, list) and all(isinstance(each, dict) for each in objects):
-        names = [name for name in ("bbox", "category") if name in objects[0]]
-        objects = {name: [each.get(name) for each in objects] for name in names}
-    if not isinstance(objects, dict):
-        raise ValueError(
-            f'{where}: `objects` must be like {{"bbox": [[x, y, width, height], ...]}}, got {shown(objects)}.'
-        )
-    boxes = []
-    for box in field(objects, "bbox", list, f"{where}, `objects`"):
-        if not isinstance(box, list) or len(box) != 4:
-            raise ValueError(f"{where}: a box must be [x, y, width, height] (`bbox`), got {shown(box)}.")
-        boxes.append(tuple(checked(number, "bbox", float, where) for number in box))
-    categories = objects.get("category", objects.get("categories"))
-    if not isinstance(categories, list) or len(categories) != len(boxes):
-        return boxes, None
-    # classes of the boxes are of no use where they are not those of the images, whatever they are
-    return boxes, [str(each) for each in categories]
 
 
 def base_of(file: str) -> str:

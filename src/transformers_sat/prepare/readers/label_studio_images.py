@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from ...fields import field, shown
 from ..archives import Source
 from .image_files import looks_like_image
+from .lists import is_of_another_split, split_of
 
 
 # What an upload puts before a file's name, so that no two are the same.
@@ -38,14 +39,16 @@ class TaskImages:
 
     def __init__(self, source: Source):
         self._paths: dict[str, list[str]] = {}
+        self._folders: set[str] = set()
         for path in source.paths():
             if looks_like_image(path):
                 self._paths.setdefault(_as_uploaded(path.rpartition("/")[2]), []).append(path)
+                self._folders.update(path.split("/")[-2:-1])
 
     def find(self, task: dict, where: str) -> str:
         """
         The file of a task's image: of that name, or of that name without the prefix of an upload. Of several with one name
-        it is the one that more of the folders agree with.
+        it is the one that more of the folders agree with; none of another folder of the source than the task names.
 
         Args:
             task (`dict`): with `data`, whose field `image`, or whichever else, names the image.
@@ -65,6 +68,7 @@ class TaskImages:
             if path in paths:
                 # only an upload changes names
                 candidates = [candidate for candidate in candidates if candidate.rpartition("/")[2] == name]
+            candidates = [candidate for candidate in candidates if not self._is_elsewhere(candidate, path)]
             agreeing = [(_agreement(candidate, path), candidate) for candidate in candidates]
             best = [candidate for agreement, candidate in agreeing if agreement == max(agreeing)[0]]
             if len(best) > 1:
@@ -72,6 +76,15 @@ class TaskImages:
             if best:
                 return best[0]
         return paths[-1].lstrip("/")
+
+    def _is_elsewhere(self, candidate: str, path: str) -> bool:
+        """Whether what a task names is in another split, or in a folder that the source has, too."""
+        if is_of_another_split(candidate, split_of(path, default=None)):
+            return True
+        folder = path.split("/")[-2:-1]
+        # the numbers in the folders of uploads are those of projects
+        is_named = self._folders.issuperset(folder) and folder and "/upload/" not in f"/{path}"
+        return bool(is_named) and candidate.split("/")[-2:-1] != folder
 
 
 def _reference(task: dict, where: str) -> str:

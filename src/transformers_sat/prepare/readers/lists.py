@@ -14,6 +14,7 @@
 """What the readers share: lines with a fixed number of fields, files and folders of a source, and names of classes."""
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -38,6 +39,8 @@ SPLITS = {
     "eval": "test",
     "evaluation": "test",
 }
+# What COCO puts behind the name of a split.
+YEAR = re.compile(r"_?20\d\d$")
 
 
 def read_fields(
@@ -114,10 +117,16 @@ def log_left_out(left_out: Counter[str], total: int, file: str = ""):
         logger.warning(f"{place}{left_out.total()} of {total} images left out: {reasons}.")
 
 
-def split_of(path: str, default: str = "train") -> str:
-    """The split that a folder around a file is called by, the innermost; `default` where none is."""
-    splits = [SPLITS[part.lower()] for part in path.split("/")[:-1] if part.lower() in SPLITS]
+def split_of(path: str, default: str | None = "train") -> str | None:
+    """The split that a folder around a file is called by (`val`, `val2017`), the innermost; `default` where none is."""
+    names = [YEAR.sub("", part.lower()) for part in path.split("/")[:-1]]
+    splits = [SPLITS[name] for name in names if name in SPLITS]
     return splits[-1] if splits else default
+
+
+def is_of_another_split(path: str, split: str | None) -> bool:
+    """Whether a folder around a file is called by another split: files of one name in two splits are not each other's."""
+    return split in SPLITS.values() and split_of(path, default=split) != split
 
 
 def existing(source: Source, path: str) -> str:
@@ -190,6 +199,7 @@ __all__ = [
     "corners_to_box",
     "distinct_names",
     "existing",
+    "is_of_another_split",
     "log_left_out",
     "missing",
     "optional_root",

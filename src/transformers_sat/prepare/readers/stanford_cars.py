@@ -19,7 +19,8 @@ from typing import Any
 
 from ...fields import checked, field
 from ..archives import Source
-from ..records import ImageRecord, Reader
+from ..records import ImageRecord
+from .listed import ListedReader
 from .lists import corners_to_box, distinct_names, missing, optional_root
 from .matlab import read_variables
 
@@ -27,7 +28,7 @@ from .matlab import read_variables
 CORNERS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
 
 
-class StanfordCarsReader(Reader):
+class StanfordCarsReader(ListedReader):
     """Stanford Cars: 196 classes of make, model and year; the two folders with a list each, or the one list for all."""
 
     name = "stanford-cars"

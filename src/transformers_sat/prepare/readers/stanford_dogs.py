@@ -19,7 +19,8 @@ from functools import cached_property
 
 from ...fields import checked
 from ..archives import Source
-from ..records import ImageRecord, Reader
+from ..records import ImageRecord
+from .listed import ListedReader
 from .lists import distinct_names, missing, required_root
 from .matlab import read_variables
 from .voc_xml import read_annotation
@@ -29,7 +30,7 @@ from .voc_xml import read_annotation
 LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
 
 
-class StanfordDogsReader(Reader):
+class StanfordDogsReader(ListedReader):
     """Stanford Dogs: 120 breeds, an XML file of boxes for each image."""
 
     name = "stanford-dogs"

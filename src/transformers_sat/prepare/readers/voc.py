@@ -14,7 +14,7 @@
 """Detection data in PASCAL VOC's form, as far as its images show one class."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import numpy as np
@@ -23,7 +23,7 @@ import PIL.Image
 from ..archives import Source
 from ..records import ImageRecord, Reader
 from .image_files import ImagesByStem, format_problem, looks_like_image, stem_of
-from .lists import log_left_out, missing, problem_of, roots_with, split_of
+from .lists import is_of_another_split, log_left_out, missing, problem_of, roots_with, split_of
 from .voc_xml import Annotation, read_annotation
 
 
@@ -135,12 +135,12 @@ folder train/, valid/ or test/ around them is the split"""
                     self._named.add(name.rpartition("/")[2])
                     continue
                 label = classes.pop()
-            image = images.find(stem_of(xml), self._image_folders(root, xml), file_name)
+            image = images.find(stem_of(xml), self._image_folders(root, xml), file_name, self._elsewhere(xml))
             segmentation = f"{root}SegmentationObject/{name}.png"
             masks = (segmentation,) if segmentation in self.source else ()
             records.append(
                 ImageRecord(
-                    split=split,
+                    split=split or split_of(image or ""),
                     image_id=name,
                     image=image or (f"{root}JPEGImages/{name}.jpg" if self.lists else f"{name}.jpg"),
                     label=label,
@@ -155,8 +155,8 @@ folder train/, valid/ or test/ around them is the split"""
         log_left_out(left_out, total)
         return records
 
-    def _listed(self) -> Iterator[tuple[str, str, str, str, str]]:
-        """Split, root of the tree, name of the image, its XML file, and where it says so."""
+    def _listed(self) -> Iterator[tuple[str | None, str, str, str, str]]:
+        """Split if it is told, root of the tree, name of the image, its XML file, and where it says so."""
         for split, root, path in self.lists:
             for where, line in self.source.lines(path):
                 name = line.strip()
@@ -167,17 +167,27 @@ folder train/, valid/ or test/ around them is the split"""
         for path in self.source.paths():
             if path.lower().endswith(".xml"):
                 root = path.rpartition("/")[0].rpartition("/")[0]
-                yield split_of(path), f"{root}/" if root else "", path.rpartition(".")[0], path, path
+                split = split_of(path, default=None)
+                yield split, f"{root}/" if root else "", path.rpartition(".")[0], path, path
 
-    def _image_folders(self, root: str, xml: str) -> tuple[str | None, ...]:
+    def _image_folders(self, root: str, xml: str) -> tuple[str, ...]:
         if self.lists:
             # not in the tree of another year
             return (f"{root}JPEGImages/",)
         return (
             xml[: xml.rfind("/") + 1],
             *(f"{root}{name}" for name in ("JPEGImages/", "images/", "Images/", "")),
-            None,
         )
+
+    def _elsewhere(self, xml: str) -> Callable[[str], bool] | None:
+        """Which images in other folders may be that of an XML file: none of another split, or with an XML of its own."""
+        if self.lists:
+            return None
+        split = split_of(xml, default=None)
+        return lambda path: not is_of_another_split(path, split) and not self._has_xml(path)
+
+    def _has_xml(self, image: str) -> bool:
+        return any(f"{image.rpartition('.')[0]}{suffix}" in self.source for suffix in (".xml", ".XML"))
 
     def _annotation(self, path: str) -> Annotation:
         if path not in self.source:

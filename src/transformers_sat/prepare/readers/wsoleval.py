@@ -18,12 +18,13 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from ..archives import Source
-from ..records import ImageRecord, Reader
+from ..records import ImageRecord
+from .listed import ListedReader
 from .lists import distinct_names, missing, optional_root, read_csv, read_fields, roots_with, without_number
 from .wsoleval_split import SPLIT_NAMES, WsolevalSplit
 
 
-class WsolevalReader(Reader):
+class WsolevalReader(ListedReader):
     """
     A set in wsolevaluation's own layout: `metadata/<SET>/<split>/*.txt` and the images, as its scripts put them.
 
@@ -65,9 +66,11 @@ dataset/<SET>/                     the images and masks, in folders as the lists
     @cached_property
     def class_names(self) -> list[str]:
         folders = {}
-        for _, name, label in self.splits[0].labels():
+        for _, name, label, problem in self.splits[0].labels():
+            if problem is not None:
+                continue
             folders.setdefault(label, set()).add(name.rpartition("/")[0].rpartition("/")[2])
-        last = max(folders)
+        last = max(folders, default=-1)
         # one folder for each class and one class for each folder, or the folders are not the classes
         names = {label: next(iter(found)) for label, found in folders.items() if len(found) == 1}
         if len(names) < len(folders) or len(set(names.values())) < len(names) or "" in names.values():

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from ...fields import as_number, shown
 from ..archives import Source
 from ..records import ImageRecord
-from .lists import corners_to_box, read_fields, roots_with
+from .lists import corners_to_box, problem_of, read_fields, roots_with
 
 
 # Splits of the metadata: `val` is the one that thresholds are chosen on.
@@ -55,16 +55,32 @@ def read_localization(
     """
     kinds = set()
     for where, text in source.lines(path):
-        name, *fields = [field.strip() for field in text.split(",")]
-        if len(fields) not in (1, 2, 4):
-            raise ValueError(f"{where}: image and box, or image, mask and region to leave out, got {shown(text)}.")
-        kinds.add(len(fields) == 4)
+        name, corners, masks = read_located(text, where)
+        kinds.add(masks is None)
         if len(kinds) > 1:
             raise ValueError(f"{path} mixes lines with boxes and lines with masks.")
-        if len(fields) == 4:
-            yield where, name, tuple(as_number(field, where, "box", float) for field in fields), None
-        else:
-            yield where, name, None, (fields[0], fields[1] if len(fields) == 2 else None)
+        yield where, name, corners, masks
+
+
+def read_located(text: str, where: str) -> tuple[str, Corners | None, tuple[str, str | None] | None]:
+    """A line of a `localization.txt`, as [`read_localization`] gives it."""
+    name, *fields = [field.strip() for field in text.split(",")]
+    if len(fields) not in (1, 2, 4):
+        raise ValueError(f"{where}: image and box, or image, mask and region to leave out, got {shown(text)}.")
+    if len(fields) == 4:
+        return name, tuple(as_number(field, where, "box", float) for field in fields), None
+    return name, None, (fields[0], fields[1] if len(fields) == 2 else None)
+
+
+def _read_label(text: str, where: str) -> tuple[int, tuple[str, str] | None]:
+    """The number of a class, and what is wrong with it: -1 then."""
+    try:
+        label = as_number(text, where, "class")
+    except ValueError as error:
+        return -1, ("unreadable_annotation", str(error))
+    if not 0 <= label < MAX_CLASSES:
+        return -1, ("unknown_class", f"{where}: the class should be from 0 to {MAX_CLASSES - 1}, got {label}.")
+    return label, None
 
 
 class WsolevalSplit:
@@ -87,6 +103,7 @@ class WsolevalSplit:
         self.folder = folder
         self.split = SPLIT_NAMES[folder.rstrip("/").rpartition("/")[2]]
         self.boxes, self.masks, self.ignore_masks = {}, {}, {}
+        self._unreadable: dict[str, ValueError] = {}
         if self._file("localization.txt") in source:
             self._read_localization()
         self.sizes = {}
@@ -97,8 +114,8 @@ class WsolevalSplit:
         self.image_root = self._find_images()
         self.mask_root = self._find_masks()
 
-    def labels(self) -> Iterator[tuple[str, str, int]]:
-        """Yields file and line, the image and the number of its class."""
+    def labels(self) -> Iterator[tuple[str, str, int, tuple[str, str] | None]]:
+        """Yields file and line, the image, the number of its class, and what is wrong with that: it is -1 then."""
         labels = read_fields(self.source, self._file("class_labels.txt"), 2, ",")
         # Both lists have one order as a rule, so that no more than a line of a million is kept.
         ahead = {}
@@ -106,42 +123,50 @@ class WsolevalSplit:
             while name not in ahead:
                 where_label, (labelled, label) = next(labels, (None, (None, None)))
                 if labelled is None:
-                    raise ValueError(f"{where}: {name} has no line of its own in {self._file('class_labels.txt')}.")
-                ahead[labelled] = as_number(label, where_label, "class")
-                if not 0 <= ahead[labelled] < MAX_CLASSES:
-                    raise ValueError(f"{where_label}: the class should be from 0 to {MAX_CLASSES - 1}, got {label}.")
-            yield where, name, ahead.pop(name)
+                    message = f"{name} has no line of its own in {self._file('class_labels.txt')}."
+                    ahead[name] = -1, ("unreadable_annotation", message)
+                else:
+                    ahead[labelled] = _read_label(label, where_label)
+            yield where, name, *ahead.pop(name)
 
     def records(self, class_names: list[str]) -> Iterator[ImageRecord]:
         """
         Yields the images of the split, in the order of `image_ids.txt`.
 
-        Raises:
-            `ValueError`: if an image has a class that is not known, or none of the boxes or masks that the split has.
+        One has a problem if its class is not known, or it has none of the boxes or masks that the split has.
         """
-        for where, name, label in self.labels():
-            if not 0 <= label < len(class_names):
-                raise ValueError(f"{where}: class {label} is not one of 0 to {len(class_names) - 1}.")
+        for where, name, label, problem in self.labels():
+            if problem is None and label >= len(class_names):
+                problem = "unknown_class", f"class {label} is not one of 0 to {len(class_names) - 1}."
+            if name in self._unreadable:
+                problem = problem or problem_of(self._unreadable[name], where)
             for located in (self.boxes, self.masks):
                 if located and name not in located:
-                    raise ValueError(f"{where}: {name} has no line in {self._file('localization.txt')}.")
+                    message = f"{name} has no line in {self._file('localization.txt')}."
+                    problem = problem or ("unreadable_annotation", message)
             yield ImageRecord(
                 split=self.split,
                 image_id=name,
                 image=self.image_root + self.own_names.get(name, name),
-                label=class_names[label],
+                label="" if problem else class_names[label],
                 where=where,
                 boxes=self.boxes.get(name),
                 size=self.sizes.get(name),
                 masks=tuple(self.mask_root + mask for mask in self.masks.get(name, ())),
                 ignore_masks=tuple(self.mask_root + mask for mask in self.ignore_masks.get(name, ())),
+                problem=problem,
             )
 
     def _file(self, name: str) -> str:
         return self.folder + name
 
     def _read_localization(self):
-        for _, name, corners, masks in read_localization(self.source, self._file("localization.txt")):
+        for where, text in self.source.lines(self._file("localization.txt")):
+            try:
+                name, corners, masks = read_located(text, where)
+            except ValueError as error:
+                self._unreadable[text.partition(",")[0].strip()] = error
+                continue
             if corners is not None:
                 self.boxes.setdefault(name, []).append(corners_to_box(*corners))
                 continue
@@ -149,10 +174,12 @@ class WsolevalSplit:
             self.masks.setdefault(name, []).append(mask)
             if ignored:
                 self.ignore_masks.setdefault(name, []).append(ignored)
+        if self.boxes and self.masks:
+            raise ValueError(f"{self._file('localization.txt')} mixes lines with boxes and lines with masks.")
 
     def _find_images(self) -> str:
         """The folder that the names are relative to, which the first image that is there tells."""
-        places = [(where, name) for where, name, _ in itertools.islice(self.labels(), MAX_IMAGES_SOUGHT)]
+        places = [(where, name) for where, name, *_ in itertools.islice(self.labels(), MAX_IMAGES_SOUGHT)]
         if not places:
             raise ValueError(f"{self._file('image_ids.txt')} names no image.")
         root = self._first_root(name for _, name in places)

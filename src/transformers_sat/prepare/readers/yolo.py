@@ -23,7 +23,7 @@ from ..archives import Source
 from ..records import ImageRecord, Reader
 from .image_files import format_problem, looks_like_image
 from .lists import log_left_out, problem_of
-from .yolo_lists import labels_of, open_lists, read_line
+from .yolo_lists import labels_of, open_lists
 
 
 class YoloReader(Reader):
@@ -31,7 +31,7 @@ class YoloReader(Reader):
     What Roboflow, Ultralytics and others export for YOLO, and what labelImg writes in its form.
 
     An image has one class here. So what is taken are the images whose boxes are all of one class, whatever their number.
-    Outlines become the boxes around them. How many images that leaves out is logged.
+    Outlines become the boxes around them; key points (`kpt_shape`) are left out. How many images that leaves out is logged.
     """
 
     name = "yolo"
@@ -93,13 +93,15 @@ train/, valid/ or test/ around them is the split"""
                 if number not in names:
                     problem = problem or ("unknown_class", f"there is no class {number} in {file}.")
             records.append(ImageRecord(split, image, image, label, where, problem=problem))
+        for split, place, where, message in self.lists.not_there():
+            records.append(ImageRecord(split, place, place, "", where, problem=("missing_file", message)))
         log_left_out(left_out, total)
         return records
 
     def _boxes(self, image: str) -> list[tuple[int, tuple[float, float, float, float]]]:
         """Class and box `(x, y, width, height)`, in fractions, of each line of an image's file."""
         labels = labels_of(self.source, image)
-        return [] if labels is None else [read_line(text, where) for where, text in self.source.lines(labels)]
+        return [] if labels is None else self.lists.read_boxes(labels)
 
 
 __all__ = ["YoloReader"]

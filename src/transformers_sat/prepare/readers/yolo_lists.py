@@ -13,14 +13,16 @@
 # limitations under the License.
 """Where data for YOLO programs say which images and classes they have: in a `data.yaml`, or as labelImg writes it."""
 
+import math
 import posixpath
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 
 import yaml
 
-from ...fields import as_number, checked_name, shown
-from ..archives import Source
+from ...fields import as_number, checked, checked_name, shown
+from ..archives import MAX_NAME_CHARACTERS, Source
 from .image_files import looks_like_image, stem_of
 from .lists import SPLITS, missing, split_of
 
@@ -35,6 +37,12 @@ class YoloLists(ABC):
 
     class_names: list[str]
 
+    # Of key points: what a line has behind its box.
+    num_further_values: int = 0
+
+    def __init__(self, source: Source):
+        self.source = source
+
     @abstractmethod
     def images(self) -> Iterator[tuple[str, str, str]]:
         """Split and image, and where it says so."""
@@ -42,6 +50,29 @@ class YoloLists(ABC):
     @abstractmethod
     def names_for(self, labels: str) -> tuple[str, dict[int, str]]:
         """The file that names the classes in a file of boxes, and what they are called by their numbers."""
+
+    def not_there(self) -> Iterator[tuple[str, str, str, str]]:
+        """Split and place of images that are said to be somewhere, where none are, where it says so, and what is wrong."""
+        yield from ()
+
+    def read_boxes(self, labels: str) -> list[tuple[int, tuple[float, float, float, float]]]:
+        """Class and box `(x, y, width, height)`, in fractions, of each line of a file of boxes."""
+        return [read_line(text, where, self.num_further_values) for where, text in self.source.lines(labels)]
+
+    def _without_image(self, labels: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+        """Files of boxes for which there is no image: it is the image that is missing."""
+        for path in labels:
+            if path.lower().endswith(".txt") and self._has_boxes(path):
+                before, found, after = f"/{path.rpartition('.')[0]}".rpartition("/labels/")
+                image = f"{before}/images/{after}" if found else after
+                yield split_of(path), f"{image.lstrip('/')}.jpg", path
+
+    def _has_boxes(self, path: str) -> bool:
+        """Whether a text file is one of boxes; others that lie about are not."""
+        try:
+            return bool(self.read_boxes(path))
+        except ValueError:
+            return False
 
 
 def open_lists(source: Source, layout: str) -> YoloLists:
@@ -70,43 +101,68 @@ class DataYaml(YoloLists):
     """
 
     def __init__(self, source: Source, file: str, settings: dict):
-        self.source = source
+        super().__init__(source)
         self.file = file
         self.root = file[: file.rfind("/") + 1]
         self.settings = settings
         self.names = _read_names(settings["names"], file)
         self.class_names = list(self.names.values())
+        if settings.get("kpt_shape"):
+            self.num_further_values = _num_keypoint_values(settings["kpt_shape"], file)
 
     def images(self) -> Iterator[tuple[str, str, str]]:
-        given = set()
+        for image, (_, split, where) in self._images.items():
+            yield split, image, where
+        read = {labels_of(self.source, path) for path in self.source.paths() if looks_like_image(path)}
+        read.update(listed := [labels_of(self.source, image) for image in self._images])
+        folders = {labels.rpartition("/")[0] for labels in listed if labels is not None}
+        paths = (path for path in self.source.paths() if path.rpartition("/")[0] in folders and path not in read)
+        yield from self._without_image(paths)
+
+    def not_there(self) -> Iterator[tuple[str, str, str, str]]:
+        for key, split, value in self._values():
+            if not any(True for _ in self._images_at(value)):
+                message = f"`{key}` is {shown(value)}, where there are no images in the source."
+                yield split, value, f"{self.file}, `{key}`", message
+
+    @cached_property
+    def _images(self) -> dict[str, tuple[int, str, str]]:
+        """Depth of the folder that names it, split and place of each image: the inner one of two folders has it."""
+        found = {}
+        for _, split, value in self._values():
+            for image, depth, where in self._images_at(value):
+                if image not in found or found[image][0] < depth:
+                    found[image] = (depth, split, where)
+        if not found:
+            raise ValueError(
+                f"{self.file} names no folder with images; `train`, `val` and `test` should be folders or lists of images, "
+                "below the source."
+            )
+        return found
+
+    def _values(self) -> Iterator[tuple[str, str, str]]:
+        """Key, split and value of each folder or list."""
         for key, split in SPLITS.items():
             values = self.settings.get(key)
             for value in values if isinstance(values, list) else [values] if values else []:
-                for image, where in self._images_at(checked_name(value, key, self.file), key):
-                    if image not in given:
-                        given.add(image)
-                        yield split, image, where
-        if not given:
-            raise ValueError(
-                f"{self.file} names no folder with images; `train`, `val` and `test` should be folders or lists of images."
-            )
+                yield key, split, checked_name(value, key, self.file).replace("\\", "/")
 
     def names_for(self, labels: str) -> tuple[str, dict[int, str]]:
         return self.file, self.names
 
-    def _images_at(self, value: str, key: str) -> Iterator[tuple[str, str]]:
-        value = value.replace("\\", "/")
+    def _images_at(self, value: str) -> Iterator[tuple[str, int, str]]:
+        """The images of a folder or list, with the depth of the folder, and where it says so."""
         for path in self._places(value):
             if path in self.source and path.lower().endswith(".txt"):
                 for where, line in self.source.lines(path):
                     name = line.strip().replace("\\", "/")
                     known = [place for place in self._places(name) if place in self.source]
-                    yield (known or [posixpath.normpath(name).lstrip("/")])[0], where
+                    yield (known or [posixpath.normpath(name).lstrip("/")])[0], MAX_NAME_CHARACTERS, where
                 return
             if images := [image for image in self.source.folder(path) if looks_like_image(image)]:
-                yield from ((image, image) for image in images)
+                depth = len(path.split("/")) if path else 0
+                yield from ((image, depth, image) for image in images)
                 return
-        raise ValueError(f"{self.file}: `{key}` is {shown(value)}, where there are no images in the source.")
 
     def _places(self, value: str) -> Iterator[str]:
         """
@@ -116,8 +172,8 @@ class DataYaml(YoloLists):
         base = self.settings.get("path")
         for folder in (str(base), "") if isinstance(base, str) else ("",):
             path = posixpath.normpath(posixpath.join(self.root, folder.replace("\\", "/"), value))
-            if not path.startswith(("/", "..")) and path != ".":
-                yield path
+            if not path.startswith(("/", "..")):
+                yield "" if path == "." else path
         parts = [part for part in value.split("/") if part not in ("", ".", "..")]
         for first in range(len(parts)):
             yield self.root + "/".join(parts[first:])
@@ -134,7 +190,7 @@ class ClassesFiles(YoloLists):
     """
 
     def __init__(self, source: Source, files: list[str]):
-        self.source = source
+        super().__init__(source)
         self.names = {file[: file.rfind("/") + 1]: (file, _read_classes(source, file)) for file in files}
         if empty := [file for file, names in self.names.values() if not names]:
             raise ValueError(f"{empty[0]} is empty: a class on each line expected.")
@@ -146,10 +202,7 @@ class ClassesFiles(YoloLists):
             if looks_like_image(path):
                 read.add(labels_of(self.source, path))
                 yield split_of(path), path, path
-        # of boxes without an image it is the image that is missing
-        for path in self.source.paths():
-            if path.lower().endswith(".txt") and path not in read and self._has_boxes(path):
-                yield split_of(path), f"{path.rpartition('.')[0]}.jpg", path
+        yield from self._without_image(path for path in self.source.paths() if path not in read)
 
     def names_for(self, labels: str) -> tuple[str, dict[int, str]]:
         folder = labels
@@ -161,13 +214,6 @@ class ClassesFiles(YoloLists):
         if len(self.names) == 1:
             return next(iter(self.names.values()))
         return f"a {CLASSES_FILE} beside it or in a folder around it", {}
-
-    def _has_boxes(self, path: str) -> bool:
-        """Whether a text file is one of boxes; others that lie about are not."""
-        try:
-            return bool([read_line(text, where) for where, text in self.source.lines(path)])
-        except ValueError:
-            return False
 
 
 def labels_of(source: Source, image: str) -> str | None:
@@ -182,10 +228,24 @@ def labels_of(source: Source, image: str) -> str | None:
     return None
 
 
-def read_line(text: str, where: str) -> tuple[int, tuple[float, float, float, float]]:
-    """Class and box `(x, y, width, height)`, in fractions, of a line; `ValueError` if it is none."""
+def read_line(text: str, where: str, num_further_values: int = 0) -> tuple[int, tuple[float, float, float, float]]:
+    """
+    Class and box `(x, y, width, height)`, in fractions, of a line; `ValueError` if it is none.
+
+    Args:
+        text (`str`): the line.
+        where (`str`): file and line, for messages.
+        num_further_values (`int`, *optional*, defaults to 0): number of values behind a box, which are not of it.
+    """
     number, *values = text.split()
     coordinates = [as_number(value, where, "box", float) for value in values]
+    if num_further_values:
+        if len(coordinates) != 4 + num_further_values:
+            raise ValueError(
+                f"{where}: `class x y width height` and {num_further_values} values of key points expected (`kpt_shape`), "
+                f"got {shown(text)}."
+            )
+        coordinates = coordinates[:4]
     if len(coordinates) == 4:
         x, y, width, height = coordinates
         box = (x - width / 2, y - height / 2, width, height)
@@ -196,7 +256,8 @@ def read_line(text: str, where: str) -> tuple[int, tuple[float, float, float, fl
         raise ValueError(f"{where}: `class x y width height` expected, or an outline, got {shown(text)}.")
     if not all(-1 <= value <= 2 for value in coordinates):
         raise ValueError(f"{where}: centre and size must be fractions of the image, got {shown(text)}.")
-    return as_number(number, where, "class"), box
+    # some write it as they write the others
+    return checked(as_number(number, where, "class", float), "class", int, where), box
 
 
 def _read_classes(source: Source, path: str) -> dict[int, str]:
@@ -204,9 +265,28 @@ def _read_classes(source: Source, path: str) -> dict[int, str]:
     return {int(where.rpartition(" ")[2]) - 1: line.strip() for where, line in source.lines(path)}
 
 
+class _TextLoader(yaml.SafeLoader):
+    """Leaves words and numbers as they are written: classes are called yes and no, too."""
+
+
+_TextLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _num_keypoint_values(shape: object, file: str) -> int:
+    """Number of values of the key points on a line."""
+    if not isinstance(shape, list) or len(shape) != 2:
+        raise ValueError(
+            f"{file}: `kpt_shape` must be a number of points and one of values of each, got {shown(shape)}."
+        )
+    return math.prod(checked(each, "kpt_shape", int, file) for each in shape)
+
+
 def _read_yaml(source: Source, path: str):
     try:
-        return yaml.safe_load(source.read(path, MAX_FILE_BYTES))
+        return yaml.load(source.read(path, MAX_FILE_BYTES), Loader=_TextLoader)  # noqa: S506 (a safe one)
     except (yaml.YAMLError, RecursionError, UnicodeError) as error:
         raise ValueError(f"{path}: no valid YAML: {' '.join(str(error).split())}.") from error
 
@@ -221,4 +301,4 @@ def _read_names(names, file: str) -> dict[int, str]:
     return dict(sorted(found.items()))
 
 
-__all__ = ["YoloLists", "labels_of", "open_lists", "read_line"]
+__all__ = ["YoloLists", "labels_of", "open_lists"]
