@@ -91,8 +91,24 @@ def test_wrong_arguments(folder, tmp_path, capsys):
     assert run(tmp_path / "nowhere", tmp_path / "out") == 1
     assert "nowhere does not exist" in capsys.readouterr().err
     assert run(folder, tmp_path / "out", "--max_shard_size", "large") == 1
-    assert "large" in capsys.readouterr().err
+    assert "`max_shard_size` must be a size such as 500MB, got 'large'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+    # the second time it would be a part of the source
+    assert run(folder, folder / "out") == 1
+    assert "lies in the source" in capsys.readouterr().err and not (folder / "out").exists()
+
+
+def test_what_was_begun_before(folder, tmp_path, capsys):
+    assert run(folder, tmp_path / "out") == 0
+    image = next(path for path in sorted(folder.rglob("*")) if path.is_file())
+    image.with_name("again" + image.suffix).write_bytes(image.read_bytes())
+    assert run(folder, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert error.count(f"imagefolder from {folder}") == 1 and "as it was before it was changed" in error
+    for content in (b"{", b"[]", b'{"fingerprint": 1}'):
+        (tmp_path / "out/.prepare/plan.json").write_bytes(content)
+        assert run(folder, tmp_path / "out") == 1
+        assert "plan.json is damaged" in capsys.readouterr().err
 
 
 class FakeHub:
