@@ -13,6 +13,7 @@
 # limitations under the License.
 """What a column of objects holds: boxes in one of two forms that are read, boxes in another, or something else."""
 
+import json
 from typing import Any
 
 import datasets
@@ -25,6 +26,8 @@ logger = logging.get_logger(__name__)
 
 FORM = "COCO boxes are x, y, width, height in pixels of the upright image"
 
+LISTS_OF_NUMBERS = datasets.List(datasets.List(datasets.Value("float64")))
+
 # What boxes, or one of their sides, are called in other forms.
 BOX_NAMES = {"bbox", "bboxes", "box", "boxes"}
 SIDE_NAMES = ({"xmin", "ymin"}, {"x_min", "y_min"}, {"x0", "y0"}, {"x1", "y1"}, {"x", "y"}, {"left", "top"})
@@ -36,7 +39,7 @@ def with_boxes_in_lists(
     """
     A split whose objects are a struct of lists, `{"bbox": [...]}`, or that has none.
 
-    A list of structs with `bbox` is brought to that form. A column that holds something else, as `objects` of another task
+    A list of structs with `bbox`, and arrays in it, are brought to that form. A column that holds something else, as `objects` of another task
     may, is left out, and the log says so.
 
     Args:
@@ -52,6 +55,8 @@ def with_boxes_in_lists(
     if feature is None:
         return dataset
     if "bbox" in (feature if isinstance(feature, dict) else ()):
+        if isinstance(feature["bbox"], datasets.Array2D) and isinstance(dataset, datasets.Dataset):
+            return dataset.cast_column(column, dict(feature) | {"bbox": LISTS_OF_NUMBERS})
         return dataset
     if "bbox" in (struct := _struct_in_list(feature) or {}):
         return _as_struct(dataset, column, struct["bbox"]) if isinstance(dataset, datasets.Dataset) else dataset
@@ -87,7 +92,7 @@ def _first_row_of_boxes(dataset: datasets.Dataset | datasets.IterableDataset, co
         return None
     first = None
     for number, value in enumerate(dataset.select_columns(column).with_format(None)[column]):
-        if not value:
+        if _is_empty(value):
             continue
         if not _looks_like_boxes(value):
             return None
@@ -95,13 +100,30 @@ def _first_row_of_boxes(dataset: datasets.Dataset | datasets.IterableDataset, co
     return first
 
 
+def _is_empty(value: Any) -> bool:
+    """Whether a row has no objects, in whatever form they are."""
+    inside = _from_json(value) if isinstance(value, str) and value.strip() else value
+    return not inside if not isinstance(inside, dict) else not any(inside.values())
+
+
 def _looks_like_boxes(value: Any) -> bool:
     if isinstance(value, str):
+        inside = _from_json(value)
+        if isinstance(inside, list | dict):
+            return _looks_like_boxes(inside)
         return _is_box(value.strip("[]() ").replace(",", " ").split())
     if isinstance(value, dict):
         names = {name.lower() for name, inside in value.items() if inside not in (None, [], "")}
         return not names.isdisjoint(BOX_NAMES) or any(names >= sides for sides in SIDE_NAMES)
     return isinstance(value, list) and (_is_box(value) or (len(value) > 0 and all(map(_looks_like_boxes, value))))
+
+
+def _from_json(text: str) -> Any:
+    """What a text holds as JSON; the text itself if it is no JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _is_box(values: list) -> bool:
@@ -112,4 +134,4 @@ def _is_box(values: list) -> bool:
         return False
 
 
-__all__ = ["FORM", "with_boxes_in_lists"]
+__all__ = ["FORM", "LISTS_OF_NUMBERS", "with_boxes_in_lists"]

@@ -24,7 +24,7 @@ from transformers.utils import logging
 from ..box_values import EDGE_TOLERANCE, distance_past_edge, has_no_area, is_in_fractions, is_outside, numbers
 from ..fields import shown
 from ..model.images_sat import opened_image, upright_size
-from .box_columns import FORM
+from .box_columns import FORM, LISTS_OF_NUMBERS
 
 
 logger = logging.get_logger(__name__)
@@ -64,6 +64,17 @@ def check_boxes(dataset: datasets.Dataset, name: str, column: str = "objects"):
         box = tuple(boxes[number].tolist())
         if problem := _problem(box):
             raise ValueError(_message(name, int(rows[number]), column, box, problem))
+
+
+def with_checked_boxes(dataset: datasets.Dataset, name: str, column: str = "objects") -> datasets.Dataset:
+    """A split after [`check_boxes`], whose boxes are numbers also where they stand as text."""
+    check_boxes(dataset, name, column)
+    objects = dataset.features.get(column, {})
+    box = getattr(objects.get("bbox"), "feature", None)
+    number = getattr(box, "feature", None)
+    if not isinstance(number, datasets.Value) or number.dtype not in ("string", "large_string"):
+        return dataset
+    return dataset.cast_column(column, dict(objects) | {"bbox": LISTS_OF_NUMBERS})
 
 
 def check_boxes_with_images(dataset: datasets.Dataset, name: str):
@@ -173,4 +184,5 @@ __all__ = [
     "check_boxes",
     "check_boxes_of_image",
     "check_boxes_with_images",
+    "with_checked_boxes",
 ]
