@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the numbers of a true box `(x, y, width, height)` tell by themselves, wherever it comes from."""
+"""What the numbers of a true box `(x, y, width, height)`, or the sides of a mask, tell by themselves."""
 
 import math
 
@@ -48,9 +48,22 @@ def distance_past_edge(box: Box, size: tuple[int, int]) -> float:
     return max(-x, -y, x + width - size[0], y + height - size[1])
 
 
+def have_same_proportions(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether an image of one width and height is a scaled copy of the other, give or take a pixel of either."""
+    return abs(size[0] * other[1] - size[1] * other[0]) <= max(*size, *other)
+
+
 def numbers(box: Box) -> str:
     """A box for a message."""
     return ", ".join(f"{number:g}" for number in box)
 
 
-__all__ = ["EDGE_TOLERANCE", "distance_past_edge", "has_no_area", "is_in_fractions", "is_outside", "numbers"]
+__all__ = [
+    "EDGE_TOLERANCE",
+    "distance_past_edge",
+    "has_no_area",
+    "have_same_proportions",
+    "is_in_fractions",
+    "is_outside",
+    "numbers",
+]
