@@ -34,6 +34,7 @@ from transformers_sat.data import (
     load_localization_dataset,
     loading,
 )
+from transformers_sat.data.loading import check_whole_images
 from transformers_sat.evaluation.split import EvaluationSplit
 
 
@@ -523,6 +524,20 @@ def test_headers(tmp_path, kind, row):
     assert f"row {row}: The image {tmp_path / '2.png'} cannot be decoded" in said
     assert f"row {6 if row == 2 else 0}: The image is missing" in said and "`--skip_undecodable`" in said
     check_headers(rows.select([each for each in range(1, 6) if each != row]), "the split `train`")
+
+
+def test_images_that_are_measured_are_decoded_whole(tmp_path):
+    """A file cut off behind its header, and an empty entry."""
+    for index in range(3):
+        draw_square(index, 0)[0].save(tmp_path / f"{index}.png")
+    content = (tmp_path / "1.png").read_bytes()
+    (tmp_path / "1.png").write_bytes(content[: len(content) // 2])
+    rows = datasets.Dataset.from_dict({"image": [str(tmp_path / f"{index}.png") for index in range(3)]})
+    rows = rows.cast_column("image", datasets.Image(decode=False))
+    check_headers(rows, "the split `test`")
+    check_whole_images(rows.select([0, 2]), "the split `test`")
+    with pytest.raises(ValueError, match="1 of the 3 images of the split `test` cannot be decoded: row 1: .*1.png"):
+        check_whole_images(rows, "the split `test`")
 
 
 def test_headers_are_all_that_is_read(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import datasets
@@ -41,6 +41,8 @@ EMBEDDED_DATASET = "emblems"
 # From so many images on, opening them takes seconds, and a bar shows it.
 MANY_IMAGES = 10_000
 MOST_NAMED = 5
+
+HOW_TO_SKIP = "Mend them, or leave such images out with `--skip_undecodable`, in Python with `drop_undecodable`."
 
 # The schema, without what is optional.
 COLUMNS = ("image", "label", "objects")
@@ -400,7 +402,7 @@ def has_masks(dataset: datasets.Dataset) -> bool:
     return missing == 0
 
 
-def check_headers(dataset: datasets.Dataset, name: str):
+def check_headers(dataset: datasets.Dataset, name: str, advice: str = HOW_TO_SKIP):
     """
     Opens each image of a split as far as its size is known. That costs some 0.1 ms an image: files are not read to their
     end, nor copied out of a table. Damage behind the header shows when the image is decoded.
@@ -408,31 +410,53 @@ def check_headers(dataset: datasets.Dataset, name: str):
     Args:
         dataset (`datasets.Dataset`): split with the `image` column not decoded.
         name (`str`): what messages call it.
+        advice (`str`, *optional*): what the message says can be done.
 
     Raises:
         `ValueError`: if images cannot be opened; the message has their number, and row and path of the first ones.
     """
     images = dataset.select_columns("image").with_format("arrow")
-    faults = []
-    for row in tqdm(
-        range(len(images)), desc=f"Opening the images: {name}", unit="image", disable=len(images) < MANY_IMAGES
-    ):
+
+    def check(row: int):
         image = images[row]["image"][0]
         content, path = (image[field] if image.is_valid else None for field in ("bytes", "path"))
         file = (
             pa.BufferReader(content.as_buffer()) if content is not None and content.is_valid else path and path.as_py()
         )
+        if not file:
+            raise ValueError("The image is missing: its entry in the data set is empty.")
+        check_header(file, (path and path.as_py()) or "without a path")
+
+    _check_each(check, len(images), f"Opening the images: {name}", name, advice)
+
+
+def check_whole_images(dataset: datasets.Dataset, name: str):
+    """
+    Decodes each image and mask of a split that is measured after a training, whose result damage would cost. Raises as
+    [`check_headers`].
+    """
+    images = dataset.select_columns([column for column in ("image", *MASK_COLUMNS) if column in dataset.column_names])
+
+    def check(row: int):
+        for column, image in images[row].items():
+            if column == "image" or image is not None:
+                decode_image(image)
+
+    _check_each(check, len(images), f"Decoding the images: {name}", name, HOW_TO_SKIP)
+
+
+def _check_each(check: Callable[[int], None], num_rows: int, doing: str, name: str, advice: str):
+    faults = []
+    for row in tqdm(range(num_rows), desc=doing, unit="image", disable=num_rows < MANY_IMAGES):
         try:
-            if not file:
-                raise ValueError("The image is missing: its entry in the data set is empty.")
-            check_header(file, (path and path.as_py()) or "without a path")
+            check(row)
         except ValueError as error:
             faults.append(f"row {row}: {error}")
     if faults:
         more = f" ({len(faults) - MOST_NAMED} more)" if len(faults) > MOST_NAMED else ""
         raise ValueError(
-            f"{len(faults)} of the {len(images)} images of {name} cannot be decoded: {' '.join(faults[:MOST_NAMED])}{more} "
-            "Mend them, or leave such images out with `--skip_undecodable`, in Python with `drop_undecodable`."
+            f"{len(faults)} of the {num_rows} images of {name} cannot be decoded: {' '.join(faults[:MOST_NAMED])}{more} "
+            f"{advice}"
         )
 
 
@@ -463,6 +487,7 @@ __all__ = [
     "EMBEDDED_DATASET",
     "check_headers",
     "check_training_classes",
+    "check_whole_images",
     "drop_undecodable",
     "has_boxes",
     "has_masks",
