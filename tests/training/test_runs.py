@@ -122,8 +122,9 @@ def test_numbers_that_no_run_can_have(tmp_path, name, value):
 def test_an_output_folder_that_is_a_file(tmp_path):
     (tmp_path / "taken").touch()
     numbers = dict.fromkeys(LEAST, 1) | {"num_train_epochs": 3, "max_steps": -1}
-    with pytest.raises(ValueError, match="taken is a file"):
-        check_numbers(SimpleNamespace(**numbers, output_dir=str(tmp_path / "taken")))
+    for folder in ("taken", "taken/below"):
+        with pytest.raises(ValueError, match="taken is a file"):
+            check_numbers(SimpleNamespace(**numbers, output_dir=str(tmp_path / folder)))
 
 
 def test_what_a_run_is(tmp_path, monkeypatch):

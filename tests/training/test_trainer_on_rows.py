@@ -318,6 +318,7 @@ MULTI_LABEL = model_of(problem_type="multi_label_classification")
         ({"eval_dataset": square_split(3), "processing_class": ViTImageProcessor()}, "SATImageProcessor"),
         ({"eval_dataset": square_split(3), "compute_metrics": lambda prediction: {}}, "`compute_metrics`"),
         ({"eval_dataset": square_split(3), "preprocess_logits_for_metrics": max}, "`preprocess_logits_for_metrics`"),
+        ({"train_dataset": square_split(4).select([])}, "`train_dataset` has no images"),
         ({"train_dataset": square_split(4).select([0, 3])}, r"a single class \(red\)"),
         ({"train_dataset": with_value(square_split(3), "label", -1)}, "`train_dataset`, row 1: `label` is -1"),
         ({"train_dataset": with_value(square_split(3), "image", None)}, "1 of the 3 images of `train_dataset`.*row 1"),

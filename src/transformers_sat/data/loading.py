@@ -301,6 +301,8 @@ def as_class(value):
 
 def check_training_classes(dataset: datasets.Dataset, name: str):
     """Raises `ValueError` if an image to train on has no class, or all have the same one; the former with the row."""
+    if len(dataset) == 0:
+        raise ValueError(f"{name} has no images.")
     values = classes_in(dataset, name)
     if len(values) < 2:
         feature = dataset.features["label"]
