@@ -57,7 +57,15 @@ from transformers_sat.training import (
     splits_to_measure,
     start_name,
 )
-from transformers_sat.training.runs import begin_run, note_run, plain_last_words, run_folder, run_settings
+from transformers_sat.training.checkpoints import check_classes
+from transformers_sat.training.runs import (
+    begin_run,
+    check_numbers,
+    note_run,
+    plain_last_words,
+    run_folder,
+    run_settings,
+)
 from transformers_sat.writing import replacing_file
 
 
@@ -109,6 +117,7 @@ def set_up_logging(training_args: TrainingArguments):
 def main():
     data_args, model_args, evaluation_args, report_args, training_args = parse_arguments()
     set_up_logging(training_args)
+    check_numbers(training_args)
     # one run at a time in a folder; a second one is refused before anything is loaded
     with run_folder(training_args.output_dir):
         run = run_settings(data_args, model_args, training_args, total_batch_size(training_args))
@@ -123,6 +132,8 @@ def main():
         model, image_processor = set_up_model(
             name, class_names, model_args, evaluation_args.protocol, training_args.do_train
         )
+        if resumed is not None:
+            check_classes(resumed, model.config)
         total, trainable = count_parameters(model)
         logger.info(f"{total / 1e6:.2f} M parameters, {trainable / 1e6:.2f} M to train; {len(class_names)} classes")
         splits = splits_to_measure(rows, model.config, image_processor, evaluation_args.protocol)

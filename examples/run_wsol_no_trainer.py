@@ -75,7 +75,14 @@ from transformers_sat.training import (
 )
 from transformers_sat.training.arguments import option
 from transformers_sat.training.checkpoints import remove_old_checkpoints, writing_checkpoint
-from transformers_sat.training.runs import begin_run, note_run, plain_last_words, run_folder, run_settings
+from transformers_sat.training.runs import (
+    begin_run,
+    check_numbers,
+    note_run,
+    plain_last_words,
+    run_folder,
+    run_settings,
+)
 from transformers_sat.training.trainer import NO_WEIGHT_DECAY, is_new_parameter
 from transformers_sat.writing import write_json
 
@@ -109,9 +116,9 @@ class LoopArguments:
     def __post_init__(self):
         if self.output_dir is None:
             raise ValueError("`--output_dir` is missing: the folder for the model and its figures.")
-        for name in ("save_steps", "gradient_accumulation_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`--{name}` must be at least 1, got {getattr(self, name)}.")
+        if self.save_steps < 1:
+            raise ValueError(f"`--save_steps` must be at least 1, got {self.save_steps}.")
+        check_numbers(self)
 
 
 def parse_arguments() -> tuple[DataArguments, ModelArguments, EvaluationArguments, LoopArguments]:

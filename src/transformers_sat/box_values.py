@@ -11,8 +11,9 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the numbers of a true box `(x, y, width, height)` tell by themselves, wherever it comes from."""
+"""What the numbers of a true box `(x, y, width, height)`, or the sides of a mask, tell by themselves."""
 
+import json
 import math
 from typing import Any
 
@@ -53,6 +54,11 @@ def distance_past_edge(box: Box, size: tuple[int, int]) -> float:
     return max(-x, -y, x + width - size[0], y + height - size[1])
 
 
+def have_same_proportions(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether an image of one width and height is a scaled copy of the other, give or take a pixel of either."""
+    return abs(size[0] * other[1] - size[1] * other[0]) <= max(*size, *other)
+
+
 def numbers(box: Box) -> str:
     """A box for a message."""
     return ", ".join(f"{number:g}" for number in box)
@@ -61,11 +67,22 @@ def numbers(box: Box) -> str:
 def looks_like_boxes(value: Any) -> bool:
     """Whether a value of a column of objects is one box or several, in any form."""
     if isinstance(value, str):
+        inside = from_json(value)
+        if isinstance(inside, list | dict):
+            return looks_like_boxes(inside)
         return _is_box(value.strip("[]() ").replace(",", " ").split())
     if isinstance(value, dict):
         names = {name.lower() for name, inside in value.items() if inside not in (None, [], "")}
         return not names.isdisjoint(BOX_NAMES) or any(names >= sides for sides in SIDE_NAMES)
     return isinstance(value, list) and (_is_box(value) or (len(value) > 0 and all(map(looks_like_boxes, value))))
+
+
+def from_json(text: str) -> Any:
+    """What a text holds as JSON; the text itself if it is no JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _is_box(values: list) -> bool:
@@ -79,7 +96,9 @@ def _is_box(values: list) -> bool:
 __all__ = [
     "EDGE_TOLERANCE",
     "distance_past_edge",
+    "from_json",
     "has_no_area",
+    "have_same_proportions",
     "is_in_fractions",
     "is_outside",
     "looks_like_boxes",

@@ -99,9 +99,10 @@ def replacing_files(folder: str | os.PathLike) -> Iterator[Path]:
 
 
 def check_folder(folder: str | os.PathLike):
-    """Whether a folder to write can be one, before there is anything to write; `ValueError` if there is a file."""
-    if Path(folder).exists() and not Path(folder).is_dir():
-        raise ValueError(f"{folder} is a file; give a folder to write.")
+    """Whether a folder to write can be one, before there is anything to write; `ValueError` if there is a file, also above."""
+    there = next((place for place in (Path(folder), *Path(folder).parents) if place.exists()), None)
+    if there is not None and not there.is_dir():
+        raise ValueError(f"{there} is a file; give a folder to write.")
 
 
 def write_text(path: str | os.PathLike, text: str):

@@ -59,6 +59,23 @@ def test_usage(arguments, capsys):
     assert "Usage: transformers-sat" in captured.err and captured.out == ""
 
 
+@pytest.mark.parametrize(
+    "command, option, value",
+    [
+        ("serve model", "--port", "99999"),
+        ("serve model", "--port", "-1"),
+        ("demo model", "--port", "65536"),
+        ("evaluate model data", "--batch_size", "0"),
+        ("calibrate model data", "--batch_size", "0"),
+        ("calibrate model data", "--num_workers", "-1"),
+    ],
+)
+def test_numbers_out_of_their_range(command, option, value, capsys):
+    """Before anything is loaded."""
+    assert main([*command.split(), option, value]) == 2
+    assert f"Invalid value for '{option}'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")

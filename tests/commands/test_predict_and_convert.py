@@ -273,6 +273,13 @@ def test_errors(arguments, message, model_folder, vit_folder, images, folders, c
     assert not (folders / "out").exists()
 
 
+def test_predict_draws_into_a_folder(images, tmp_path, capsys):
+    """Said before the model is loaded."""
+    (tmp_path / "taken").touch()
+    assert main(["predict", "no/model", str(tmp_path / "no.jpg"), "--output", str(tmp_path / "taken")]) == 1
+    assert "taken is a file; give a folder" in capsys.readouterr().err
+
+
 def test_predict_draws_images_of_the_longest_name(model_folder, images, tmp_path):
     """File systems have names of up to 255 bytes, and the drawing's has an ending more."""
     paths = [str(tmp_path / f"{'ö' * 120}{letter}.png") for letter in "ab"]

@@ -34,6 +34,7 @@ from transformers_sat.data import (
     load_localization_dataset,
     loading,
 )
+from transformers_sat.data.loading import check_whole_images
 from transformers_sat.evaluation.split import EvaluationSplit
 
 
@@ -78,6 +79,56 @@ def classes_by_colour(split: datasets.Dataset) -> bool:
 
 
 # Forms of data sets.
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy", "pandas"])
+def test_saved_with_a_format(tmp_path, kind):
+    rows = square_split(6).with_format(kind)
+    splits = load_localization_dataset(saved(tmp_path / "saved", train=rows, validation=rows))
+    assert_schema(splits)
+    config = tiny_config(id2label=dict(enumerate(CLASS_NAMES)))
+    assert EvaluationSplit.of("test", rows, config).has_boxes
+
+
+def test_one_split_that_was_saved_alone(tmp_path):
+    square_split(12).save_to_disk(tmp_path / "saved")
+    splits = load_localization_dataset(str(tmp_path / "saved"), validation_fraction=0.5)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 6, "validation": 6}
+    rows = square_split(6)
+    rows._split = datasets.Split.TEST
+    rows.save_to_disk(tmp_path / "test")
+    assert list(load_localization_dataset(str(tmp_path / "test"), model_classes=CLASS_NAMES)) == ["test"]
+
+
+def test_a_list_of_images_is_not_one(tmp_path):
+    image = PIL.Image.new("RGB", (8, 8))
+    features = datasets.Features(image=datasets.List(datasets.Image()), label=datasets.Value("string"))
+    rows = datasets.Dataset.from_dict({"image": [[image], [image]], "label": ["a", "b"]}, features=features)
+    with pytest.raises(ValueError, match="The split `train` of .*: the column `image` must hold one image a row"):
+        load_localization_dataset(saved(tmp_path / "saved", train=rows, validation=rows))
+
+
+def test_an_empty_split(tmp_path):
+    rows = square_split(6)
+    path = saved(tmp_path / "saved", train=rows, validation=rows, test=rows.select([]))
+    with pytest.raises(ValueError, match="The split `test` of .*saved has no images"):
+        load_localization_dataset(path)
+
+
+@pytest.mark.parametrize(
+    "feature", [datasets.List(datasets.List(datasets.Value("string"))), datasets.Array2D((None, 4), "float32")]
+)
+def test_boxes_as_text_and_as_arrays(tmp_path, feature):
+    objects = [{"bbox": [["1", "2", "3", "4.5"]]}, {"bbox": [["4", "3", "2", "1"]] * 2}]
+    if isinstance(feature, datasets.Array2D):
+        objects = [{"bbox": [[float(side) for side in box] for box in each["bbox"]]} for each in objects]
+    features = datasets.Features(FEATURES | {"objects": {"bbox": feature}})
+    rows = datasets.Dataset.from_dict(square_split(2).to_dict() | {"objects": objects}, features=features)
+    splits = load_localization_dataset(saved(tmp_path / "saved", train=rows, validation=rows))
+    expected = [[[1.0, 2.0, 3.0, 4.5]], [[4.0, 3.0, 2.0, 1.0]] * 2]
+    config = tiny_config(id2label=dict(enumerate(CLASS_NAMES)))
+    for found in (splits["train"], EvaluationSplit.of("test", rows, config).dataset):
+        assert [each["bbox"] for each in found["objects"]] == expected
 
 
 def test_saved_by_datasets(tmp_path):
@@ -361,6 +412,46 @@ def test_labels_of_splits(tmp_path):
             load_localization_dataset(path)
 
 
+@pytest.mark.parametrize("count, names", [(3, None), (2, None), (3, ["x", "y", "z", "w"])])
+def test_numbers_are_names_where_all_of_them_are(tmp_path, caplog, count, names):
+    """Not the classes that happen to occur decide, be it in one of the splits or in all of them."""
+    known = names or ["1", "2", "3", "4"]
+    part = with_labels([1, 2, 3], datasets.Value("int64"), 12)
+    part = part.select([row for row, label in enumerate(part["label"]) if label <= count])
+    path = saved(tmp_path / "saved", test=part, validation=part.select(range(2)))
+    splits = load_localization_dataset(path, model_classes=known)
+    for split, rows in splits.items():
+        values = (part if split == "test" else part.select(range(2)))["label"]
+        assert [known[label] for label in rows["label"]] == [known[v] if names else str(v) for v in values]
+    assert ("counted from 0" in caplog.text) == (names is not None)
+
+
+def test_one_split_with_numbers_that_are_no_names_decides_for_all(tmp_path):
+    rows = [with_labels(values, datasets.Value("int64"), 6) for values in ([0, 1, 2], [1, 2, 1])]
+    path = saved(tmp_path / "saved", test=rows[0], validation=rows[1])
+    splits = load_localization_dataset(path, model_classes=["1", "2", "3"])
+    assert splits["validation"]["label"][:3] == [1, 2, 1] and splits["test"]["label"][:3] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("given", ["train", "model"])
+@pytest.mark.parametrize(
+    "value, said", [("", "empty"), (" ", ""), ("-1", "-1"), (float("nan"), "nan"), (-1.0, "-1.0")]
+)
+def test_values_that_are_no_class(tmp_path, given, value, said):
+    known = ["a", "b"] if isinstance(value, str) else [0.0, 1.0]
+    rows = square_split(6).remove_columns("label").add_column("label", [*known, *known, value, known[0]])
+    path = saved(tmp_path / "saved", **{"train" if given == "train" else "test": rows})
+    with pytest.raises(ValueError, match=f"row 4: `label` is {said}"):
+        load_localization_dataset(path, model_classes=["a", "b"])
+
+
+def test_whole_floats_are_integers(tmp_path):
+    rows = with_labels([2.0, 10.0, 0.0], datasets.Value("float64"))
+    splits = load_localization_dataset(saved(tmp_path / "saved", train=rows, validation=rows))
+    assert splits["train"].features["label"].names == ["0", "2", "10"]
+    assert splits["train"]["label"][:3] == splits["validation"]["label"][:3] == [1, 2, 0]
+
+
 def test_unknown_string_label(tmp_path):
     train = with_labels(["zebra", "ant", "cow"], datasets.Value("string"))
     test = with_labels(["zebra", "ant", "yak"], datasets.Value("string"))
@@ -433,6 +524,20 @@ def test_headers(tmp_path, kind, row):
     assert f"row {row}: The image {tmp_path / '2.png'} cannot be decoded" in said
     assert f"row {6 if row == 2 else 0}: The image is missing" in said and "`--skip_undecodable`" in said
     check_headers(rows.select([each for each in range(1, 6) if each != row]), "the split `train`")
+
+
+def test_images_that_are_measured_are_decoded_whole(tmp_path):
+    """A file cut off behind its header, and an empty entry."""
+    for index in range(3):
+        draw_square(index, 0)[0].save(tmp_path / f"{index}.png")
+    content = (tmp_path / "1.png").read_bytes()
+    (tmp_path / "1.png").write_bytes(content[: len(content) // 2])
+    rows = datasets.Dataset.from_dict({"image": [str(tmp_path / f"{index}.png") for index in range(3)]})
+    rows = rows.cast_column("image", datasets.Image(decode=False))
+    check_headers(rows, "the split `test`")
+    check_whole_images(rows.select([0, 2]), "the split `test`")
+    with pytest.raises(ValueError, match="1 of the 3 images of the split `test` cannot be decoded: row 1: .*1.png"):
+        check_whole_images(rows, "the split `test`")
 
 
 def test_headers_are_all_that_is_read(tmp_path, monkeypatch):
@@ -512,6 +617,10 @@ def saved_objects(folder, objects: list) -> str:
         [None, {"boxes": [[1, 2, 3, 4]], "label": ["a"]}],
         [[], [{"xmin": 1, "ymin": 2, "xmax": 3, "ymax": 4}]],
         [[], ["1,2,3,4", "5,6,7,8"]],
+        ["", '{"bbox": [[1, 2, 3, 4]]}'],
+        ["[]", "[[1, 2, 3, 4]]"],
+        ['{"bbox": []}', '{"bbox": [[1, 2, 3, 4]]}'],
+        [{"boxes": [], "label": []}, {"boxes": [[1, 2, 3, 4]], "label": ["a"]}],
     ],
 )
 def test_boxes_in_another_form_are_an_error_with_the_row(tmp_path, objects):

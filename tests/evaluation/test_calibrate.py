@@ -210,6 +210,8 @@ def test_neither_boxes_nor_masks(model, tmp_path, capsys):
     datasets.DatasetDict(validation=square_split(3, with_boxes=False)).save_to_disk(tmp_path / "data")
     assert run(model, tmp_path / "data") == 1
     assert "--method otsu" in capsys.readouterr().err
+    assert run(model, tmp_path / "data", "--localization_threshold", "0.3") == 1
+    assert "leave out the data set" in (said := capsys.readouterr().err) and "otsu" not in said
 
 
 def test_a_model_that_is_not_here(capsys):

@@ -256,6 +256,15 @@ def test_data_without_boxes(saved_model, tmp_path, capsys):
     assert "`objects` with `bbox`" in capsys.readouterr().err
 
 
+def test_an_image_that_is_missing(saved_model, tmp_path, capsys):
+    rows = two_box_split(4)
+    images = [None if row == 2 else image for row, image in enumerate(rows.to_dict()["image"])]
+    rows = datasets.Dataset.from_dict(rows.to_dict() | {"image": images}, features=rows.features)
+    datasets.DatasetDict(test=rows).save_to_disk(tmp_path / "data")
+    assert run(saved_model, tmp_path / "data", "--localization_threshold", 0.4) == 1
+    assert "of the split `test` cannot be decoded: row 2: The image is missing" in capsys.readouterr().err
+
+
 def test_columns_that_are_only_called_like_masks(saved_model, tmp_path):
     """Words, not images: boxes are measured and nothing else."""
     split = two_box_split(6).add_column("mask", ["none"] * 6)

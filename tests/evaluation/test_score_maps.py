@@ -275,6 +275,7 @@ def test_metadata_that_lacks_images(box_tree, capsys):
         ("image_sizes.txt", "a.jpg,100", "image_sizes.txt, line 1: 3 fields expected"),
         ("class_labels.txt", "a.jpg,cat", "class_labels.txt, line 1: 'cat' is not a number"),
         ("image_ids.txt", "", "names no image"),
+        ("image_ids.txt", "a.jpg\nb.jpg\na.jpg", "image_ids.txt, line 3: a.jpg is there twice.*line 1"),
     ],
 )
 def test_damaged_metadata(box_tree, capsys, file, line, message):

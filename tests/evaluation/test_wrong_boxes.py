@@ -19,7 +19,9 @@ import pytest
 from sat_testing import tiny_config
 from square_images import draw_square
 
+from transformers_sat import SATImageProcessorPil
 from transformers_sat.data import load_localization_dataset
+from transformers_sat.evaluation.images import EvaluationImages
 from transformers_sat.evaluation.score_maps import WsolMetadata
 from transformers_sat.evaluation.split import EvaluationSplit
 
@@ -74,6 +76,27 @@ def test_wrong_boxes_name_row_and_box(tmp_path, kind, form):
         datasets.DatasetDict(train=split_of([good] * 4), test=split).save_to_disk(tmp_path / "data")
         with pytest.raises(ValueError, match=f"The split `test` of .*data, {message}"):
             load_localization_dataset(str(tmp_path / "data"), validation_fraction=0.5)
+
+
+def with_masks_of(sizes: list[tuple[int, int]]) -> datasets.Dataset:
+    masks = [PIL.Image.new("L", size) for size in sizes]
+    rows = split_of([[[4, 4, 20, 20]]] * len(sizes))
+    return rows.add_column("mask", [datasets.Image().encode_example(mask) for mask in masks], feature=datasets.Image())
+
+
+def test_masks_of_other_proportions(monkeypatch):
+    assert looked_at(with_masks_of([SIZE, (32, 24), (640, 481)])).has_masks
+    split = with_masks_of([SIZE] * 2 + [(10, 48)] + [SIZE] * 2)
+    message = "row 2: `mask` has 10 x 48 pixels, and the image 64 x 48"
+    with pytest.raises(ValueError, match=f"The test split, {message}"):
+        looked_at(split)
+    # one that was not looked at is found when it is measured
+    monkeypatch.setattr("transformers_sat.data.boxes.NUM_SIZES", 2)
+    size = {"height": 32, "width": 32}
+    images = EvaluationImages(looked_at(split), SATImageProcessorPil(size=size, crop_size=size))
+    assert images[1]["mask"].shape == (images.image_size, images.image_size)
+    with pytest.raises(ValueError, match=f"The data set, {message}"):
+        images[2]
 
 
 def test_a_list_of_structs_is_read_as_a_struct_of_lists(tmp_path):

@@ -978,6 +978,8 @@ def test_recipes_in_the_tree(script, recipe, monkeypatch):
         ({"samples_per_class": 2, "train_fraction": 0.5}, "give one of them"),
         ({"train_fraction": 1.5}, "`train_fraction`"),
         ({"color_jitter": 2}, "`color_jitter`"),
+        ({"gradient_accumulation_steps": 0}, "`--gradient_accumulation_steps` must be at least 1"),
+        ({"max_steps": 0}, "nothing would be trained"),
         ({"streaming": True}, "leave out `--streaming`"),
     ],
 )

@@ -357,6 +357,8 @@ def test_the_optimizer_is_trainers(script, flags, tmp_path, monkeypatch):
         (["--output_dir", "out", "--dataset_name", "my_images"], "--model_name_or_path` is missing"),
         (["--dataset_name", "my_images"], "--output_dir` is missing"),
         (["--output_dir", "out", "--save_steps", "0"], "`--save_steps` must be at least 1, got 0"),
+        (["--output_dir", "out", "--num_train_epochs", "-1"], "nothing would be trained"),
+        (["--output_dir", "out", "--per_device_eval_batch_size", "0"], "`--per_device_eval_batch_size` must be"),
         (["--output_dir", "out", "--streaming", "True"], "stream with `run_wsol.py`"),
     ],
 )

@@ -31,11 +31,13 @@ from broken_runs import (
     kill_at_renaming,
     run_in_child,
 )
+from sat_testing import tiny_config
 from small_training import small_trainer, weight_bytes
 
 from transformers_sat.training import LocalizationTrainer, checkpoints
 from transformers_sat.training.checkpoints import (
     DiskFullError,
+    check_classes,
     checkpoints_in,
     fault_of,
     naming_a_full_disk,
@@ -384,3 +386,16 @@ def test_a_checkpoint_of_the_model_alone_is_not_resumed_from(tmp_path):
     small_trainer(tmp_path, save_only_model=True).train()
     with pytest.raises(ValueError, match="checkpoint-4 cannot be resumed from: it has no state of an optimizer"):
         small_trainer(tmp_path).train(resume_from_checkpoint=True)
+
+
+def test_a_checkpoint_of_other_classes(tmp_path):
+    config = tiny_config(id2label={0: "robin", 1: "wren"}, num_labels=2)
+    check_classes(tmp_path, config)
+    config.save_pretrained(tmp_path)
+    check_classes(tmp_path, config)
+    for names in (["robin", "wren", "owl"], ["wren", "robin"]):
+        other = tiny_config(id2label=dict(enumerate(names)), num_labels=len(names))
+        with pytest.raises(
+            ValueError, match=r"cannot be resumed from: .* 2 classes \['robin', 'wren'\], and the data"
+        ):
+            check_classes(tmp_path, other)

@@ -22,7 +22,15 @@ import pytest
 
 from transformers_sat.training import DataArguments, ModelArguments
 from transformers_sat.training.checkpoints import writing_checkpoint
-from transformers_sat.training.runs import RUN_FILE, FolderHoldsRunError, begin_run, note_run, run_settings
+from transformers_sat.training.runs import (
+    LEAST,
+    RUN_FILE,
+    FolderHoldsRunError,
+    begin_run,
+    check_numbers,
+    note_run,
+    run_settings,
+)
 
 
 SETTINGS = {"learning_rate": 0.1, "dataset_name": "cub"}
@@ -90,6 +98,33 @@ def test_checkpoints_of_another_run(tmp_path):
         begin_run(tmp_path / "other", SETTINGS, str(checkpoint))
     with pytest.raises(ValueError, match="give one of them"):
         begin_run(tmp_path, SETTINGS, True, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("per_device_train_batch_size", 0),
+        ("per_device_eval_batch_size", 0),
+        ("gradient_accumulation_steps", 0),
+        ("dataloader_num_workers", -1),
+        ("num_train_epochs", -1),
+        ("num_train_epochs", 0),
+        ("max_steps", 0),
+    ],
+)
+def test_numbers_that_no_run_can_have(tmp_path, name, value):
+    numbers = dict.fromkeys(LEAST, 1) | {"num_train_epochs": 3, "max_steps": -1, "output_dir": str(tmp_path)}
+    check_numbers(SimpleNamespace(**numbers))
+    with pytest.raises(ValueError, match=f"`--{name}`.* got .*{value}"):
+        check_numbers(SimpleNamespace(**(numbers | {name: value})))
+
+
+def test_an_output_folder_that_is_a_file(tmp_path):
+    (tmp_path / "taken").touch()
+    numbers = dict.fromkeys(LEAST, 1) | {"num_train_epochs": 3, "max_steps": -1}
+    for folder in ("taken", "taken/below"):
+        with pytest.raises(ValueError, match="taken is a file"):
+            check_numbers(SimpleNamespace(**numbers, output_dir=str(tmp_path / folder)))
 
 
 def test_what_a_run_is(tmp_path, monkeypatch):

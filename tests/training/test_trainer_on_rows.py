@@ -227,6 +227,33 @@ def test_the_best_model_and_early_stopping(train_rows, eval_rows, tmp_path):
         assert torch.equal(model.state_dict()[name], tensor), name
 
 
+def test_the_best_model_is_chosen_by_a_figure_that_there_is(eval_rows, tmp_path):
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path),
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        load_best_model_at_end=True,
+        metric_for_best_model="foo",
+        use_cpu=True,
+    )
+    given = {"args": arguments, "processing_class": PROCESSOR}
+    with pytest.raises(ValueError, match="`metric_for_best_model` must be one of loss,.* gt_known_loc,.* got foo"):
+        LocalizationTrainer(model_of(), eval_dataset=eval_rows, **given)
+    with pytest.raises(ValueError, match="one of small_loss, small_top1_cls"):
+        LocalizationTrainer(model_of(), eval_dataset={"small": eval_rows.remove_columns("objects")}, **given)
+    # all that an evaluation gives is known
+    figures = LocalizationTrainer(model_of(), eval_dataset=eval_rows, **replaced(given, "loss")).evaluate()
+    for name in figures:
+        if not name.endswith(("epoch", "runtime", "_per_second", "preparation_time")):
+            LocalizationTrainer(model_of(), eval_dataset=eval_rows, **replaced(given, name))
+
+
+def replaced(given: dict, metric: str) -> dict:
+    arguments = copy.copy(given["args"])
+    arguments.metric_for_best_model = metric
+    return given | {"args": arguments}
+
+
 def test_rows_without_boxes(eval_rows, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         trainer = trainer_of(tmp_path, eval_dataset=eval_rows.remove_columns("objects"))
@@ -276,6 +303,9 @@ def with_value(rows: datasets.Dataset, column: str, value) -> datasets.Dataset:
     return rows.remove_columns(column).add_column(column, values, feature=feature)
 
 
+MULTI_LABEL = model_of(problem_type="multi_label_classification")
+
+
 @pytest.mark.parametrize(
     "given, message",
     [
@@ -288,10 +318,13 @@ def with_value(rows: datasets.Dataset, column: str, value) -> datasets.Dataset:
         ({"eval_dataset": square_split(3), "processing_class": ViTImageProcessor()}, "SATImageProcessor"),
         ({"eval_dataset": square_split(3), "compute_metrics": lambda prediction: {}}, "`compute_metrics`"),
         ({"eval_dataset": square_split(3), "preprocess_logits_for_metrics": max}, "`preprocess_logits_for_metrics`"),
+        ({"train_dataset": square_split(4).select([])}, "`train_dataset` has no images"),
         ({"train_dataset": square_split(4).select([0, 3])}, r"a single class \(red\)"),
         ({"train_dataset": with_value(square_split(3), "label", -1)}, "`train_dataset`, row 1: `label` is -1"),
         ({"train_dataset": with_value(square_split(3), "image", None)}, "1 of the 3 images of `train_dataset`.*row 1"),
         ({"eval_dataset": with_value(square_split(3), "image", None)}, "1 of the 3 images of `eval_dataset`.*row 1"),
+        ({"train_dataset": square_split(3), "model": MULTI_LABEL}, "is multi-label, and rows have one class each"),
+        ({"eval_dataset": square_split(3), "model": MULTI_LABEL}, "is multi-label"),
         ({"train_dataset": square_split(3), "model": model_of(["red", "pink", "grey"])}, "no class for 2"),
     ],
 )
@@ -301,6 +334,12 @@ def test_what_is_refused_before_any_training(tmp_path, given, message):
 
 
 # Several processes.
+
+
+def test_batches_that_are_larger_than_the_data(tmp_path):
+    trainer = trainer_of(tmp_path, train_dataset=square_split(3), dataloader_drop_last=True)
+    with pytest.raises(ValueError, match="`dataloader_drop_last` leaves nothing to train on: a batch is 4 .* are 3"):
+        trainer.train()
 
 
 def measured(folder: str) -> dict:

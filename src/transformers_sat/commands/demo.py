@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 
 from ..extras import require
-from .options import Device, Host, Model
+from .options import LARGEST_PORT, Device, Host, Model
 
 
 def demo(
@@ -29,6 +29,8 @@ def demo(
         int | None,
         typer.Option(
             "--port",
+            min=0,
+            max=LARGEST_PORT,
             help="Port to listen at; a free one from 7860 by default.",
             show_default=False,
             rich_help_panel="Address",

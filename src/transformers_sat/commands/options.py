@@ -24,6 +24,9 @@ from typer.core import TyperCommand
 PACKAGES_OF_PROTOCOL = {"sat": (), "wsoleval": ("cv2",), "both": ("cv2",)}
 
 
+LARGEST_PORT = 65535
+
+
 class ListCommand(TyperCommand):
     """A command whose options of lists take their values in one go, `--image_size 224 320`, as those of scripts do."""
 
@@ -124,13 +127,16 @@ MaxSamples = Annotated[
 ]
 
 BatchSize = Annotated[
-    int, typer.Option("--batch_size", help="Images at a time, on each process.", rich_help_panel="Work")
+    int, typer.Option("--batch_size", min=1, help="Images at a time, on each process.", rich_help_panel="Work")
 ]
 
-NumWorkers = Annotated[int, typer.Option("--num_workers", help="Processes that load images.", rich_help_panel="Work")]
+NumWorkers = Annotated[
+    int, typer.Option("--num_workers", min=0, help="Processes that load images.", rich_help_panel="Work")
+]
 
 
 __all__ = [
+    "LARGEST_PORT",
     "PACKAGES_OF_PROTOCOL",
     "BatchSize",
     "DatasetConfig",

@@ -23,6 +23,7 @@ import typer
 
 from ..escaping import on_console
 from ..extras import require
+from ..writing import check_folder
 from .options import Device, Model
 
 
@@ -85,6 +86,7 @@ def predict(
             raise ValueError(f"--{option} must be between 0 and 1, got {value}.")
     if output is not None:
         require("eval", "matplotlib")
+        check_folder(output)
     from ..model.images_sat import one_line
     from ..registration import register
     from ..safe_loading import load_localizer

@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 
 from ..extras import require
-from .options import Device, Host, Model
+from .options import LARGEST_PORT, Device, Host, Model
 
 
 LIMITS = "Limits"
@@ -33,7 +33,10 @@ class Serve:
     model: Model
     host: Host = "127.0.0.1"
     port: Annotated[
-        int, typer.Option("--port", help="Port to listen at, 0 for any free one.", rich_help_panel="Address")
+        int,
+        typer.Option(
+            "--port", min=0, max=LARGEST_PORT, help="Port to listen at, 0 for any free one.", rich_help_panel="Address"
+        ),
     ] = 8000
     cors_origin: Annotated[
         list[str] | None,

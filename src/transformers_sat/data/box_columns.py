@@ -18,13 +18,15 @@ from typing import Any
 import datasets
 from transformers.utils import logging
 
-from ..box_values import looks_like_boxes
+from ..box_values import from_json, looks_like_boxes
 from ..fields import shown
 
 
 logger = logging.get_logger(__name__)
 
 FORM = "COCO boxes are x, y, width, height in pixels of the upright image"
+
+LISTS_OF_NUMBERS = datasets.List(datasets.List(datasets.Value("float64")))
 
 
 def with_boxes_in_lists(
@@ -33,8 +35,8 @@ def with_boxes_in_lists(
     """
     A split whose objects are a struct of lists, `{"bbox": [...]}`, or that has none.
 
-    A list of structs with `bbox` is brought to that form. A column that holds something else, as `objects` of another task
-    may, is left out, and the log says so.
+    A list of structs with `bbox`, and arrays in it, are brought to that form. A column that holds something else, as
+    `objects` of another task may, is left out, and the log says so.
 
     Args:
         dataset (`datasets.Dataset` or `datasets.IterableDataset`): the split; one without the column stays as it is.
@@ -49,6 +51,8 @@ def with_boxes_in_lists(
     if feature is None:
         return dataset
     if "bbox" in (feature if isinstance(feature, dict) else ()):
+        if isinstance(feature["bbox"], datasets.Array2D) and isinstance(dataset, datasets.Dataset):
+            return dataset.cast_column(column, dict(feature) | {"bbox": LISTS_OF_NUMBERS})
         return dataset
     if "bbox" in (struct := _struct_in_list(feature) or {}):
         return _as_struct(dataset, column, struct["bbox"]) if isinstance(dataset, datasets.Dataset) else dataset
@@ -84,7 +88,7 @@ def _first_row_of_boxes(dataset: datasets.Dataset | datasets.IterableDataset, co
         return None
     first = None
     for number, value in enumerate(dataset.select_columns(column).with_format(None)[column]):
-        if not value:
+        if _is_empty(value):
             continue
         if not looks_like_boxes(value):
             return None
@@ -92,4 +96,10 @@ def _first_row_of_boxes(dataset: datasets.Dataset | datasets.IterableDataset, co
     return first
 
 
-__all__ = ["FORM", "with_boxes_in_lists"]
+def _is_empty(value: Any) -> bool:
+    """Whether a row has no objects, in whatever form they are."""
+    inside = from_json(value) if isinstance(value, str) and value.strip() else value
+    return not inside if not isinstance(inside, dict) else not any(inside.values())
+
+
+__all__ = ["FORM", "LISTS_OF_NUMBERS", "with_boxes_in_lists"]

@@ -11,9 +11,9 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Boxes of the column `objects`, checked before anything is measured with them."""
+"""Boxes of the column `objects`, and sizes of masks, checked before anything is measured with them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import datasets
 import numpy as np
@@ -21,10 +21,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from transformers.utils import logging
 
-from ..box_values import EDGE_TOLERANCE, distance_past_edge, has_no_area, is_in_fractions, is_outside, numbers
+from ..box_values import (
+    EDGE_TOLERANCE,
+    distance_past_edge,
+    has_no_area,
+    have_same_proportions,
+    is_in_fractions,
+    is_outside,
+    numbers,
+)
 from ..fields import shown
 from ..model.images_sat import opened_image, upright_size
-from .box_columns import FORM
+from .box_columns import FORM, LISTS_OF_NUMBERS
 
 
 logger = logging.get_logger(__name__)
@@ -66,6 +74,17 @@ def check_boxes(dataset: datasets.Dataset, name: str, column: str = "objects"):
             raise ValueError(_message(name, int(rows[number]), column, box, problem))
 
 
+def with_checked_boxes(dataset: datasets.Dataset, name: str, column: str = "objects") -> datasets.Dataset:
+    """A split after [`check_boxes`], whose boxes are numbers also where they stand as text."""
+    check_boxes(dataset, name, column)
+    objects = dataset.features.get(column, {})
+    box = getattr(objects.get("bbox"), "feature", None)
+    number = getattr(box, "feature", None)
+    if not isinstance(number, datasets.Value) or number.dtype not in ("string", "large_string"):
+        return dataset
+    return dataset.cast_column(column, dict(objects) | {"bbox": LISTS_OF_NUMBERS})
+
+
 def check_boxes_with_images(dataset: datasets.Dataset, name: str):
     """
     Checks the boxes of a split against the sizes of its images, of some hundreds evenly over the split.
@@ -79,8 +98,7 @@ def check_boxes_with_images(dataset: datasets.Dataset, name: str):
             are given as sizes; the message has the row and the box.
     """
     num_seen, past_edge, far = 0, 0, []
-    numbers_of_rows = np.unique(np.linspace(0, len(dataset) - 1, min(NUM_SIZES, len(dataset))).astype(int)).tolist()
-    for row, size, boxes in _sized_boxes(dataset, numbers_of_rows):
+    for row, size, boxes in _sized_boxes(dataset, _rows_over(dataset)):
         num_seen += 1
         check_boxes_of_image(boxes, size, name, row)
         worst = max(boxes, key=lambda box: distance_past_edge(box, size))
@@ -108,6 +126,41 @@ def check_boxes_of_image(boxes: list, size: tuple[int, int], name: str, row: int
         if is_outside(box, size):
             problem = f"lies outside its image of {size[0]} x {size[1]} pixels."
             raise ValueError(_message(name, row, "objects", box, problem))
+
+
+def check_masks_with_images(dataset: datasets.Dataset, name: str, columns: Sequence[str]):
+    """
+    Checks that masks have the proportions of their images, of some hundreds evenly over the split.
+
+    Args:
+        dataset (`datasets.Dataset`): rows with `image` and the masks, not decoded.
+        name (`str`): what messages call it.
+        columns (`Sequence[str]`): columns of the masks.
+
+    Raises:
+        `ValueError`: if one has others; the message has the row and both sizes.
+    """
+    for row in _rows_over(dataset):
+        example = dataset[row]
+        size = _size_of(example["image"])
+        for column in columns:
+            mask_size = _size_of(example[column])
+            if size is not None and mask_size is not None:
+                check_mask_of_image(mask_size, size, name, row, column)
+
+
+def check_mask_of_image(mask_size: tuple[int, int], size: tuple[int, int], name: str, row: int, column: str):
+    """Checks that a mask has the proportions of its image, each of a width and height; `ValueError` with the row."""
+    if not have_same_proportions(mask_size, size):
+        raise ValueError(
+            f"{name}, row {row}: `{column}` has {mask_size[0]} x {mask_size[1]} pixels, and the image {size[0]} x {size[1]}; a "
+            "mask shows the whole upright image, at any resolution."
+        )
+
+
+def _rows_over(dataset: datasets.Dataset) -> list[int]:
+    """Some hundreds of rows, evenly over the split."""
+    return np.unique(np.linspace(0, len(dataset) - 1, min(NUM_SIZES, len(dataset))).astype(int)).tolist()
 
 
 def _box_table(dataset: datasets.Dataset, name: str, column: str) -> tuple[np.ndarray, np.ndarray]:
@@ -143,16 +196,22 @@ def _sized_boxes(dataset: datasets.Dataset, rows: list[int]) -> Iterator[tuple[i
     """Row, upright size and boxes, of images that have boxes and whose header can be read."""
     for row in rows:
         example = dataset[row]
-        boxes, image = (example["objects"] or {}).get("bbox"), example["image"]
-        if not boxes or image is None or (image["bytes"] is None and image["path"] is None):
-            continue
-        try:
-            with opened_image(image["path"] if image["bytes"] is None else image["bytes"], "of a row") as opened:
-                size = upright_size(opened)
-        except (ValueError, OSError):
-            # told with its name where it is decoded
-            continue
-        yield row, size, boxes
+        boxes = (example["objects"] or {}).get("bbox")
+        size = _size_of(example["image"]) if boxes else None
+        if size is not None:
+            yield row, size, boxes
+
+
+def _size_of(image: dict | None) -> tuple[int, int] | None:
+    """Upright width and height of an image that is not decoded; none of one whose header cannot be read."""
+    if image is None or (image["bytes"] is None and image["path"] is None):
+        return None
+    try:
+        with opened_image(image["path"] if image["bytes"] is None else image["bytes"], "of a row") as opened:
+            return upright_size(opened)
+    except (ValueError, OSError):
+        # told with its name where it is decoded
+        return None
 
 
 def _problem(box: tuple[float, float, float, float]) -> str | None:
@@ -173,4 +232,7 @@ __all__ = [
     "check_boxes",
     "check_boxes_of_image",
     "check_boxes_with_images",
+    "check_mask_of_image",
+    "check_masks_with_images",
+    "with_checked_boxes",
 ]

@@ -69,6 +69,13 @@ def class_numbers_of(
     return None
 
 
+def is_no_class(value) -> bool:
+    """Whether a value of `label` says that the image has no class: empty, not a number, or -1, also as text."""
+    if isinstance(value, str):
+        return value.strip() in ("", "-1")
+    return value is None or value == -1 or value != value
+
+
 def row_without_class(dataset: datasets.Dataset | datasets.IterableDataset) -> int | None:
     """The first row whose `label` is empty, or -1; `None` if there is none. Of a stream nothing is read."""
     if not isinstance(dataset, datasets.Dataset) or not {None, -1}.intersection(dataset.unique("label")):
@@ -76,4 +83,4 @@ def row_without_class(dataset: datasets.Dataset | datasets.IterableDataset) -> i
     return next(row for row, label in enumerate(dataset["label"]) if label in (None, -1))
 
 
-__all__ = ["class_names_of", "class_numbers_of", "row_without_class"]
+__all__ = ["class_names_of", "class_numbers_of", "is_no_class", "row_without_class"]

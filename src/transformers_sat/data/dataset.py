@@ -137,7 +137,10 @@ class LocalizationDataset(torch.utils.data.Dataset):
         row = self.dataset[index]
         if self.augmentation is not None:
             return self._training_example(row, self.epoch, index)
-        image = decode_image(row["image"])
+        return self._example(row, index, decode_image(row["image"]))
+
+    def _example(self, row: dict, index: int, image: PIL.Image.Image) -> dict[str, torch.Tensor]:
+        """What is not for training, of the image as it is."""
         example = self._labels_of(row)
         try:
             prepared = self.image_processor(image, return_tensors="pt", **self._protocol_settings())

@@ -13,8 +13,10 @@
 # limitations under the License.
 """Any data set in the schema: embedded, on the Hub, or in a local folder."""
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import datasets
 import pyarrow as pa
@@ -26,7 +28,8 @@ from ..fields import shown
 from ..model.images_sat import check_header
 from ..places import reading_from
 from .box_columns import with_boxes_in_lists
-from .boxes import check_boxes
+from .boxes import with_checked_boxes
+from .classes import is_no_class
 from .dataset import decode_image
 from .subsets import select_classes
 
@@ -39,6 +42,8 @@ EMBEDDED_DATASET = "emblems"
 MANY_IMAGES = 10_000
 MOST_NAMED = 5
 
+HOW_TO_SKIP = "Mend them, or leave such images out with `--skip_undecodable`, in Python with `drop_undecodable`."
+
 # The schema, without what is optional.
 COLUMNS = ("image", "label", "objects")
 
@@ -46,6 +51,9 @@ CLASS_FOLDERS = (
     "Are they images in a folder? Those of each class belong into a folder of its own, `train/<class>/<image>`, of two or "
     "more classes."
 )
+
+# Names that a split which was saved alone may have.
+SPLITS = ("train", "validation", "test")
 
 # What else of the schema is kept, under its own name, for evaluation.
 MASK_COLUMNS = ("mask", "ignore_mask")
@@ -153,13 +161,38 @@ def open_splits(
     """The splits of a data set as they are; see [`load_localization_dataset`]."""
     if name == EMBEDDED_DATASET:
         return load_emblems(seed=seed)
-    if os.path.isfile(os.path.join(name, "dataset_dict.json")):
-        return datasets.load_from_disk(name)
-    with reading_from(name, "data set"):
-        splits = datasets.load_dataset(name, config_name, token=token)
+    if is_saved(name):
+        splits = _read_saved(name)
+    else:
+        with reading_from(name, "data set"):
+            splits = datasets.load_dataset(name, config_name, token=token)
+    if isinstance(splits, datasets.Dataset):
+        # one split alone was saved; it knows its name where it was loaded by it
+        own = str(splits.split)
+        splits = datasets.DatasetDict({own if own in SPLITS else "train": splits})
     if not isinstance(splits, datasets.DatasetDict):
         raise ValueError(f"The data set {name} has no splits, but {list(splits)}.")
-    return splits
+    # rows as plain values, whatever they were saved to be given as
+    return splits.with_format(None)
+
+
+def _read_saved(name: str) -> datasets.Dataset | datasets.DatasetDict:
+    try:
+        return datasets.load_from_disk(name)
+    except IndexError as error:
+        # the library fails at a split without files
+        states = sorted(Path(name).rglob("state.json"))
+        empty = [path.parent.name for path in states if not json.loads(path.read_text("utf-8")).get("_data_files")]
+        if not empty:
+            raise
+        raise ValueError(
+            f"The split `{empty[0]}` of {name} has no images; leave the split out, or give it some."
+        ) from error
+
+
+def is_saved(name: str) -> bool:
+    """Whether `save_to_disk` wrote a folder, of several splits or of one."""
+    return any(os.path.isfile(os.path.join(name, file)) for file in ("dataset_dict.json", "state.json"))
 
 
 def _some_with_boxes(dataset: datasets.Dataset, boxed: list[int], fraction: float, seed: int) -> list[int]:
@@ -193,8 +226,11 @@ def in_schema(
         name (`str`): what errors call it.
 
     Raises:
-        `ValueError`: if it has no images or no classes, classes or boxes are of another type, or a box cannot be one.
+        `ValueError`: if it has no images or no classes, images, classes or boxes are of another type, or a box cannot be
+            one.
     """
+    if isinstance(dataset, datasets.Dataset) and len(dataset) == 0:
+        raise ValueError(f"{name} has no images; leave the split out, or give it some.")
     for own, column in columns.items():
         if column != "objects" and own not in dataset.column_names:
             # a folder is read without classes if it has none, or one alone
@@ -212,12 +248,24 @@ def in_schema(
     optional = [column for column in OPTIONAL_COLUMNS if column not in columns and is_usable(dataset, column)]
     dataset = dataset.select_columns(kept + optional)
     for own in (own for own in kept if columns[own] == "objects" and isinstance(dataset, datasets.Dataset)):
-        check_boxes(dataset, name, own)
+        dataset = with_checked_boxes(dataset, name, own)
     # before anything that would decode the images of a stream
     for column in (own for own in kept + optional if columns.get(own, own) in ("image", *MASK_COLUMNS)):
-        dataset = dataset.cast_column(column, datasets.Image(decode=False))
+        dataset = _with_undecoded(dataset, column, name)
     renamed = {own: columns[own] for own in kept if columns[own] != own}
     return dataset.rename_columns(renamed) if renamed else dataset
+
+
+def _with_undecoded(
+    dataset: datasets.Dataset | datasets.IterableDataset, column: str, name: str
+) -> datasets.Dataset | datasets.IterableDataset:
+    try:
+        return dataset.cast_column(column, datasets.Image(decode=False))
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ValueError(
+            f"{name}: the column `{column}` must hold one image a row (`datasets.Image`, a path or the bytes of a file), got "
+            f"{shown(dataset.features[column])}."
+        ) from error
 
 
 def check_class_type(dataset: datasets.Dataset | datasets.IterableDataset, column: str, name: str):
@@ -230,20 +278,31 @@ def check_class_type(dataset: datasets.Dataset | datasets.IterableDataset, colum
 
 
 def classes_in(dataset: datasets.Dataset, name: str) -> list:
-    """What stands in `label`, each once; `ValueError` with the row if it is empty in one, or -1, which means the same."""
+    """
+    What stands in `label`, each once; `ValueError` with the row if one is no class, such as an empty one or -1. Whole
+    numbers are integers, also where a table has them as floats, as pandas does beside empty fields.
+    """
     # without the images, which rows that were chosen would be copied with
     labels = dataset.select_columns("label")
     values = labels.unique("label")
-    if None in values or -1 in values:
-        row, value = next((row, value) for row, value in enumerate(labels["label"][:]) if value in (None, -1))
+    if any(map(is_no_class, values)):
+        row, value = next((row, value) for row, value in enumerate(labels["label"][:]) if is_no_class(value))
         raise ValueError(
-            f"{name}, row {row}: `label` is {'empty' if value is None else value}; leave the image out, or give it a class."
+            f"{name}, row {row}: `label` is {'empty' if value in (None, '') else value}; leave the image out, or give it a "
+            "class."
         )
-    return values
+    return list(map(as_class, values))
+
+
+def as_class(value):
+    """What a value of `label` is called: whole numbers as integers."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def check_training_classes(dataset: datasets.Dataset, name: str):
     """Raises `ValueError` if an image to train on has no class, or all have the same one; the former with the row."""
+    if len(dataset) == 0:
+        raise ValueError(f"{name} has no images.")
     values = classes_in(dataset, name)
     if len(values) < 2:
         feature = dataset.features["label"]
@@ -268,47 +327,57 @@ def with_class_labels(
     their own. Without a training split, those that have class labels keep them, and the others have the model's.
     """
     if "train" not in splits:
-        return {
-            split: dataset
-            if isinstance(dataset.features["label"], datasets.ClassLabel)
-            else labelled_as(dataset, list(model_classes), f"The split `{split}` of {name}", "the model")
-            for split, dataset in splits.items()
-        }
+        return labelled_as(splits, list(model_classes), name, "the model")
     feature = splits["train"].features["label"]
     values = classes_in(splits["train"], f"The split `train` of {name}")
     numbers_are_known = isinstance(feature, datasets.ClassLabel)
     if not numbers_are_known:
         feature = datasets.ClassLabel(names=[str(value) for value in sorted(values)])
-    labelled = {}
     for split, dataset in splits.items():
         own = dataset.features["label"]
-        if not isinstance(own, datasets.ClassLabel):
-            labelled[split] = labelled_as(
-                dataset, feature.names, f"The split `{split}` of {name}", "`train`", numbers_are_known
-            )
-        elif own.names != feature.names:
+        if isinstance(own, datasets.ClassLabel) and own.names != feature.names:
             raise ValueError(f"The split `{split}` of {name} has other classes than `train`.")
-        else:
-            labelled[split] = dataset
-    return labelled
+    return labelled_as(splits, feature.names, name, "`train`", numbers_are_known)
 
 
 def labelled_as(
-    dataset: datasets.Dataset, class_names: list[str], name: str, owner: str, numbers_are_known: bool = True
-) -> datasets.Dataset:
+    splits: dict[str, datasets.Dataset], class_names: list[str], name: str, owner: str, numbers_are_known: bool = True
+) -> dict[str, datasets.Dataset]:
     """
-    A split whose strings or numbers in `label` become a class label with the given names. Numbers are those of the
-    classes, if they can be and `numbers_are_known`, else their names.
+    Splits whose strings or numbers in `label` become a class label with the given names; class labels stay.
+
+    Numbers are names, if all of them are; else those of the classes, if they can be and `numbers_are_known`. All splits
+    are looked at before: the classes that happen to occur in one of them must not decide.
     """
-    feature = datasets.ClassLabel(names=class_names)
-    values = classes_in(dataset, name)
-    if numbers_are_known and all(isinstance(value, int) and 0 <= value < len(class_names) for value in values):
-        return dataset.cast_column("label", feature)
+    found = {
+        split: classes_in(dataset, f"The split `{split}` of {name}")
+        for split, dataset in splits.items()
+        if not isinstance(dataset.features["label"], datasets.ClassLabel)
+    }
     number_of = {class_name: number for number, class_name in enumerate(class_names)}
-    unknown = [value for value in values if str(value) not in number_of]
-    if unknown:
-        raise ValueError(f"{name} has classes that {owner} has not: {unknown[:10]}.")
-    numbers = [number_of[str(value)] for value in dataset["label"]]
+    unknown = {split: [value for value in values if str(value) not in number_of] for split, values in found.items()}
+    if any(unknown.values()) and numbers_are_known and _are_numbers_of(found.values(), len(class_names)):
+        logger.warning(
+            f"{name}: the numbers in `label` are those of the classes of {owner}, counted from 0, as not all of them are "
+            "names of classes."
+        )
+        number_of = {str(number): number for number in range(len(class_names))}
+    elif split := next((split for split, values in unknown.items() if values), None):
+        raise ValueError(f"The split `{split}` of {name} has classes that {owner} has not: {unknown[split][:10]}.")
+    return {
+        split: _with_numbers(dataset, number_of, class_names) if split in found else dataset
+        for split, dataset in splits.items()
+    }
+
+
+def _are_numbers_of(values_of_splits: Iterable[list], num_classes: int) -> bool:
+    values = [value for values in values_of_splits for value in values]
+    return all(isinstance(value, int) and 0 <= value < num_classes for value in values)
+
+
+def _with_numbers(dataset: datasets.Dataset, number_of: dict[str, int], class_names: list[str]) -> datasets.Dataset:
+    numbers = [number_of[str(as_class(value))] for value in dataset["label"]]
+    feature = datasets.ClassLabel(names=class_names)
     return dataset.remove_columns("label").add_column("label", numbers).cast_column("label", feature)
 
 
@@ -335,7 +404,7 @@ def has_masks(dataset: datasets.Dataset) -> bool:
     return missing == 0
 
 
-def check_headers(dataset: datasets.Dataset, name: str):
+def check_headers(dataset: datasets.Dataset, name: str, advice: str = HOW_TO_SKIP):
     """
     Opens each image of a split as far as its size is known. That costs some 0.1 ms an image: files are not read to their
     end, nor copied out of a table. Damage behind the header shows when the image is decoded.
@@ -343,31 +412,53 @@ def check_headers(dataset: datasets.Dataset, name: str):
     Args:
         dataset (`datasets.Dataset`): split with the `image` column not decoded.
         name (`str`): what messages call it.
+        advice (`str`, *optional*): what the message says can be done.
 
     Raises:
         `ValueError`: if images cannot be opened; the message has their number, and row and path of the first ones.
     """
     images = dataset.select_columns("image").with_format("arrow")
-    faults = []
-    for row in tqdm(
-        range(len(images)), desc=f"Opening the images: {name}", unit="image", disable=len(images) < MANY_IMAGES
-    ):
+
+    def check(row: int):
         image = images[row]["image"][0]
         content, path = (image[field] if image.is_valid else None for field in ("bytes", "path"))
         file = (
             pa.BufferReader(content.as_buffer()) if content is not None and content.is_valid else path and path.as_py()
         )
+        if not file:
+            raise ValueError("The image is missing: its entry in the data set is empty.")
+        check_header(file, (path and path.as_py()) or "without a path")
+
+    _check_each(check, len(images), f"Opening the images: {name}", name, advice)
+
+
+def check_whole_images(dataset: datasets.Dataset, name: str):
+    """
+    Decodes each image and mask of a split that is measured after a training, whose result damage would cost. Raises as
+    [`check_headers`].
+    """
+    images = dataset.select_columns([column for column in ("image", *MASK_COLUMNS) if column in dataset.column_names])
+
+    def check(row: int):
+        for column, image in images[row].items():
+            if column == "image" or image is not None:
+                decode_image(image)
+
+    _check_each(check, len(images), f"Decoding the images: {name}", name, HOW_TO_SKIP)
+
+
+def _check_each(check: Callable[[int], None], num_rows: int, doing: str, name: str, advice: str):
+    faults = []
+    for row in tqdm(range(num_rows), desc=doing, unit="image", disable=num_rows < MANY_IMAGES):
         try:
-            if not file:
-                raise ValueError("The image is missing: its entry in the data set is empty.")
-            check_header(file, (path and path.as_py()) or "without a path")
+            check(row)
         except ValueError as error:
             faults.append(f"row {row}: {error}")
     if faults:
         more = f" ({len(faults) - MOST_NAMED} more)" if len(faults) > MOST_NAMED else ""
         raise ValueError(
-            f"{len(faults)} of the {len(images)} images of {name} cannot be decoded: {' '.join(faults[:MOST_NAMED])}{more} "
-            "Mend them, or leave such images out with `--skip_undecodable`, in Python with `drop_undecodable`."
+            f"{len(faults)} of the {num_rows} images of {name} cannot be decoded: {' '.join(faults[:MOST_NAMED])}{more} "
+            f"{advice}"
         )
 
 
@@ -398,6 +489,7 @@ __all__ = [
     "EMBEDDED_DATASET",
     "check_headers",
     "check_training_classes",
+    "check_whole_images",
     "drop_undecodable",
     "has_boxes",
     "has_masks",

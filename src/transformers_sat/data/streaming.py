@@ -25,7 +25,7 @@ from transformers import BaseImageProcessor
 
 from ..places import reading_from
 from .dataset import LocalizationDataset
-from .loading import EMBEDDED_DATASET, in_schema, schema_of_columns, with_class_labels
+from .loading import EMBEDDED_DATASET, in_schema, is_saved, schema_of_columns, with_class_labels
 from .subsets import check_class_names, select_classes
 from .transforms import TrainingAugmentation
 
@@ -141,7 +141,7 @@ def load_streaming_dataset(
         `ValueError`: if the data set cannot be streamed, has no training or no validation split, or its labels are not
             class labels.
     """
-    if name == EMBEDDED_DATASET or os.path.isfile(os.path.join(name, "dataset_dict.json")):
+    if name == EMBEDDED_DATASET or is_saved(name):
         raise ValueError(
             f"The data set {name} is on this disk in a form that is read without loading it: leave out `--streaming`."
         )

@@ -150,7 +150,10 @@ def load_split(options, model: SATForWeaklySupervisedLocalization) -> Evaluation
     try:
         return split.check_boxes()
     except ValueError as error:
-        raise ValueError(f"{error} Without boxes or masks, `--method otsu` chooses by the images alone.") from error
+        advice = "Without boxes or masks, `--method otsu` chooses by the images alone."
+        if options.localization_threshold is not None:
+            advice = "To store the threshold without figures, leave out the data set."
+        raise ValueError(f"{error} {advice}") from error
 
 
 def settings_of(options, **thresholds) -> EvaluationSettings:

@@ -27,6 +27,7 @@ from transformers import BaseImageProcessor, PreTrainedConfig
 
 from ..data import load_localization_dataset
 from ..data.classes import class_names_of
+from ..data.loading import check_headers
 from ..escaping import on_console
 from ..metrics import PROTOCOLS, get_protocol
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
@@ -182,7 +183,11 @@ def load_rows(options, model: SATForWeaklySupervisedLocalization) -> dict[str, d
             f"The data set {options.dataset} has no split `{split}`, but {list(rows)}: give `--split` one."
         )
     measured = dict.fromkeys(name for name in (split, "validation") if name in rows)
-    return {name: with_row_numbers(rows[name], options.max_samples) for name in measured}
+    measured = {name: with_row_numbers(rows[name], options.max_samples) for name in measured}
+    if PartialState().is_main_process:
+        for name, dataset in measured.items():
+            check_headers(dataset, f"the split `{name}`", "Mend them, or leave them out of the data set.")
+    return measured
 
 
 def splits_to_measure(

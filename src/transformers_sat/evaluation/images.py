@@ -14,9 +14,11 @@
 """Images as a protocol shows them, with all that is known to be true about them."""
 
 import numpy as np
+import PIL.Image
 import torch
 from transformers import BaseImageProcessor
 
+from ..data.boxes import check_mask_of_image
 from ..data.dataset import LocalizationDataset, collate_localization, decode_image
 from ..data.loading import MASK_COLUMNS
 from ..model.images_sat import read_mask
@@ -61,14 +63,14 @@ class EvaluationImages(LocalizationDataset):
         masks = [column for column in MASK_COLUMNS if column in dataset.column_names]
         self.masks = dataset.select_columns(masks) if split.has_masks else None
 
-    def __getitem__(self, index: int) -> dict:
-        example = super().__getitem__(index)
+    def _example(self, row: dict, index: int, image: PIL.Image.Image) -> dict:
+        example = super()._example(row, index, image)
         if self.ten_crop:
             example["pixel_values"] = ten_crops(example["pixel_values"], self.image_size)
         example["row"] = index
         if self.masks is not None:
-            for column, image in self.masks[index].items():
-                example[column] = self._mask(column, image, index)
+            for column, mask in self.masks[index].items():
+                example[column] = self._mask(column, mask, index, image.size)
         return example
 
     @property
@@ -79,7 +81,7 @@ class EvaluationImages(LocalizationDataset):
         settings = super()._protocol_settings() | {"do_resize": True}
         return settings | {"do_center_crop": False} if self.ten_crop else settings
 
-    def _mask(self, column: str, image: dict | None, index: int) -> np.ndarray:
+    def _mask(self, column: str, image: dict | None, index: int, size: tuple[int, int]) -> np.ndarray:
         if image is None and column == "ignore_mask":
             # nothing is left out
             return np.zeros((self.image_size, self.image_size), dtype=bool)
@@ -87,6 +89,7 @@ class EvaluationImages(LocalizationDataset):
             mask = read_mask(decode_image(image))
         except ValueError as error:
             raise ValueError(f"`{column}` of row {index}: {error}") from error
+        check_mask_of_image(mask.shape[::-1], size, "The data set", index, column)
         return self.protocol.mask_in_frame(mask, self.image_size)
 
 

@@ -76,7 +76,13 @@ class WsolMetadata:
                 line in `localization.txt` or `image_sizes.txt`; all such images are named.
         """
         source = open_source(folder)
-        image_ids = [name for _, (name,) in read_fields(source, "image_ids.txt", 1, ",")]
+        image_ids = []
+        line_of = {}
+        for line, (name,) in read_fields(source, "image_ids.txt", 1, ","):
+            if name in line_of:
+                raise ValueError(f"{line}: {name} is there twice, and would count twice; {line_of[name]} has it, too.")
+            line_of[name] = line
+            image_ids.append(name)
         if not image_ids:
             raise ValueError(f"{Path(folder, 'image_ids.txt')} names no image.")
         boxes, masks, ignore_masks = {}, {}, {}

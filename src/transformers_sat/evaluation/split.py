@@ -19,7 +19,7 @@ import datasets
 from transformers import PreTrainedConfig
 
 from ..data.box_columns import with_boxes_in_lists
-from ..data.boxes import check_boxes, check_boxes_with_images
+from ..data.boxes import check_boxes_with_images, check_masks_with_images, with_checked_boxes
 from ..data.classes import class_numbers_of, row_without_class
 from ..data.loading import MASK_COLUMNS, check_class_type, has_boxes, has_masks, is_usable, rows_with_boxes
 from ..metrics import Protocol, get_protocol
@@ -81,21 +81,25 @@ class EvaluationSplit:
         if len(dataset) == 0:
             raise ValueError(f"The {name} split has no images.")
         check_class_type(dataset, "label", f"The {name} split")
-        dataset = with_boxes_in_lists(dataset, "objects", f"The {name} split")
-        check_boxes(dataset, f"The {name} split")
+        dataset = with_boxes_in_lists(dataset.with_format(None), "objects", f"The {name} split")
+        dataset = with_checked_boxes(dataset, f"The {name} split")
         has_labels = _has_labels(name, dataset)
         if not has_labels and "label" in dataset.column_names:
             dataset = dataset.remove_columns("label")
         dataset, measures_boxes = with_undecoded_images(dataset), has_boxes(dataset)
         if measures_boxes:
             check_boxes_with_images(dataset, f"The {name} split")
+        measures_pixels = is_usable(dataset, "mask") and has_masks(dataset)
+        if measures_pixels:
+            masks = [column for column in MASK_COLUMNS if is_usable(dataset, column)]
+            check_masks_with_images(dataset, f"The {name} split", masks)
         return cls(
             name=name,
             dataset=dataset,
             protocol=protocol,
             image_size=config.image_size,
             has_boxes=measures_boxes,
-            has_masks=is_usable(dataset, "mask") and has_masks(dataset),
+            has_masks=measures_pixels,
             has_labels=has_labels,
             class_numbers=class_numbers_of(dataset, config) if has_labels else None,
         )
@@ -132,7 +136,8 @@ class EvaluationSplit:
 
 
 def with_undecoded_images(dataset: datasets.Dataset | datasets.IterableDataset):
-    """Rows with images as files, which the torch data sets decode themselves."""
+    """Rows as plain values, whatever they are given as, with images as files, which the torch data sets decode themselves."""
+    dataset = dataset.with_format(None)
     for column in ("image", *MASK_COLUMNS):
         if column in dataset.column_names and isinstance(dataset.features[column], datasets.Image):
             dataset = dataset.cast_column(column, datasets.Image(decode=False))

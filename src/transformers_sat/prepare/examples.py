@@ -21,6 +21,7 @@ import datasets
 import numpy as np
 import PIL.Image
 
+from ..box_values import have_same_proportions
 from ..model.images_sat import (
     MAX_IMAGE_BYTES,
     QUARTER_TURNS,
@@ -181,13 +182,8 @@ def _is_stored(
         return tuple(record.size) == stored_size
     if masks:
         mask_size = masks[0].shape[::-1]
-        return _have_same_proportions(mask_size, stored_size) and not _have_same_proportions(mask_size, upright_size)
+        return have_same_proportions(mask_size, stored_size) and not have_same_proportions(mask_size, upright_size)
     return False
-
-
-def _have_same_proportions(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether one is a scaled copy of the other, give or take a pixel of either."""
-    return abs(size[0] * other[1] - size[1] * other[0]) <= max(*size, *other)
 
 
 def _merge_masks(
@@ -200,7 +196,7 @@ def _merge_masks(
     """
     sizes = {mask.shape[::-1] for mask in masks + ignored}
     for mask_size in sizes:
-        if not _have_same_proportions(mask_size, size):
+        if not have_same_proportions(mask_size, size):
             raise InvalidImage.of(
                 record,
                 "mask_size",

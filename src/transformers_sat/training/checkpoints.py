@@ -25,7 +25,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from accelerate import PartialState
+from transformers import PreTrainedConfig
 
+from ..fields import shown
 from ..saving import NonFiniteWeightsError
 from ..writing import UNFINISHED, sync, write_json
 
@@ -126,6 +128,30 @@ def fault_of(checkpoint: str | os.PathLike) -> str | None:
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{MARKER} is damaged"
     return None
+
+
+def check_classes(checkpoint: str | os.PathLike, config: PreTrainedConfig):
+    """
+    Checks that a checkpoint is of a model with the same classes; one without a configuration is not looked at.
+
+    Args:
+        checkpoint (`str` or `os.PathLike`): folder of the checkpoint.
+        config ([`~transformers.PreTrainedConfig`]): configuration of the model that goes on from it.
+
+    Raises:
+        `ValueError`: if it has other classes, or another number of them.
+    """
+    path = Path(checkpoint, "config.json")
+    if not path.is_file():
+        return
+    known = json.loads(path.read_text(encoding="utf-8")).get("id2label") or {}
+    names = [known[number] for number in sorted(known, key=int)]
+    own = [config.id2label[number] for number in range(config.num_labels)]
+    if names and names != own:
+        raise ValueError(
+            f"{checkpoint} cannot be resumed from: its model has the {len(names)} classes {shown(names)}, and the data have "
+            f"{len(own)}: {shown(own)}. To train on from its weights, give it as `--model_name_or_path`."
+        )
 
 
 def remove_old_checkpoints(newest: Path, limit: int | None, best: str | os.PathLike | None = None):

@@ -32,7 +32,7 @@ from ..one_run import FolderInUseError, only_run
 from ..places import NoSuchPlaceError
 from ..results import RESULTS_FILE
 from ..saving import NonFiniteWeightsError
-from ..writing import write_json
+from ..writing import check_folder, write_json
 from .arguments import DataArguments, ModelArguments
 from .checkpoints import DISK_FULL, MARKER, checkpoints_in, fault_of, newest_checkpoint, remove_unfinished
 from .divergence import TrainingDivergedError
@@ -59,6 +59,15 @@ RECIPE = (
 )
 
 
+# Of the arguments that count something, the least that makes a run.
+LEAST = {
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "dataloader_num_workers": 0,
+}
+
+
 class FolderHoldsRunError(ValueError):
     """An output folder holds a model, or the checkpoints of another run."""
 
@@ -82,6 +91,25 @@ def run_folder(folder: str | os.PathLike) -> Iterator[None]:
 
         _on_main_process(take)
         yield
+
+
+def check_numbers(options):
+    """
+    Raises `ValueError` for numbers that no run can have, before anything is loaded.
+
+    Args:
+        options: Trainer's arguments, or the bare loop's.
+    """
+    for name, least in LEAST.items():
+        if getattr(options, name) < least:
+            raise ValueError(f"`--{name}` must be at least {least}, got {getattr(options, name)}.")
+    trains = getattr(options, "do_train", True)
+    if trains and (options.max_steps == 0 or (options.max_steps < 0 and options.num_train_epochs <= 0)):
+        raise ValueError(
+            f"`--num_train_epochs` or `--max_steps` must be above 0, got {options.num_train_epochs:g} and "
+            f"{options.max_steps}: nothing would be trained. Leave out the other one."
+        )
+    check_folder(options.output_dir)
 
 
 def run_settings(data_args: DataArguments, model_args: ModelArguments, options, batch_size: int) -> dict:
@@ -277,6 +305,7 @@ def _on_main_process(function: Callable):
 __all__ = [
     "FolderHoldsRunError",
     "begin_run",
+    "check_numbers",
     "checkpoint_to_resume",
     "plain_last_words",
     "run_folder",

@@ -33,6 +33,7 @@ from ..data import (
     select_samples_per_class,
 )
 from ..data.classes import class_names_of
+from ..data.loading import check_whole_images
 from ..drawn import emblem_backbone_path
 from ..evaluation.split import EvaluationSplit
 from ..metrics import get_protocol
@@ -41,7 +42,7 @@ from ..model.image_processing_sat import SATImageProcessor
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
 from ..safe_loading import ModelFiles, read_config, read_processor_settings
 from .arguments import DataArguments, ModelArguments
-from .trainer import freeze_encoder
+from .trainer import check_learns_classes, freeze_encoder
 
 
 logger = logging.getLogger(__name__)
@@ -217,6 +218,7 @@ def set_up_training_data(
     """
     The training rows as inputs of the model, augmented as was asked for; `num_rows` is that of a stream, if known.
     """
+    check_learns_classes(model.config)
     augmentation = TrainingAugmentation(
         model.config.image_size,
         horizontal_flip=data_args.horizontal_flip,
@@ -272,7 +274,9 @@ def _limited(splits: dict[str, datasets.Dataset], data_args: DataArguments, seed
         if data_args.skip_undecodable:
             dataset = drop_undecodable(dataset)
         elif PartialState().is_main_process:
-            check_headers(dataset, f"the split `{split}`")
+            # those that are measured are few, and what is wrong with them would show after the training
+            check = check_headers if split == "train" else check_whole_images
+            check(dataset, f"the split `{split}`")
         limited[split] = dataset
     return limited
 

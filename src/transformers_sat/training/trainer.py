@@ -26,17 +26,18 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers import BaseImageProcessor, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import get_parameter_names
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, has_length
 
 from ..data.classes import class_numbers_of
 from ..data.dataset import NOT_FOR_THE_MODEL, LocalizationDataset, collate_localization
 from ..data.loading import check_headers, check_training_classes
 from ..data.streaming import StreamedLocalizationDataset
 from ..data.transforms import TrainingAugmentation
-from ..evaluation.counts import logged_figures
+from ..evaluation.counts import figures_of, logged_figures
 from ..evaluation.engine import EvaluationSettings, Measurement
 from ..evaluation.images import EvaluationImages, share_loader
 from ..evaluation.split import EvaluationSplit, with_undecoded_images
+from ..model.configuration_sat import SATConfig
 from ..model.image_processing_pil_sat import SATImageProcessorPil
 from ..model.image_processing_sat import SATImageProcessor
 from ..model.modeling_sat import SATForWeaklySupervisedLocalization
@@ -96,6 +97,16 @@ def check_arguments(args: TrainingArguments):
         raise ValueError(
             f"`train_sampling_strategy` must be `random` or `sequential`, got `{args.train_sampling_strategy}`: images of "
             "one size cannot be grouped by their length."
+        )
+
+
+def check_learns_classes(config: SATConfig):
+    """Raises `ValueError` if a model is multi-label: the rows of a data set have one class each."""
+    if config.has_independent_classes:
+        raise ValueError(
+            "The model is multi-label, and rows have one class each in `label`: give it "
+            '`problem_type="single_label_classification"`, or data that hold `pixel_values` and, in `labels`, a 0 or 1 for '
+            "each class."
         )
 
 
@@ -197,11 +208,15 @@ class LocalizationTrainer(PublishingTrainer):
         self._smooth_in_the_model()
         # columns are the data sets' business, not of the model's arguments
         self.args.remove_unused_columns = False
+        if is_rows(train_dataset) or isinstance(train_dataset, LocalizationDataset):
+            check_learns_classes(self.model.config)
         if is_rows(train_dataset):
             self.train_dataset = self._training_data(train_dataset, augmentation)
         for dataset in eval_datasets:
             if is_rows(dataset):
                 check_headers(self._split_of(dataset).check_labels().dataset, "`eval_dataset`")
+        if self.args.load_best_model_at_end and eval_dataset is not None and all(map(is_rows, eval_datasets)):
+            self._check_best_metric()
         self.add_callback(EpochCallback())
         # it would log a loss that is not finite as the mean of those before, and wait for the device at every batch
         self.args.logging_nan_inf_filter = False
@@ -267,6 +282,8 @@ class LocalizationTrainer(PublishingTrainer):
             if isinstance(rows, datasets.IterableDataset):
                 raise ValueError("A stream cannot be measured: load the rows of `eval_dataset` without `streaming`.")
             split = EvaluationSplit.of("evaluation", rows, self.model.config, self.evaluation_settings.protocol)
+            if split.has_labels:
+                check_learns_classes(self.model.config)
             if split.has_labels and not split.has_boxes:
                 logger.warning(
                     "Not all of the images to measure have boxes: localization cannot be measured on them, only "
@@ -275,6 +292,21 @@ class LocalizationTrainer(PublishingTrainer):
             # with the rows, whose id is theirs as long as they are there
             self._splits[id(rows)] = rows, split
         return self._splits[id(rows)][1]
+
+    def _check_best_metric(self):
+        """Raises `ValueError` if what the best model is chosen by is not among the figures; Trainer would tell later."""
+        several = self.eval_dataset if isinstance(self.eval_dataset, dict) else {"": self.eval_dataset}
+        known = []
+        for name, rows in several.items():
+            split = self._split_of(rows)
+            figures = [
+                "loss",
+                *figures_of(split.protocol, self.model.config.num_labels, split.has_boxes, split.has_masks),
+            ]
+            known += [f"{name}_{figure}" if name else figure for figure in figures]
+        metric = self.args.metric_for_best_model
+        if metric is not None and metric.removeprefix("eval_") not in known:
+            raise ValueError(f"`metric_for_best_model` must be one of {', '.join(known)}, got {metric}.")
 
     # Measuring.
 
@@ -359,6 +391,15 @@ class LocalizationTrainer(PublishingTrainer):
         self._loss_terms, self._num_loss_terms = {}, 0
         self._micro_batches, self._whole_batch = [], None
         return super()._init_training_state(*args, **kwargs)
+
+    def get_train_dataloader(self) -> DataLoader:
+        num_images = self.args.train_batch_size * self.args.world_size
+        if self.args.dataloader_drop_last and has_length(self.train_dataset) and len(self.train_dataset) < num_images:
+            raise ValueError(
+                f"`dataloader_drop_last` leaves nothing to train on: a batch is {num_images} images on all processes, and "
+                f"there are {len(self.train_dataset)}. Leave it out, or make the batches smaller."
+            )
+        return super().get_train_dataloader()
 
     def _get_train_sampler(self, train_dataset=None):
         train_dataset = self.train_dataset if train_dataset is None else train_dataset
