@@ -23,9 +23,7 @@ other sizes in its own way.
 """
 
 import argparse
-import datetime
 import json
-import platform
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,12 +32,12 @@ from pathlib import Path
 import timm
 import torch
 import transformers
+from records import add_options, measured, open_results, to_measure, write
 from safetensors.torch import save_file
 from torch import nn
 
 from transformers_sat import SATForWeaklySupervisedLocalization
 from transformers_sat.convert import load_backbone
-from transformers_sat.writing import write_json
 
 
 SIZES = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 3}
@@ -206,27 +204,23 @@ def differences(original: Original, folder: Path) -> dict[str, float]:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "encoders.json")
-    args = parser.parse_args()
+    add_options(parser, "encoders.json")
+    options = parser.parse_args()
     transformers.utils.logging.set_verbosity_error()
 
-    record = {
-        "command": "python benchmarks/encoders.py",
-        "date": datetime.date.today().isoformat(),
-        "versions": {"python": platform.python_version()}
-        | {module.__name__: module.__version__ for module in (torch, transformers, timm)},
-        "dtype": "float32",
-        "differences": {},
-    }
-    print("| encoder | native size | other sizes |\n| --- | --- | --- |")
-    for name, original in ORIGINALS.items():
+    record = open_results(options.output, options.again)
+    rows = record["results"]
+    for name in to_measure(ORIGINALS, rows, options.again):
         with tempfile.TemporaryDirectory() as folder:
-            found = differences(original, Path(folder))
-        record["differences"][name] = found
-        native = max(value for size, value in found.items() if size.startswith(f"{NATIVE[0]}x"))
-        others = max(value for size, value in found.items() if not size.startswith(f"{NATIVE[0]}x"))
-        print(f"| {name} | {native:.1e} | {others:.1e} |", flush=True)
-    write_json(args.output, record)
+            found = differences(ORIGINALS[name], Path(folder))
+        rows[name] = {"differences": found, "measured": measured(("torch", "transformers", "timm"), dtype="float32")}
+        write(options.output, record, rows.values())
+    print("| encoder | native size | other sizes |\n| --- | --- | --- |")
+    for name, row in rows.items():
+        is_native = {size: size.startswith(f"{NATIVE[0]}x") for size in row["differences"]}
+        native = max(value for size, value in row["differences"].items() if is_native[size])
+        others = max(value for size, value in row["differences"].items() if not is_native[size])
+        print(f"| {name} | {native:.1e} | {others:.1e} |")
 
 
 if __name__ == "__main__":

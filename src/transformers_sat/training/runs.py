@@ -212,9 +212,14 @@ def checkpoint_to_resume(folder: str | os.PathLike, asked: str | bool | None) ->
 
 @contextlib.contextmanager
 def plain_last_words() -> Iterator[None]:
-    """Ends the program with one line and status 1 where a traceback would tell no more."""
+    """
+    Ends the program with one line and status 1 where a traceback would tell no more. Of several processes that are done
+    each ends here, for good.
+    """
     try:
         yield
+        if PartialState().num_processes > 1:
+            _leave_at_once()
     except (
         FolderHoldsRunError,
         FolderInUseError,
@@ -232,6 +237,17 @@ def plain_last_words() -> Iterator[None]:
         if error.errno not in DISK_FULL:
             raise
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")
+
+
+def _leave_at_once():
+    """
+    Ends the process without what C++ does at an exit: a thread that is left there aborts it now and then, and a launcher
+    stops the others for that, at whatever they still write.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _wish(asked: str | bool | None) -> str:
