@@ -24,7 +24,7 @@ import torch
 from accelerate.utils import gather_object
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import BaseImageProcessor, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import get_parameter_names
 from transformers.trainer_utils import EvalLoopOutput, has_length
 
@@ -172,7 +172,6 @@ class LocalizationTrainer(PublishingTrainer):
         *,
         train_dataset=None,
         eval_dataset=None,
-        processing_class: BaseImageProcessor | None = None,
         augmentation: TrainingAugmentation | None = None,
         evaluation_settings: EvaluationSettings | None = None,
         new_parameters_learning_rate: float | None = None,
@@ -202,7 +201,6 @@ class LocalizationTrainer(PublishingTrainer):
             args,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
-            processing_class=processing_class,
             **kwargs,
         )
         self._smooth_in_the_model()
