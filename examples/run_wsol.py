@@ -175,7 +175,7 @@ def load_rows(data_args: DataArguments, model_args: ModelArguments, training_arg
     """The rows of each split, and the number of training images, which is not always known of a stream."""
     # the main process writes the cache, the others read it
     with training_args.main_process_first(desc="loading the data set"):
-        rows, num_rows = set_up_splits(data_args, training_args.seed, model_args.token)
+        rows, num_rows = set_up_splits(data_args, training_args.seed, model_args.token, training_args.do_train)
     if training_args.do_train and num_rows is None and training_args.max_steps <= 0:
         raise ValueError(
             "The number of training images in the stream is not known: say with `--max_steps` how long to train."

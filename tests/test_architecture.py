@@ -24,7 +24,7 @@ import transformers_sat
 PACKAGE = Path(transformers_sat.__file__).parent
 
 # What serves all and imports nothing of the package but one another.
-SERVANTS = {"box_values", "escaping", "extras", "fields", "one_run", "places", "writing", "__version__"}
+SERVANTS = {"box_values", "escaping", "extras", "fields", "launched", "one_run", "places", "writing", "__version__"}
 
 # Room: rooms that it may import, beside itself and the servants.
 ALLOWED = {

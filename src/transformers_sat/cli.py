@@ -29,6 +29,7 @@ from .commands.predict import predict
 from .commands.prepare import Prepare
 from .commands.serve import Serve
 from .escaping import on_console
+from .launched import end_launched_process
 
 
 app = typer.Typer(
@@ -58,8 +59,15 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
+def run_program(arguments: list[str] | None = None) -> int:
+    """As [`main`], for the program itself: of several processes each ends here, for good."""
+    status = main(arguments) or 0
+    end_launched_process(status)
+    return status
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program())
 
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "run_program"]

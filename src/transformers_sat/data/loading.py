@@ -19,7 +19,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from tqdm.auto import tqdm
 from transformers.utils import logging
 
@@ -84,8 +86,8 @@ def load_localization_dataset(
         columns (`dict[str, str]`, *optional*):
             The data set's own names of `image`, `label` and `objects`, where they differ: `{"label": "species"}`. Classes
             are class labels, or strings or numbers that are made into such. Boxes are a dictionary with `bbox`: COCO
-            boxes `(x, y, width, height)` in pixels, or a list of such. They may be missing: the data set then trains, but localization
-            cannot be measured on it.
+            boxes `(x, y, width, height)` in pixels, or a list of such. They may be missing: the data set then
+            trains, but localization cannot be measured on it.
         validation_fraction (`float`, *optional*, defaults to 0.1):
             Share of the training split set apart when there is no validation split.
         seed (`int`, *optional*, defaults to 0):
@@ -390,8 +392,10 @@ def rows_with_boxes(dataset: datasets.Dataset) -> list[int]:
     """Numbers of the rows with at least one box."""
     if "objects" not in dataset.column_names:
         return []
-    objects = dataset.select_columns("objects")["objects"]
-    return [row for row, each in enumerate(objects) if each is not None and each["bbox"]]
+    objects = dataset.select_columns("objects").with_format("arrow")[:]["objects"]
+    # null where there are no objects
+    counts = pc.list_value_length(pc.struct_field(objects, "bbox"))
+    return np.flatnonzero(pc.fill_null(counts, 0).to_numpy() > 0).tolist()
 
 
 def has_masks(dataset: datasets.Dataset) -> bool:

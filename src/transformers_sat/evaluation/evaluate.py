@@ -13,7 +13,6 @@
 # limitations under the License.
 """The `evaluate` and `evaluate-maps` commands."""
 
-import atexit
 import os
 import sys
 from functools import partial
@@ -303,7 +302,6 @@ def start_processes() -> PartialState:
     on_cpu = not torch.accelerator.is_available() or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true")
     state = PartialState(cpu=on_cpu)
     launched = int(os.environ.get("WORLD_SIZE", "1"))
-    atexit.register(leave_processes)
     if state.num_processes != launched:
         raise RuntimeError(f"{launched} processes were started, but {state.num_processes} found each other.")
     if not state.is_main_process:
@@ -313,12 +311,6 @@ def start_processes() -> PartialState:
     elif not sys.stderr.isatty():
         datasets.disable_progress_bars()
     return state
-
-
-def leave_processes():
-    """Ends the group of processes, if there is one: its threads would abort this one when Python has ended."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 def with_row_numbers(dataset: datasets.Dataset, max_samples: int | None) -> datasets.Dataset:

@@ -121,7 +121,8 @@ def save_with_remote_code(
             Weights larger than this are split into several files.
 
     Raises:
-        `ValueError`: if the model is not a SAT model, the results have another schema, weights are NaN or infinite, or the example is of another kind.
+        `ValueError`: if the model is not a SAT model, the results have another schema, weights are NaN or infinite, or the
+            example is of another kind.
     """
     check_is_sat(model.config.model_type)
     folder = Path(folder)

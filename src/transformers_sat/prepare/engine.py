@@ -119,7 +119,8 @@ def prepare_dataset(
 
     Raises:
         [`InvalidImage`]: the first problem, without `skip_invalid`.
-        `ValueError`: if no image is left, with what is wrong with them, an argument is out of range, the folder has something else in it, or the disk is too small.
+        `ValueError`: if no image is left, with what is wrong with them, an argument is out of range, the folder has
+            something else in it, or the disk is too small.
     """
     output = Path(output)
     max_shard_bytes = _shard_bytes(max_shard_size)

@@ -28,6 +28,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from ..hub.publishing import MODEL_FILES
+from ..launched import end_launched_process
 from ..one_run import FolderInUseError, only_run
 from ..places import NoSuchPlaceError
 from ..results import RESULTS_FILE
@@ -218,8 +219,7 @@ def plain_last_words() -> Iterator[None]:
     """
     try:
         yield
-        if PartialState().num_processes > 1:
-            _leave_at_once()
+        end_launched_process(0)
     except (
         FolderHoldsRunError,
         FolderInUseError,
@@ -237,17 +237,6 @@ def plain_last_words() -> Iterator[None]:
         if error.errno not in DISK_FULL:
             raise
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")
-
-
-def _leave_at_once():
-    """
-    Ends the process without what C++ does at an exit: a thread that is left there aborts it now and then, and a launcher
-    stops the others for that, at whatever they still write.
-    """
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def _wish(asked: str | bool | None) -> str:

@@ -134,7 +134,7 @@ def set_up_model(
 
 
 def set_up_splits(
-    data_args: DataArguments, seed: int, token: str | None = None
+    data_args: DataArguments, seed: int, token: str | None = None, is_trained: bool = True
 ) -> tuple[dict[str, datasets.Dataset | datasets.IterableDataset], int | None]:
     """
     The splits by name, with the subsets that were asked for.
@@ -143,6 +143,9 @@ def set_up_splits(
         data_args ([`DataArguments`]): which data.
         seed (`int`): seed of the choice of subsets.
         token (`str`, *optional*): access token for the Hub.
+        is_trained (`bool`, *optional*, defaults to `True`):
+            Whether a training goes before the measuring, whose result a damaged image would cost: what is measured is then
+            decoded now, and not looked at by its headers alone.
 
     Returns:
         The splits, and the number of training images, which is not always known of a stream.
@@ -160,13 +163,13 @@ def set_up_splits(
     }
     if data_args.streaming:
         rows, others, num_rows = load_streaming_dataset(**source)
-        return {"train": rows, **_limited(others, data_args, seed)}, num_rows
+        return {"train": rows, **_limited(others, data_args, seed, is_trained)}, num_rows
     splits = dict(load_localization_dataset(**source, validation_fraction=data_args.validation_fraction))
     if data_args.samples_per_class is not None:
         splits["train"] = select_samples_per_class(splits["train"], data_args.samples_per_class, seed)
     if data_args.train_fraction is not None:
         splits["train"] = select_fraction(splits["train"], data_args.train_fraction, seed)
-    splits = _limited(splits, data_args, seed)
+    splits = _limited(splits, data_args, seed, is_trained)
     return splits, len(splits["train"])
 
 
@@ -264,7 +267,9 @@ def _processor_settings(name: str, token, revision: str) -> dict:
     return {key: settings[key] for key in KEPT_OF_PROCESSOR if settings.get(key) is not None}
 
 
-def _limited(splits: dict[str, datasets.Dataset], data_args: DataArguments, seed: int) -> dict[str, datasets.Dataset]:
+def _limited(
+    splits: dict[str, datasets.Dataset], data_args: DataArguments, seed: int, is_trained: bool
+) -> dict[str, datasets.Dataset]:
     limited = {}
     for split, dataset in splits.items():
         limit = data_args.max_train_samples if split == "train" else data_args.max_eval_samples
@@ -274,8 +279,7 @@ def _limited(splits: dict[str, datasets.Dataset], data_args: DataArguments, seed
         if data_args.skip_undecodable:
             dataset = drop_undecodable(dataset)
         elif PartialState().is_main_process:
-            # those that are measured are few, and what is wrong with them would show after the training
-            check = check_headers if split == "train" else check_whole_images
+            check = check_whole_images if is_trained and split != "train" else check_headers
             check(dataset, f"the split `{split}`")
         limited[split] = dataset
     return limited

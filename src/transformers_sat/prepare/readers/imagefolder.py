@@ -42,7 +42,8 @@ class ImageFolderReader(Reader):
     A line of the metadata has `file_name`, relative to its own folder, and what is known of: `label` (the folder's name by
     default), `objects` (`bbox`: boxes x, y, width, height in pixels; or a list of objects, each with its `bbox`),
     `mask_file_name`, `ignore_mask_file_name` (a file or several), `image_id`, and `width` with `height`. In CSV, `objects`
-    is JSON; a column of that name that holds no boxes is left alone. `category` of the objects never makes a class; it is kept where it names classes of the images.
+    is JSON; a column of that name that holds no boxes is left alone. `category` of the objects never makes a class; it is
+    kept where it names classes of the images.
     """
 
     name = "imagefolder"
@@ -201,8 +202,11 @@ or, with boxes: {train,validation,test}/metadata.jsonl (or .csv, .parquet) and t
         except ValueError as error:
             record.problem = record.problem or problem_of(error, record.where)
             return
-        others = self._class_folders - {record.label}
-        objects = [each for each in annotation.objects if each.name not in others and not each.is_difficult]
+        objects = [
+            each
+            for each in annotation.objects
+            if not each.is_difficult and (each.name == record.label or each.name not in self._class_folders)
+        ]
         record.boxes, record.size = [each.box for each in objects] or None, annotation.size
 
     def _listed(self, split: str, folder: str, files: list[str]) -> Iterator[ImageRecord]:
