@@ -19,7 +19,7 @@ Transformers, which loads PyTorch: five seconds for `--help`. `transformers_sat/
 leaves the registration to the commands, each of which registers when it runs.
 """
 
-from transformers_sat.cli import run_program as main
+from transformers_sat.cli import main
 
 
 __all__ = ["main"]

@@ -59,15 +59,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def run_program(arguments: list[str] | None = None) -> int:
-    """As [`main`], for the program itself: of several processes each ends here, for good."""
-    status = main(arguments) or 0
-    end_launched_process(status)
-    return status
-
-
 if __name__ == "__main__":
-    sys.exit(run_program())
+    # where launchers start it
+    exit_status = main() or 0
+    end_launched_process(exit_status)
+    sys.exit(exit_status)
 
 
-__all__ = ["app", "main", "run_program"]
+__all__ = ["app", "main"]

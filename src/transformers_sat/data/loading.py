@@ -392,9 +392,12 @@ def rows_with_boxes(dataset: datasets.Dataset) -> list[int]:
     """Numbers of the rows with at least one box."""
     if "objects" not in dataset.column_names:
         return []
-    objects = dataset.select_columns("objects").with_format("arrow")[:]["objects"]
+    boxes = pc.struct_field(dataset.select_columns("objects").with_format("arrow")[:]["objects"], "bbox")
+    if not pa.types.is_nested(boxes.type):
+        # a column without any box may have any type
+        return []
     # null where there are no objects
-    counts = pc.list_value_length(pc.struct_field(objects, "bbox"))
+    counts = pc.list_value_length(boxes)
     return np.flatnonzero(pc.fill_null(counts, 0).to_numpy() > 0).tolist()
 
 
